@@ -1,0 +1,1 @@
+//! Beside one node: its committed transactions, filtered and shipped.

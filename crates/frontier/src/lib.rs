@@ -1,0 +1,1 @@
+//! Node events in, consistent cuts out: a pure state machine.

@@ -1,0 +1,1 @@
+//! A cut's source deltas to its stream tables' deltas.

@@ -1,0 +1,1 @@
+//! The logical replication messages of PostgreSQL's pgoutput plugin, decoded without copying.

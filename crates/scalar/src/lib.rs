@@ -1,0 +1,1 @@
+//! PostgreSQL's scalar values, functions and orders, bit for bit.

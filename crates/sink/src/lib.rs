@@ -1,0 +1,1 @@
+//! Deltas and frontier into the target database, one transaction a cut.

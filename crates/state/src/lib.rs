@@ -1,0 +1,1 @@
+//! What is durable: arrangements, accumulators, outbox and frontier in RocksDB.

@@ -1,0 +1,1 @@
+//! Real clusters, faults, workloads and the oracle for tests.

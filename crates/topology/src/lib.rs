@@ -1,0 +1,1 @@
+//! Who has which rows of a sharded PostgreSQL cluster.

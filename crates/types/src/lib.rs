@@ -1,0 +1,17 @@
+//! The nouns every stage shares, without I/O: positions, rows, changes, cuts, deltas, schemas, scalar expressions.
+//!
+//! Stages do not import each other; what crosses a wall between two of them is defined here.
+
+mod change;
+mod delta;
+mod ids;
+mod row;
+mod scalar;
+mod schema;
+
+pub use change::{Change, DamagedChanges, Op};
+pub use delta::{Cut, Delta, Positions, TableChange};
+pub use ids::{BadLsn, CitusTransaction, Epoch, Gid, Lsn, NodeId, Oid, Seq, SourceId, StreamId, TableId};
+pub use row::{Field, Fields, Row, RowBuilder, fields, push_field};
+pub use scalar::{Scalar, ScalarKind};
+pub use schema::{Column, PgType, TableName, collation, oid, quote_ident, quote_literal};

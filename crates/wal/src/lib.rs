@@ -1,0 +1,1 @@
+//! PostgreSQL's replication protocol: positions, slots, snapshots, publications, the read loop.

@@ -1,0 +1,1 @@
+//! End-to-end suites: the binary against real clusters.
