@@ -1,1 +1,28 @@
-//! The assembled aggregator.
+//! The assembled aggregator: agents' streams in, stream tables in the target out, and the services to control it.
+
+mod backfill;
+mod catalog;
+mod coordinator;
+mod delays;
+mod engine;
+mod error;
+mod evaluator;
+mod http;
+mod ingest;
+mod links;
+mod options;
+mod publisher;
+mod queue;
+mod requests;
+mod sequencer;
+mod services;
+mod spool;
+mod status;
+mod tables;
+mod target;
+mod verify;
+mod wait;
+
+pub use coordinator::{Coordinator, Handle};
+pub use error::CoordinatorError;
+pub use options::Options;

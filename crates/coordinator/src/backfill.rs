@@ -1,0 +1,179 @@
+//! The first read of a source, while writers go on.
+//!
+//! ```text
+//!   1  engine knows the source: its changes in every cut from here on are kept aside
+//!   2  agents ship its tables: from a position p_n of each node's stream
+//!   3  agents export a snapshot each, at s_n ≥ p_n, and send its rows
+//!   4  the published cut passes every s_n
+//!   5  the changes kept aside that ended behind s_n are put over the rows: the source is exact at the present cut
+//! ```
+//!
+//! The snapshots are each node's own and may cut a distributed transaction in two; the streams hold the other half,
+//! and a cut at or after all of them holds it whole. If anything fails or the process dies before 5, all of it is
+//! thrown away and read again.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::{join_all, try_join_all};
+use proto::v1;
+use tokio::sync::mpsc;
+use types::{Lsn, NodeId, Positions, Row, TableId};
+
+use crate::error::RequestError;
+use crate::links::SnapshotPart;
+use crate::requests::{ProgressSender, Requests};
+use crate::tables::{KeptSource, subscription_of};
+
+impl Requests {
+    /// Reads these new sources; they are ready when it returns.
+    pub(crate) async fn read_sources(
+        &self,
+        sources: &[KeptSource],
+        progress: &ProgressSender,
+    ) -> Result<(), RequestError> {
+        if sources.is_empty() {
+            return Ok(());
+        }
+        let known = sources.to_vec();
+        self.call(move |room| {
+            room.save_tables()?;
+            for source in &known {
+                room.engine.add_source(ivm::SourceDef {
+                    id: source.id,
+                    table: source.name.clone(),
+                    columns: source.columns.clone(),
+                    identity: source.identity.clone(),
+                    tables: source.tables.iter().map(|t| (t.id, t.node)).collect(),
+                })?;
+            }
+            Ok(())
+        })
+        .await?;
+        let mut nodes: BTreeMap<NodeId, Vec<u32>> = BTreeMap::new();
+        for table in sources.iter().flat_map(|s| &s.tables) {
+            nodes.entry(table.node).or_default().push(table.id.0);
+        }
+        try_join_all(nodes.keys().map(|&node| async move {
+            let tables = sources.iter().flat_map(|s| subscription_of(s, node)).collect();
+            self.links.order(node, v1::order::Kind::Subscribe(v1::Subscribe { tables })).await
+        }))
+        .await?;
+        let snapshots = self.load(sources, &nodes, progress).await?;
+        let positions = Positions(snapshots.iter().copied().collect());
+        // An idle node's stream stands still; the question moves it.
+        self.waiter.positions().await?;
+        self.waiter.reach(&positions).await?;
+        fail::fail_point!("backfill-before-finish");
+        let ids: Vec<_> = sources.iter().map(|s| s.id).collect();
+        self.call(move |room| {
+            for id in ids {
+                room.engine.finish_load(id, &snapshots)?;
+                room.tables.set_ready(id);
+            }
+            room.save_tables()
+        })
+        .await
+    }
+
+    /// Takes a snapshot of every node's tables in and gives the snapshots' positions.
+    async fn load(
+        &self,
+        sources: &[KeptSource],
+        nodes: &BTreeMap<NodeId, Vec<u32>>,
+        progress: &ProgressSender,
+    ) -> Result<Vec<(NodeId, Lsn)>, RequestError> {
+        let counts = Counts::new(nodes.keys().copied(), progress);
+        let counts = &counts;
+        let reads = nodes.iter().map(|(&node, tables)| async move {
+            let (at, rows) = self.links.snapshot(node, tables.clone()).await?;
+            self.load_node(node, sources, rows, counts).await?;
+            Ok::<_, RequestError>((node, at))
+        });
+        // All ends are awaited, so that no rows come for a source that is being thrown away.
+        join_all(reads).await.into_iter().collect()
+    }
+
+    async fn load_node(
+        &self,
+        node: NodeId,
+        sources: &[KeptSource],
+        mut parts: mpsc::Receiver<SnapshotPart>,
+        counts: &Counts<'_>,
+    ) -> Result<(), RequestError> {
+        while let Some(part) = parts.recv().await {
+            let rows = match part {
+                SnapshotPart::Rows(rows) => rows,
+                SnapshotPart::End(end) if end.error.is_empty() => {
+                    counts.done(node);
+                    return Ok(());
+                }
+                SnapshotPart::End(end) => return Err(RequestError::Unavailable(format!("node {node}: {}", end.error))),
+            };
+            let table = TableId(rows.table);
+            let Some(source) = sources.iter().find(|s| s.tables.iter().any(|t| t.id == table)) else { continue };
+            let (source, size, count) = (source.id, rows.rows.len() as u64, rows.count);
+            let list = unpack(rows.rows).ok_or_else(|| RequestError::Internal("damaged snapshot rows".into()))?;
+            self.call(move |room| room.engine.load_rows(source, table, &list)).await?;
+            counts.add(node, count, size);
+        }
+        Err(RequestError::Unavailable(format!("the agent of node {node} went away during the first read")))
+    }
+}
+
+/// Rows, each behind a big-endian u32 length.
+fn unpack(mut bytes: bytes::Bytes) -> Option<Vec<Row>> {
+    use bytes::Buf;
+    let mut rows = Vec::new();
+    while !bytes.is_empty() {
+        let length = bytes.try_get_u32().ok()? as usize;
+        if bytes.len() < length {
+            return None;
+        }
+        rows.push(Row::from_bytes(bytes.split_to(length)));
+    }
+    Some(rows)
+}
+
+/// Rows and bytes read, node by node, shown to whoever asked for the stream table.
+struct Counts<'a> {
+    nodes: std::sync::Mutex<BTreeMap<NodeId, v1::NodeRead>>,
+    progress: &'a ProgressSender,
+}
+
+impl<'a> Counts<'a> {
+    fn new(nodes: impl Iterator<Item = NodeId>, progress: &'a ProgressSender) -> Self {
+        let nodes = nodes.map(|n| (n, v1::NodeRead { node: n.0, ..Default::default() })).collect();
+        Self { nodes: std::sync::Mutex::new(nodes), progress }
+    }
+
+    fn change(&self, node: NodeId, f: impl FnOnce(&mut v1::NodeRead)) {
+        let mut nodes = self.nodes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        f(nodes.entry(node).or_default());
+        self.progress.reading(nodes.values().copied().collect());
+    }
+
+    fn add(&self, node: NodeId, rows: u64, bytes: u64) {
+        self.change(node, |n| {
+            n.rows += rows;
+            n.bytes += bytes;
+        });
+    }
+
+    fn done(&self, node: NodeId) {
+        self.change(node, |n| n.done = true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packed_rows_come_out_and_damage_is_noticed() {
+        let packed = bytes::Bytes::from_static(&[0, 0, 0, 1, 0, 0, 0, 0, 2, 3, b'x']);
+        let rows = unpack(packed.clone()).unwrap();
+        assert_eq!(rows.len(), 2);
+        assert_eq!(rows[1].field(0), types::Field::Value(b"x"));
+        assert!(unpack(packed.slice(..packed.len() - 1)).is_none());
+    }
+}

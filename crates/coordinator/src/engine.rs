@@ -1,0 +1,204 @@
+//! The engine's thread: cuts become durable here, one after the other.
+//!
+//! ```text
+//!   sequencer ──Apply──▶ ┌────────┐ ──Publication──▶ publisher (bounded: a slow target is felt here, and before)
+//!   requests  ──Call───▶ │ engine │ ──Applied──────▶ sequencer (slots)
+//!                        └────────┘
+//! ```
+//!
+//! One command at a time, so a request that runs here (a source's rows to load, a stream table to compute) sees the
+//! state of one cut. `apply` is one synced write; whatever happens before it is as if the cut had never been made,
+//! whatever happens after it is made up for from the outbox by the next start.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ivm::{Engine, StreamOutput};
+use tokio::sync::{mpsc, oneshot};
+use types::{Cut, Lsn, NodeId, Positions, Seq, StreamId, TableId};
+
+use crate::queue::Taken;
+use crate::tables::Tables;
+
+/// A cut to be applied.
+#[derive(Debug)]
+pub(crate) struct CutWork {
+    pub(crate) positions: Positions,
+    pub(crate) transactions: Vec<(NodeId, Taken)>,
+    /// How far each slot may be confirmed once this is durable.
+    pub(crate) confirm: BTreeMap<NodeId, Lsn>,
+    /// Tables whose rows no longer come, and why: what reads them stops before this cut.
+    pub(crate) broken: Vec<(TableId, String)>,
+}
+
+/// A cut that is durable.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    pub(crate) confirm: BTreeMap<NodeId, Lsn>,
+}
+
+/// A durable cut on its way to the target.
+#[derive(Debug)]
+pub(crate) struct Publication {
+    pub(crate) cut: Cut,
+    pub(crate) streams: Vec<StreamOutput>,
+    /// Stream tables that stopped at the cut before this one.
+    pub(crate) failed: Vec<(StreamId, String)>,
+    /// A stream table that appears (or is replaced) with this cut.
+    pub(crate) publish: Option<StreamId>,
+    /// Commit times of the cut's transactions, µs since 2000, the nodes' clocks.
+    pub(crate) commit_times: Vec<i64>,
+    /// Told when it is visible.
+    pub(crate) visible: Option<oneshot::Sender<()>>,
+}
+
+type Call = Box<dyn FnOnce(&mut EngineRoom) + Send>;
+
+enum Command {
+    Apply(CutWork),
+    Call(Call),
+}
+
+/// The engine's thread is gone; its reason is in the log.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the engine has stopped; see the log")]
+pub(crate) struct EngineGone;
+
+/// How others reach the engine's thread.
+#[derive(Clone)]
+pub(crate) struct EngineHandle(mpsc::Sender<Command>);
+
+impl std::fmt::Debug for EngineHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("EngineHandle")
+    }
+}
+
+impl EngineHandle {
+    /// Hands a cut over; false when the engine is gone.
+    pub(crate) async fn apply(&self, work: CutWork) -> bool {
+        self.0.send(Command::Apply(work)).await.is_ok()
+    }
+
+    /// Runs `f` between two cuts and gives back what it gives.
+    ///
+    /// # Errors
+    /// [`EngineGone`].
+    pub(crate) async fn call<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut EngineRoom) -> T + Send + 'static,
+    ) -> Result<T, EngineGone> {
+        let (answer, wait) = oneshot::channel();
+        let call: Call = Box::new(move |room| {
+            let _nobody_waits_any_more = answer.send(f(room));
+        });
+        self.0.send(Command::Call(call)).await.map_err(|_| EngineGone)?;
+        wait.await.map_err(|_| EngineGone)
+    }
+}
+
+/// What a call works with.
+pub(crate) struct EngineRoom {
+    pub(crate) engine: Engine,
+    pub(crate) tables: Arc<Tables>,
+    publications: mpsc::Sender<Publication>,
+    applied: mpsc::Sender<Applied>,
+}
+
+impl EngineRoom {
+    /// Writes down which tables are read.
+    pub(crate) fn save_tables(&mut self) -> Result<(), ivm::IvmError> {
+        let notes = serde_json::to_vec(&self.tables.notes()).map_err(|e| ivm::IvmError::Note(e.to_string()))?;
+        self.engine.put_note("tables", &notes)
+    }
+
+    /// A cut at the present positions that makes a computed stream table appear.
+    pub(crate) fn publish(&mut self, stream: StreamId, visible: oneshot::Sender<()>) -> Result<Cut, ivm::IvmError> {
+        let at = self.engine.frontier();
+        let cut = Cut { seq: Seq(at.seq.0 + 1), positions: at.positions.clone() };
+        let output = self.engine.apply(cut.clone(), &[])?;
+        let publication = Publication {
+            cut: cut.clone(),
+            streams: output.streams,
+            failed: output.failed,
+            publish: Some(stream),
+            commit_times: Vec::new(),
+            visible: Some(visible),
+        };
+        let _stopping = self.publications.blocking_send(publication);
+        Ok(cut)
+    }
+
+    /// False when nobody listens any more.
+    fn apply(&mut self, work: CutWork) -> Result<bool, ivm::IvmError> {
+        let started = Instant::now();
+        let mut failed = Vec::new();
+        for (table, reason) in work.broken {
+            if let Some(source) = self.tables.source_of(table) {
+                for stream in self.engine.streams_over(source.id) {
+                    self.engine.fail(stream, &reason)?;
+                    failed.push((stream, format!("{}: {reason}", source.name)));
+                }
+            }
+        }
+        let cut = Cut { seq: Seq(self.engine.frontier().seq.0 + 1), positions: work.positions };
+        let mut commit_times = Vec::with_capacity(work.transactions.len());
+        let mut transactions = Vec::with_capacity(work.transactions.len());
+        for (node, taken) in work.transactions {
+            commit_times.push(taken.commit_time);
+            transactions.push(ivm::Transaction { node, end: taken.end, pieces: taken.pieces });
+        }
+        fail::fail_point!("engine-before-apply");
+        let output = loop {
+            match self.engine.apply(cut.clone(), &transactions) {
+                Ok(output) => break output,
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(%error, seq = %cut.seq, "cut not applied; trying again");
+                    std::thread::sleep(Duration::from_millis(500));
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        fail::fail_point!("engine-after-apply");
+        metrics::histogram!("tributary_cut_apply_seconds").record(started.elapsed().as_secs_f64());
+        metrics::counter!("tributary_transactions_total").increment(commit_times.len() as u64);
+        metrics::counter!("tributary_changes_total").increment(output.stats.changes);
+        metrics::gauge!("tributary_durable_seq").set(cut.seq.0 as f64);
+        failed.extend(output.failed);
+        for (stream, reason) in &failed {
+            tracing::error!(%stream, reason, "stream table stopped at its last exact cut");
+        }
+        let publication =
+            Publication { cut, streams: output.streams, failed, publish: None, commit_times, visible: None };
+        Ok(self.applied.blocking_send(Applied { confirm: work.confirm }).is_ok()
+            && self.publications.blocking_send(publication).is_ok())
+    }
+}
+
+/// Starts the thread. Its end, with what went wrong, comes through the receiver.
+pub(crate) fn spawn(
+    engine: Engine,
+    tables: Arc<Tables>,
+    publications: mpsc::Sender<Publication>,
+    applied: mpsc::Sender<Applied>,
+) -> std::io::Result<(EngineHandle, oneshot::Receiver<Result<(), ivm::IvmError>>)> {
+    let (commands, mut inbox) = mpsc::channel(16);
+    let (ended, end) = oneshot::channel();
+    let mut room = EngineRoom { engine, tables, publications, applied };
+    std::thread::Builder::new().name("engine".into()).spawn(move || {
+        let result = loop {
+            match inbox.blocking_recv() {
+                Some(Command::Call(call)) => call(&mut room),
+                Some(Command::Apply(work)) => match room.apply(work) {
+                    Ok(true) => {}
+                    Ok(false) => break Ok(()),
+                    Err(error) => break Err(error),
+                },
+                None => break Ok(()),
+            }
+        };
+        let _nobody_asks_any_more = ended.send(result);
+    })?;
+    Ok((EngineHandle(commands), end))
+}

@@ -1,0 +1,138 @@
+//! The service agents attach to: one call a node.
+//!
+//! Events go to the [`sequencer`](crate::sequencer) in the order in which they came; answers and snapshot rows go to
+//! whoever asked. The sequencer's inbox is bounded, so an aggregator that cannot follow is felt by gRPC's flow
+//! control, then by the agent, then at the slot.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::Stream;
+use proto::v1;
+use proto::v1::agent_message::Kind as Up;
+use proto::v1::aggregator_message::Kind as DownKind;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use types::NodeId;
+
+use crate::links::{Down, Links, SnapshotPart};
+use crate::sequencer::Input;
+
+/// `tributary.v1.IngestService`.
+#[derive(Debug, Clone)]
+pub(crate) struct Ingest {
+    pub(crate) instance: String,
+    pub(crate) links: Arc<Links>,
+    pub(crate) inbox: mpsc::Sender<Input>,
+}
+
+/// What an agent has to know before it sends: filled by the sequencer.
+pub(crate) type StartReply = oneshot::Sender<Result<v1::Start, String>>;
+
+#[tonic::async_trait]
+impl v1::ingest_service_server::IngestService for Ingest {
+    type AttachStream = Pin<Box<dyn Stream<Item = Down> + Send>>;
+
+    async fn attach(
+        &self,
+        request: Request<Streaming<v1::AgentMessage>>,
+    ) -> Result<Response<Self::AttachStream>, Status> {
+        let mut up = request.into_inner();
+        let hello = match up.next().await {
+            Some(Ok(v1::AgentMessage { kind: Some(Up::Hello(hello)) })) => hello,
+            _ => return Err(Status::invalid_argument("an agent says hello first")),
+        };
+        let (out, down) = mpsc::channel(64);
+        let this = self.clone();
+        tokio::spawn(async move { this.serve(hello, up, out).await });
+        Ok(Response::new(Box::pin(ReceiverStream::new(down))))
+    }
+}
+
+impl Ingest {
+    /// One agent, until it goes away. Cancelled only with the process.
+    async fn serve(self, hello: v1::Hello, mut up: Streaming<v1::AgentMessage>, out: mpsc::Sender<Down>) {
+        let node = NodeId(hello.node);
+        if hello.instance != self.instance {
+            let reason = format!("this aggregator is instance '{}', the agent is of '{}'", self.instance, hello.instance);
+            refuse(&out, reason).await;
+            return;
+        }
+        let session = self.links.number();
+        let (reply, start) = oneshot::channel();
+        let attached = Input::Attached { node, session, system: hello.system_identifier.clone(), reply };
+        if self.inbox.send(attached).await.is_err() {
+            return;
+        }
+        let start = match start.await {
+            Ok(Ok(start)) => start,
+            Ok(Err(reason)) => {
+                self.links.trouble(node, &reason);
+                refuse(&out, reason).await;
+                return;
+            }
+            Err(_) => return,
+        };
+        tracing::info!(%node, resume_after = %types::Lsn(start.resume_after), "agent attached");
+        let message = v1::AggregatorMessage { kind: Some(DownKind::Start(start)) };
+        if out.send(Ok(message)).await.is_err() {
+            return;
+        }
+        self.links.attach(node, session, out, &hello.version);
+        let reason = self.pump(node, session, &mut up).await;
+        if self.links.detach(node, session, &reason) {
+            tracing::warn!(%node, reason, "agent went away");
+        }
+    }
+
+    /// Passes messages on until the stream ends; says why it ended.
+    async fn pump(&self, node: NodeId, session: u64, up: &mut Streaming<v1::AgentMessage>) -> String {
+        loop {
+            let message = match up.next().await {
+                Some(Ok(message)) => message,
+                Some(Err(status)) => return format!("its agent's stream broke: {}", status.message()),
+                None => return "its agent stopped".into(),
+            };
+            match message.kind {
+                Some(Up::Events(events)) => {
+                    if self.inbox.send(Input::Events { node, session, events: events.events }).await.is_err() {
+                        return "the aggregator stops".into();
+                    }
+                }
+                Some(Up::Done(done)) => self.links.done(node, done),
+                Some(Up::SnapshotRows(rows)) => {
+                    let id = rows.id;
+                    self.snapshot(node, id, SnapshotPart::Rows(rows)).await;
+                }
+                Some(Up::SnapshotEnd(end)) => {
+                    let id = end.id;
+                    self.snapshot(node, id, SnapshotPart::End(end)).await;
+                    self.links.snapshot_over(node, id);
+                }
+                Some(Up::Trouble(trouble)) => {
+                    if !trouble.reason.is_empty() {
+                        tracing::warn!(%node, reason = trouble.reason, slot_lost = trouble.slot_lost, "agent reports trouble");
+                    }
+                    self.links.trouble(node, &trouble.reason);
+                }
+                Some(Up::Hello(_)) | None => return "its agent broke the protocol".into(),
+            }
+        }
+    }
+
+    async fn snapshot(&self, node: NodeId, id: u64, part: SnapshotPart) {
+        if let Some(sink) = self.links.snapshot_sink(node, id)
+            && sink.send(part).await.is_err()
+        {
+            self.links.snapshot_over(node, id);
+        }
+    }
+}
+
+async fn refuse(out: &mpsc::Sender<Down>, reason: String) {
+    tracing::warn!(reason, "agent refused");
+    let message = v1::AggregatorMessage { kind: Some(DownKind::Refused(v1::Refused { reason })) };
+    let _gone = out.send(Ok(message)).await;
+}

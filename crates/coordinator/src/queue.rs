@@ -1,0 +1,197 @@
+//! One node's transactions between its stream and the cut that takes them.
+//!
+//! ```text
+//!   pieces ─▶ open ──Commit──────────────▶ ready ──take_until(cut)──▶ engine
+//!               └────Prepare──▶ prepared ──CommitPrepared──▲
+//! ```
+//!
+//! Nothing here is durable: what is lost with the process was not confirmed to the slot and comes again.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::path::Path;
+
+use bytes::Bytes;
+use types::{Gid, Lsn, NodeId};
+
+use crate::spool::{Piece, Spool};
+
+/// A committed transaction that waits for its cut.
+#[derive(Debug)]
+struct Waiting {
+    end: Lsn,
+    commit_time: i64,
+    pieces: Vec<Piece>,
+}
+
+/// A transaction on its way to the engine.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) end: Lsn,
+    pub(crate) commit_time: i64,
+    pub(crate) pieces: Vec<Bytes>,
+}
+
+/// One node's queue.
+#[derive(Debug)]
+pub(crate) struct NodeQueue {
+    spool: Spool,
+    open: Vec<Piece>,
+    prepared: HashMap<Gid, Vec<Piece>>,
+    ready: VecDeque<Waiting>,
+    memory: usize,
+}
+
+impl NodeQueue {
+    pub(crate) fn new(dir: &Path, node: NodeId) -> Self {
+        Self {
+            spool: Spool::new(dir, node),
+            open: Vec::new(),
+            prepared: HashMap::new(),
+            ready: VecDeque::new(),
+            memory: 0,
+        }
+    }
+
+    /// Bytes held in memory and on disk.
+    pub(crate) fn sizes(&self) -> (usize, u64) {
+        (self.memory, self.spool.live())
+    }
+
+    /// Whether a committed transaction waits.
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// A piece of the transaction that is being sent; `room` bytes may stay in memory.
+    pub(crate) fn piece(&mut self, bytes: Bytes, room: usize) -> io::Result<()> {
+        let piece = if bytes.len() <= room { Piece::Memory(bytes) } else { self.spool.put(&bytes)? };
+        self.memory += piece.sizes().0;
+        self.open.push(piece);
+        Ok(())
+    }
+
+    /// The open transaction committed.
+    pub(crate) fn commit(&mut self, end: Lsn, commit_time: i64) {
+        let pieces = std::mem::take(&mut self.open);
+        if !pieces.is_empty() {
+            self.ready.push_back(Waiting { end, commit_time, pieces });
+        }
+    }
+
+    /// The open transaction was prepared. One that is known already came again after a restart of the stream: the same.
+    pub(crate) fn prepare(&mut self, gid: Gid) -> io::Result<()> {
+        let pieces = std::mem::take(&mut self.open);
+        if let Some(before) = self.prepared.insert(gid, pieces) {
+            self.discard(&before)?;
+        }
+        Ok(())
+    }
+
+    /// A prepared branch committed. False when its changes are not here.
+    pub(crate) fn commit_prepared(&mut self, gid: &Gid, end: Lsn, commit_time: i64) -> bool {
+        match self.prepared.remove(gid) {
+            Some(pieces) => {
+                if !pieces.is_empty() {
+                    self.ready.push_back(Waiting { end, commit_time, pieces });
+                }
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// A prepared branch was rolled back.
+    pub(crate) fn rollback_prepared(&mut self, gid: &Gid) -> io::Result<()> {
+        match self.prepared.remove(gid) {
+            Some(pieces) => self.discard(&pieces),
+            None => Ok(()),
+        }
+    }
+
+    /// Forgets the pieces since the last end of a transaction.
+    pub(crate) fn forget_open(&mut self) -> io::Result<()> {
+        let pieces = std::mem::take(&mut self.open);
+        self.discard(&pieces)
+    }
+
+    /// Forgets everything: the stream starts again from the node's last cut.
+    pub(crate) fn clear(&mut self) -> io::Result<()> {
+        self.forget_open()?;
+        for (_, pieces) in std::mem::take(&mut self.prepared) {
+            self.discard(&pieces)?;
+        }
+        for waiting in std::mem::take(&mut self.ready) {
+            self.discard(&waiting.pieces)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the transactions that ended at or before `position`, in order.
+    pub(crate) fn take_until(&mut self, position: Lsn, into: &mut Vec<Taken>) -> io::Result<()> {
+        while self.ready.front().is_some_and(|t| t.end <= position) {
+            let Some(waiting) = self.ready.pop_front() else { break };
+            let mut pieces = Vec::with_capacity(waiting.pieces.len());
+            for piece in waiting.pieces {
+                self.memory -= piece.sizes().0;
+                pieces.push(self.spool.take(piece)?);
+            }
+            into.push(Taken { end: waiting.end, commit_time: waiting.commit_time, pieces });
+        }
+        Ok(())
+    }
+
+    fn discard(&mut self, pieces: &[Piece]) -> io::Result<()> {
+        for piece in pieces {
+            self.memory -= piece.sizes().0;
+            self.spool.discard(piece)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(queue: &mut NodeQueue, position: u64) -> Vec<(u64, String)> {
+        let mut out = Vec::new();
+        queue.take_until(Lsn(position), &mut out).unwrap();
+        out.into_iter()
+            .map(|t| (t.end.0, t.pieces.iter().map(|p| String::from_utf8_lossy(p).into_owned()).collect()))
+            .collect()
+    }
+
+    #[test]
+    fn transactions_leave_in_commit_order_and_only_up_to_the_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut q = NodeQueue::new(dir.path(), NodeId(1));
+        q.piece("a".into(), 100).unwrap();
+        q.prepare(Gid::from("g")).unwrap();
+        q.piece("b".into(), 0).unwrap();
+        q.piece("c".into(), 100).unwrap();
+        q.commit(Lsn(10), 0);
+        assert_eq!(q.sizes(), (2, 1));
+        assert!(q.commit_prepared(&Gid::from("g"), Lsn(20), 0));
+        assert!(!q.commit_prepared(&Gid::from("g"), Lsn(20), 0));
+        assert_eq!(taken(&mut q, 9), vec![]);
+        assert_eq!(taken(&mut q, 10), vec![(10, "bc".into())]);
+        assert_eq!(taken(&mut q, 30), vec![(20, "a".into())]);
+        assert_eq!(q.sizes(), (0, 0));
+    }
+
+    #[test]
+    fn a_prepare_that_comes_again_replaces_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut q = NodeQueue::new(dir.path(), NodeId(1));
+        for _ in 0..2 {
+            q.piece("a".into(), 0).unwrap();
+            q.prepare(Gid::from("g")).unwrap();
+        }
+        q.commit_prepared(&Gid::from("g"), Lsn(5), 0);
+        assert_eq!(taken(&mut q, 5), vec![(5, "a".into())]);
+        q.piece("x".into(), 9).unwrap();
+        q.clear().unwrap();
+        assert_eq!(q.sizes(), (0, 0));
+    }
+}

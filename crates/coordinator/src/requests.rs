@@ -1,0 +1,534 @@
+//! Stream tables defined, dropped, stopped and computed again.
+//!
+//! One request at a time; a failed one is undone to the last trace: no definition, no table, no kept source, no
+//! subscription stays behind. A process that dies in the middle leaves a definition in state `building`, which the
+//! next start computes from the beginning.
+//!
+//! ```text
+//!   plan ─▶ definition (building) ─▶ sources read, if new ─▶ content computed at cut k ─▶ COPY into a hidden table
+//!                                                            └── one call on the engine's thread ──┐
+//!   definition (active) ◀─ table in its place, with cut k+1, in one transaction ◀── publication ◀──┘
+//! ```
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use plan::{OutputKey, PlanOptions, Planned};
+use proto::v1;
+use sink::{Definition, KeySpec, Sink, TableSpec};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use topology::{Cluster, LogicalTable, Provider};
+use types::{NodeId, SourceId, StreamId, TableName};
+use wal::Endpoint;
+
+use crate::catalog::{Catalog, Entry, StreamState};
+use crate::engine::{EngineHandle, EngineRoom};
+use crate::error::RequestError;
+use crate::links::Links;
+use crate::publisher::Published;
+use crate::tables::{KeptSource, Tables};
+use crate::wait::Waiter;
+
+/// Everything that requests work on.
+pub(crate) struct Requests {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) instance: String,
+    pub(crate) cluster: Cluster,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) tables: Arc<Tables>,
+    pub(crate) links: Arc<Links>,
+    pub(crate) engine: EngineHandle,
+    pub(crate) published: watch::Receiver<Published>,
+    pub(crate) waiter: Waiter,
+    /// One request that changes something at a time. Held over awaits on purpose.
+    pub(crate) changing: Mutex<()>,
+}
+
+/// Where the progress of a first read goes; to nobody when nobody waits.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ProgressSender(pub(crate) Option<mpsc::Sender<v1::ReadProgress>>);
+
+impl ProgressSender {
+    fn phase(&self, phase: &str) {
+        self.send(v1::ReadProgress { phase: phase.to_owned(), nodes: Vec::new() });
+    }
+    pub(crate) fn reading(&self, nodes: Vec<v1::NodeRead>) {
+        self.send(v1::ReadProgress { phase: "reading".into(), nodes });
+    }
+    /// Dropped when the receiver is slow: the next says more.
+    fn send(&self, progress: v1::ReadProgress) {
+        if let Some(sender) = &self.0 {
+            let _full_or_gone = sender.try_send(progress);
+        }
+    }
+}
+
+/// A name as users write it: `name` is in schema public, quotes keep case.
+pub(crate) fn parse_name(text: &str) -> Result<TableName, RequestError> {
+    let mut parts: Vec<String> = Vec::new();
+    let mut part = String::new();
+    let mut chars = text.trim().chars().peekable();
+    let mut quoted = false;
+    while let Some(c) = chars.next() {
+        match c {
+            '"' if quoted && chars.peek() == Some(&'"') => part.extend(chars.next()),
+            '"' => quoted = !quoted,
+            '.' if !quoted => parts.push(std::mem::take(&mut part)),
+            c if quoted => part.push(c),
+            c if c.is_alphanumeric() || c == '_' || c == '$' => part.extend(c.to_lowercase()),
+            _ => return Err(RequestError::Refused(format!("'{text}' is not a table name; quote what is special in it"))),
+        }
+    }
+    parts.push(part);
+    let bad = quoted || parts.len() > 2 || parts.iter().any(|p| p.is_empty() || p.len() > 63);
+    match <[String; 2]>::try_from(parts) {
+        _ if bad => Err(RequestError::Refused(format!("'{text}' is not a table name (schema.name, at most 63 bytes each)"))),
+        Ok([schema, name]) => Ok(TableName { schema, name }),
+        Err(mut one) => Ok(TableName { schema: "public".into(), name: one.remove(0) }),
+    }
+}
+
+impl Requests {
+    /// Runs `f` between two cuts.
+    pub(crate) async fn call<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut EngineRoom) -> Result<T, ivm::IvmError> + Send + 'static,
+    ) -> Result<T, RequestError> {
+        self.engine.call(f).await.map_err(RequestError::unavailable)?.map_err(RequestError::internal)
+    }
+
+    /// A connection for definitions and tables: its own, so that the publisher's goes on.
+    async fn sink(&self) -> Result<Sink, RequestError> {
+        Sink::connect(&self.endpoint, &self.instance).await.map_err(RequestError::unavailable)
+    }
+
+    pub(crate) fn entry(&self, name: &str) -> Result<Entry, RequestError> {
+        let parsed = parse_name(name)?;
+        self.catalog.by_name(&parsed).ok_or_else(|| RequestError::Unknown(name.to_owned()))
+    }
+
+    /// All agents are there and every node's position is known.
+    async fn all_attached(&self) -> Result<(), RequestError> {
+        let missing = |links: &std::collections::BTreeMap<NodeId, crate::links::LinkStatus>| {
+            let away = self.cluster.nodes.iter().filter(|n| !links.get(&n.id).is_some_and(|l| l.connected));
+            away.map(|n| {
+                let why = links.get(&n.id).map(|l| l.trouble.clone()).unwrap_or_default();
+                let why = if why.is_empty() { "no agent is attached".into() } else { why };
+                format!("node {} ({}): {why}", n.id, n.name)
+            })
+            .collect::<Vec<_>>()
+        };
+        let mut status = self.links.status();
+        let present = tokio::time::timeout(std::time::Duration::from_secs(10), status.wait_for(|s| missing(s).is_empty()));
+        if present.await.is_err() {
+            return Err(RequestError::Unavailable(missing(&self.links.status().borrow()).join("; ")));
+        }
+        self.waiter.everything().await.map(drop)
+    }
+
+    /// A query checked against the cluster, with the physical tables behind it.
+    pub(crate) async fn plan(
+        &self,
+        query: &str,
+        options: &v1::Options,
+    ) -> Result<(Planned, Vec<LogicalTable>), RequestError> {
+        let client = wal::connect(&self.endpoint, "tributary planner").await.map_err(RequestError::unavailable)?;
+        let refused = |e: &dyn std::fmt::Display| RequestError::Refused(e.to_string());
+        let mut plan_options = PlanOptions {
+            settings: options.settings.clone().into_iter().collect(),
+            allow_row_security: options.allow_row_security,
+            identity_hint: HashMap::new(),
+        };
+        if self.cluster.provider == Provider::Fdw {
+            // Foreign partitions have no keys in the parent: the physical tables say what identifies a row.
+            let sql = "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                       WHERE c.relkind = 'p' AND NOT c.relispartition AND EXISTS (
+                           SELECT FROM pg_partition_tree(c.oid) t JOIN pg_class l ON l.oid = t.relid AND l.relkind = 'f')";
+            let rows = client.query(sql, &[]).await.map_err(|e| RequestError::Unavailable(wal::describe(&e)))?;
+            for row in rows {
+                let name = TableName::new(row.get::<_, String>(0), row.get::<_, String>(1));
+                // One that cannot be streamed only matters if the query reads it; then planning says so.
+                if let Ok(tables) = topology::tables(&client, &self.cluster, &[name]).await {
+                    plan_options.identity_hint.extend(tables.into_iter().map(|t| (t.relation, t.identity)));
+                }
+            }
+        }
+        let planned = plan::plan(&client, query, &plan_options).await.map_err(|e| refused(&e))?;
+        let names: Vec<_> = planned.plan.sources.iter().map(|s| s.table.clone()).collect();
+        let tables = topology::tables(&client, &self.cluster, &names).await.map_err(|e| refused(&e))?;
+        for table in &tables {
+            if table.row_security && !options.allow_row_security {
+                return Err(RequestError::Refused(format!(
+                    "{} is under row-level security, and the stream table would show its readers what this role sees; \
+                     say --allow-row-security if that is meant",
+                    table.name
+                )));
+            }
+        }
+        Ok((planned, tables))
+    }
+
+    /// Defines a stream table and, unless `no_wait`, returns when it is exact.
+    pub(crate) async fn create(
+        self: &Arc<Self>,
+        request: v1::CreateStreamTableRequest,
+        progress: ProgressSender,
+    ) -> Result<Entry, RequestError> {
+        let changing = self.changing.lock().await;
+        let name = parse_name(&request.name)?;
+        if self.catalog.by_name(&name).is_some() {
+            return Err(RequestError::Exists(name.to_string()));
+        }
+        let options = request.options.unwrap_or_default();
+        progress.phase("planning");
+        let (planned, logical) = self.plan(&request.query, &options).await?;
+        let sink = self.sink().await?;
+        sink.check_free(&name).await.map_err(|e| RequestError::Refused(e.to_string()))?;
+        self.all_attached().await?;
+        let highest = self.catalog.all().iter().map(|e| e.id).max().unwrap_or_default();
+        let entry = Entry {
+            id: self.tables.next_stream(highest),
+            name,
+            query: request.query,
+            options,
+            plan: planned.plan,
+            sources: Vec::new(),
+            state: StreamState::Building,
+            stopped_at: self.published.borrow().seq,
+        };
+        sink.insert(&definition(&entry)?).await.map_err(|e| RequestError::Refused(e.to_string()))?;
+        self.catalog.insert(entry.clone());
+        fail::fail_point!("create-after-definition");
+        if request.no_wait {
+            drop(changing);
+            let (this, id) = (self.clone(), entry.id);
+            tokio::spawn(async move {
+                let _changing = this.changing.lock().await;
+                if let Err(error) = this.fill(id, &logical, &ProgressSender::default()).await {
+                    tracing::error!(stream = %id, %error, "stream table not computed");
+                    this.stop(id, &format!("its content could not be computed: {error}; `tributary stream rebuild` tries again")).await;
+                }
+            });
+            return Ok(entry);
+        }
+        if let Err(error) = self.fill(entry.id, &logical, &progress).await {
+            self.undo(&sink, entry.id).await;
+            return Err(error);
+        }
+        self.catalog.get(entry.id).ok_or_else(|| RequestError::Unknown(request.name))
+    }
+
+    /// Computes a stream table's content over its sources, reading those that are not kept yet, and puts it in place.
+    pub(crate) async fn fill(
+        &self,
+        id: StreamId,
+        logical: &[LogicalTable],
+        progress: &ProgressSender,
+    ) -> Result<(), RequestError> {
+        let entry = self.catalog.get(id).ok_or_else(|| RequestError::Unknown(id.to_string()))?;
+        let mut new = Vec::new();
+        let mut sources: Vec<KeptSource> = Vec::new();
+        for wanted in &entry.plan.sources {
+            let identity: Vec<_> = wanted.identity.iter().map(|&i| wanted.columns[i].name.as_str()).collect();
+            let source = match self.tables.covering(&wanted.table, &wanted.columns, &identity) {
+                Some(kept) => kept,
+                None => {
+                    let table = logical.iter().find(|t| t.name == wanted.table).ok_or_else(|| {
+                        RequestError::Internal(format!("no physical tables are known for {}", wanted.table))
+                    })?;
+                    let placements = table.placements.iter().map(|p| (p.node, p.table.clone()));
+                    let source =
+                        self.tables.add(wanted.table.clone(), wanted.columns.clone(), wanted.identity.clone(), placements);
+                    new.push(source.clone());
+                    source
+                }
+            };
+            sources.push(source);
+        }
+        self.catalog.set_sources(id, sources.iter().map(|s| s.id).collect());
+        let result = match self.read_sources(&new, progress).await {
+            Ok(()) => self.compute(&entry, &sources, progress).await,
+            Err(error) => Err(error),
+        };
+        if result.is_err() {
+            self.catalog.set_sources(id, Vec::new());
+            self.release_sources().await;
+        }
+        result
+    }
+
+    /// The content at one cut, into a hidden table, and that into its place.
+    async fn compute(
+        &self,
+        entry: &Entry,
+        sources: &[KeptSource],
+        progress: &ProgressSender,
+    ) -> Result<(), RequestError> {
+        progress.phase("computing");
+        let sink = self.sink().await?;
+        let spec = table_spec(entry);
+        sink.create_staging(&spec).await.map_err(|e| RequestError::Refused(e.to_string()))?;
+        let column_map = entry.plan.sources.iter().zip(sources).map(|(wanted, kept)| {
+            let at = |c: &types::Column| kept.columns.iter().position(|k| k.name == c.name).unwrap_or(usize::MAX);
+            wanted.columns.iter().map(at).collect()
+        });
+        let definition = ivm::StreamDef {
+            id: entry.id,
+            plan: entry.plan.clone(),
+            sources: sources.iter().map(|s| s.id).collect(),
+            column_map: column_map.collect(),
+        };
+        let (rows, receiver) = mpsc::channel::<Vec<types::Row>>(4);
+        let (copied, copy_result) = oneshot::channel();
+        let copy_spec = spec.clone();
+        let copy = tokio::spawn(async move {
+            let result = sink.copy_into_staging(&copy_spec, receiver).await;
+            let _gone = copied.send(result.map_err(|e| e.to_string()));
+        });
+        let (visible, seen) = oneshot::channel();
+        let id = entry.id;
+        let computed = self
+            .call(move |room| {
+                room.engine.drop_stream(id)?;
+                room.engine.add_stream(definition)?;
+                let mut emit = |piece| rows.blocking_send(piece).map_err(|_| "the copy into the target broke".to_owned());
+                let built = room.engine.build(id, &mut emit);
+                drop(rows);
+                let copied = copy_result.blocking_recv().unwrap_or_else(|_| Err("the copy into the target broke".into()));
+                match (built, copied) {
+                    // The copy's own error says more than the engine's that its receiver went away.
+                    (_, Err(reason)) => {
+                        room.engine.drop_stream(id)?;
+                        Ok(Err(reason))
+                    }
+                    (Err(error), Ok(())) => {
+                        room.engine.drop_stream(id)?;
+                        Ok(Err(error.to_string()))
+                    }
+                    (Ok(_), Ok(())) => {
+                        room.engine.activate(id)?;
+                        fail::fail_point!("build-before-publish");
+                        room.publish(id, visible)?;
+                        Ok(Ok(()))
+                    }
+                }
+            })
+            .await?;
+        let _joined = copy.await;
+        computed.map_err(RequestError::Refused)?;
+        seen.await.map_err(|_| RequestError::Unavailable("the aggregator stops".into()))?;
+        match self.catalog.get(id).map(|e| e.state) {
+            Some(StreamState::Failed(reason)) => Err(RequestError::Refused(reason)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Computes it again from the kept sources; its table keeps its name, rights and dependents.
+    pub(crate) async fn rebuild(&self, name: &str, progress: &ProgressSender) -> Result<Entry, RequestError> {
+        let _changing = self.changing.lock().await;
+        let entry = self.entry(name)?;
+        self.all_attached().await?;
+        let (_, logical) = self.plan(&entry.query, &entry.options).await?;
+        self.catalog.set_state(entry.id, StreamState::Building, entry.stopped_at);
+        if let Err(error) = self.fill(entry.id, &logical, progress).await {
+            self.stop(entry.id, &error.to_string()).await;
+            return Err(error);
+        }
+        self.catalog.get(entry.id).ok_or_else(|| RequestError::Unknown(name.to_owned()))
+    }
+
+    /// Gives it another query. When that fails it stays as it was, stopped.
+    pub(crate) async fn alter(
+        &self,
+        request: v1::AlterStreamTableRequest,
+        progress: &ProgressSender,
+    ) -> Result<Entry, RequestError> {
+        let _changing = self.changing.lock().await;
+        let mut entry = self.entry(&request.name)?;
+        if !request.query.is_empty() {
+            entry.query = request.query;
+        }
+        entry.options = request.options.unwrap_or(entry.options);
+        let (planned, logical) = self.plan(&entry.query, &entry.options).await?;
+        if planned.plan.output != entry.plan.output || planned.plan.key != entry.plan.key {
+            return Err(RequestError::Refused(format!(
+                "the new query's columns or key differ from those of {}; drop it and create it again",
+                entry.name
+            )));
+        }
+        self.all_attached().await?;
+        entry.plan = planned.plan;
+        entry.state = StreamState::Building;
+        let sink = self.sink().await?;
+        sink.replace(&definition(&entry)?).await.map_err(RequestError::unavailable)?;
+        self.catalog.insert(entry.clone());
+        if let Err(error) = self.fill(entry.id, &logical, progress).await {
+            self.stop(entry.id, &error.to_string()).await;
+            return Err(error);
+        }
+        self.release_sources().await;
+        self.catalog.get(entry.id).ok_or_else(|| RequestError::Unknown(request.name))
+    }
+
+    /// Stops keeping it; its content stays as of its last cut.
+    pub(crate) async fn pause(&self, name: &str) -> Result<Entry, RequestError> {
+        let _changing = self.changing.lock().await;
+        let entry = self.entry(name)?;
+        let id = entry.id;
+        let at = self.call(move |room| { room.engine.pause(id)?; Ok(room.engine.frontier().seq) }).await?;
+        // Cuts before the pause may still be on their way.
+        let mut published = self.published.clone();
+        let _stopping = published.wait_for(|p| p.seq >= at).await;
+        self.catalog.set_state(id, StreamState::Paused, at);
+        let sink = self.sink().await?;
+        sink.set_state(id, StreamState::Paused.name(), "").await.map_err(RequestError::unavailable)?;
+        self.entry(name)
+    }
+
+    /// Removes it: its table, definition and state, and what only it read.
+    pub(crate) async fn drop_stream(&self, name: &str) -> Result<(), RequestError> {
+        let _changing = self.changing.lock().await;
+        let entry = self.entry(name)?;
+        let sink = self.sink().await?;
+        self.remove(&sink, entry.id).await
+    }
+
+    async fn remove(&self, sink: &Sink, id: StreamId) -> Result<(), RequestError> {
+        let Some(entry) = self.catalog.get(id) else { return Ok(()) };
+        let at = self.call(move |room| { room.engine.drop_stream(id)?; Ok(room.engine.frontier().seq) }).await?;
+        self.catalog.set_state(id, StreamState::Building, at);
+        let mut published = self.published.clone();
+        let _stopping = published.wait_for(|p| p.seq >= at).await;
+        sink.drop_table(&table_spec(&entry)).await.map_err(|e| RequestError::Refused(e.to_string()))?;
+        self.catalog.remove(id);
+        self.release_sources().await;
+        Ok(())
+    }
+
+    /// Takes back what a failed request made.
+    async fn undo(&self, sink: &Sink, id: StreamId) {
+        if let Err(error) = self.remove(sink, id).await {
+            tracing::error!(stream = %id, %error, "what a failed request made could not be taken back; the next start does it");
+        }
+    }
+
+    /// Stops it at its last exact cut.
+    async fn stop(&self, id: StreamId, reason: &str) {
+        let at = self.published.borrow().seq;
+        self.catalog.set_failed(id, reason, at);
+        let noted = match self.sink().await {
+            Ok(sink) => sink.set_state(id, "failed", reason).await.map_err(RequestError::unavailable),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = noted {
+            tracing::error!(stream = %id, %error, "a stopped stream table's state was not written");
+        }
+    }
+
+    /// Forgets the sources that no stream table reads any more.
+    pub(crate) async fn release_sources(&self) {
+        let used = self.catalog.sources_in_use();
+        let unused: Vec<_> = self.tables.sources().into_iter().filter(|s| !used.contains(&s.id)).collect();
+        if unused.is_empty() {
+            return;
+        }
+        let ids: Vec<SourceId> = unused.iter().map(|s| s.id).collect();
+        let forget = move |room: &mut EngineRoom| {
+            for id in ids {
+                room.engine.drop_source(id)?;
+                room.tables.remove(id);
+            }
+            room.save_tables()
+        };
+        if let Err(error) = self.call(forget).await {
+            tracing::error!(%error, "unused sources were not forgotten; the next request tries again");
+            return;
+        }
+        let still_read: Vec<(NodeId, TableName)> =
+            self.tables.sources().into_iter().flat_map(|s| s.tables).map(|t| (t.node, t.table)).collect();
+        for node in &self.cluster.nodes {
+            let here = unused.iter().flat_map(|s| &s.tables).filter(|t| t.node == node.id);
+            let (shared, own): (Vec<_>, Vec<_>) = here.partition(|t| still_read.contains(&(t.node, t.table.clone())));
+            for (tables, unpublish) in [(shared, false), (own, true)] {
+                if tables.is_empty() {
+                    continue;
+                }
+                let tables = tables.iter().map(|t| t.id.0).collect();
+                let order = v1::order::Kind::Unsubscribe(v1::Unsubscribe { tables, unpublish });
+                if let Err(error) = self.links.order(node.id, order).await {
+                    tracing::warn!(node = %node.id, %error, "tables stay published until the agent attaches again");
+                }
+            }
+        }
+    }
+}
+
+/// The definition as the target keeps it.
+fn definition(entry: &Entry) -> Result<Definition, RequestError> {
+    let options = serde_json::json!({
+        "allow_row_security": entry.options.allow_row_security,
+        "settings": entry.options.settings,
+    });
+    Ok(Definition {
+        id: entry.id,
+        name: entry.name.clone(),
+        query: entry.query.clone(),
+        plan: serde_json::to_value(&entry.plan).map_err(RequestError::internal)?,
+        options,
+        state: entry.state.name().to_owned(),
+        reason: entry.state.reason().to_owned(),
+        columns: entry.plan.output.clone(),
+        key: key_spec(&entry.plan.key),
+    })
+}
+
+/// A definition as the catalog has it. `None` when its plan cannot be read (another version wrote it): it is planned again.
+pub(crate) fn entry_of(definition: &Definition) -> Option<Entry> {
+    let settings = definition.options.get("settings").and_then(|s| serde_json::from_value(s.clone()).ok());
+    Some(Entry {
+        id: definition.id,
+        name: definition.name.clone(),
+        query: definition.query.clone(),
+        options: v1::Options {
+            allow_row_security: definition.options.get("allow_row_security").and_then(serde_json::Value::as_bool)
+                == Some(true),
+            settings: settings.unwrap_or_default(),
+        },
+        plan: serde_json::from_value(definition.plan.clone()).ok()?,
+        sources: Vec::new(),
+        state: StreamState::read(&definition.state, &definition.reason),
+        stopped_at: types::Seq(0),
+    })
+}
+
+fn key_spec(key: &OutputKey) -> KeySpec {
+    match key {
+        OutputKey::Columns(columns) => KeySpec::Columns(columns.clone()),
+        OutputKey::RowId => KeySpec::RowId,
+    }
+}
+
+fn table_spec(entry: &Entry) -> TableSpec {
+    TableSpec {
+        stream: entry.id,
+        name: entry.name.clone(),
+        columns: entry.plan.output.clone(),
+        key: key_spec(&entry.plan.key),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_sql_reads_them() {
+        let ok = |text: &str| parse_name(text).unwrap().to_string();
+        assert_eq!(ok("Totals"), "public.totals");
+        assert_eq!(ok("app.totals"), "app.totals");
+        assert_eq!(ok("\"My App\".\"a\"\"b\""), "My App.a\"b");
+        for bad in ["", "a.b.c", "a b", "\"a", "a.", "x;drop"] {
+            assert!(parse_name(bad).is_err(), "{bad}");
+        }
+    }
+}

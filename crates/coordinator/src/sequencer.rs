@@ -1,0 +1,395 @@
+//! All nodes' events in, consistent cuts out.
+//!
+//! ```text
+//!   agent 0 ─┐                    ┌─ frontier: which prefix is closed
+//!   agent 1 ─┼─▶ inbox ─▶ here ───┤
+//!   agent 2 ─┘                    └─ queues: the rows of that prefix ─▶ engine (one cut at a time)
+//!                                                                         │ durable
+//!   slots ◀── agents ◀─────────────── how far each may be confirmed ◀─────┘
+//! ```
+//!
+//! Invariant: the rows handed to the engine with a cut are those of exactly the transactions that ended at or before
+//! the cut's positions and behind the last cut's. While the engine works on one cut, the next grows; so the cuts are
+//! small when there is time and large when there is not.
+//!
+//! Nothing here survives the process. A cut that was handed over but not made durable is made again from what the
+//! agents send again, because slots are confirmed only after `Applied`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use frontier::{Ask, Event, Frontier, Rules};
+use proto::v1;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use types::{Gid, Lsn, NodeId, Positions, TableId};
+
+use crate::engine::{Applied, CutWork, EngineHandle};
+use crate::ingest::StartReply;
+use crate::links::Links;
+use crate::queue::NodeQueue;
+use crate::tables::Tables;
+
+/// A cut without rows only moves the slots; it can wait so long for company.
+const EMPTY_CUT_EVERY: Duration = Duration::from_secs(2);
+
+/// What comes to the sequencer.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// An agent attached and wants to know where to start.
+    Attached { node: NodeId, session: u64, system: String, reply: StartReply },
+    /// Events of a node in its commit order.
+    Events { node: NodeId, session: u64, events: Vec<v1::Event> },
+    /// The answer to a question of the frontier.
+    Answer { id: u64, node: NodeId, answer: Option<(Lsn, Vec<bool>)> },
+}
+
+/// Somebody waits for the frontier: cuts without rows are made at once while this is above 0.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Urgency(Arc<AtomicUsize>);
+
+impl Urgency {
+    /// Holds while the guard lives.
+    pub(crate) fn hold(&self) -> UrgencyGuard {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        UrgencyGuard(self.0.clone())
+    }
+    fn is_held(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// See [`Urgency::hold`].
+#[derive(Debug)]
+pub(crate) struct UrgencyGuard(Arc<AtomicUsize>);
+
+impl Drop for UrgencyGuard {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What status shows of a node's stream.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NodeProgress {
+    pub(crate) received: Lsn,
+    pub(crate) confirmed: Lsn,
+    pub(crate) buffered: u64,
+}
+
+/// What status shows of the sequencer.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Progress {
+    pub(crate) nodes: BTreeMap<NodeId, NodeProgress>,
+    pub(crate) waiting_for: Vec<String>,
+}
+
+#[derive(Debug)]
+struct NodeState {
+    session: u64,
+    queue: NodeQueue,
+    /// In the last cut handed to the engine.
+    position: Lsn,
+    received: Lsn,
+    confirmed: Lsn,
+}
+
+/// Settings of the sequencer.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    pub(crate) spool_dir: PathBuf,
+    pub(crate) queue_bytes: usize,
+    pub(crate) spool_bytes: u64,
+}
+
+/// See the module's description.
+pub(crate) struct Sequencer {
+    frontier: Frontier,
+    nodes: BTreeMap<NodeId, NodeState>,
+    limits: Limits,
+    links: Arc<Links>,
+    tables: Arc<Tables>,
+    engine: EngineHandle,
+    inbox: mpsc::Receiver<Input>,
+    /// Where answers come back in; weak so that the inbox closes when all agents' services are gone.
+    answers: mpsc::WeakSender<Input>,
+    applied: mpsc::Receiver<Applied>,
+    in_flight: bool,
+    last_cut: Instant,
+    broken: Vec<(TableId, String)>,
+    urgency: Urgency,
+    progress: watch::Sender<Progress>,
+}
+
+/// What the sequencer is connected with.
+pub(crate) struct Connections {
+    pub(crate) links: Arc<Links>,
+    pub(crate) tables: Arc<Tables>,
+    pub(crate) engine: EngineHandle,
+    pub(crate) inbox: mpsc::Receiver<Input>,
+    pub(crate) answers: mpsc::WeakSender<Input>,
+    pub(crate) applied: mpsc::Receiver<Applied>,
+    pub(crate) urgency: Urgency,
+    pub(crate) progress: watch::Sender<Progress>,
+}
+
+impl Sequencer {
+    /// Goes on from the durable cut `at`.
+    pub(crate) fn new(nodes: &[NodeId], at: &Positions, rules: Rules, limits: Limits, with: Connections) -> Self {
+        let states = nodes.iter().map(|&node| {
+            let queue = NodeQueue::new(&limits.spool_dir, node);
+            let position = at.of(node);
+            (node, NodeState { session: 0, queue, position, received: position, confirmed: Lsn::ZERO })
+        });
+        Self {
+            frontier: Frontier::new(nodes.iter().copied(), at.clone(), rules),
+            nodes: states.collect(),
+            limits,
+            links: with.links,
+            tables: with.tables,
+            engine: with.engine,
+            inbox: with.inbox,
+            answers: with.answers,
+            applied: with.applied,
+            in_flight: false,
+            last_cut: Instant::now(),
+            broken: Vec::new(),
+            urgency: with.urgency,
+            progress: with.progress,
+        }
+    }
+
+    /// Until the inbox closes or the engine is gone. Cancelling between two turns loses only what is not durable anyway.
+    pub(crate) async fn run(mut self) -> std::io::Result<()> {
+        let mut tick = tokio::time::interval(Duration::from_millis(200));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let room = self.has_room();
+            tokio::select! {
+                biased;
+                applied = self.applied.recv() => match applied {
+                    Some(applied) => self.durable(&applied),
+                    None => return Ok(()),
+                },
+                input = self.inbox.recv(), if room => match input {
+                    Some(input) => self.take(input)?,
+                    None => return Ok(()),
+                },
+                _ = tick.tick() => self.report(),
+            }
+            // Everything that is there already goes into the same cut.
+            while self.has_room() {
+                match self.inbox.try_recv() {
+                    Ok(input) => self.take(input)?,
+                    Err(_) => break,
+                }
+            }
+            if !self.in_flight && !self.cut().await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether more may be taken in. With too much in memory, agents wait, as long as a cut is under way: without
+    /// one, only more events can close the next, so they are taken in and go to disk, up to its own limit.
+    fn has_room(&self) -> bool {
+        let (memory, disk) = self.buffered();
+        if self.in_flight { memory < self.limits.queue_bytes } else { disk < self.limits.spool_bytes }
+    }
+
+    fn buffered(&self) -> (usize, u64) {
+        self.nodes.values().map(|n| n.queue.sizes()).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1))
+    }
+
+    fn take(&mut self, input: Input) -> std::io::Result<()> {
+        match input {
+            Input::Attached { node, session, system, reply } => self.attach(node, session, &system, reply),
+            Input::Events { node, session, events } => self.events(node, session, events),
+            Input::Answer { id, node, answer } => {
+                match answer {
+                    Some((at, prepared)) => self.frontier.answer(id, node, at, &prepared),
+                    None => self.frontier.ask_failed(id, node),
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn attach(&mut self, node: NodeId, session: u64, system: &str, reply: StartReply) -> std::io::Result<()> {
+        let Some(state) = self.nodes.get_mut(&node) else {
+            let _gone = reply.send(Err(format!("node {node} is not part of this cluster")));
+            return Ok(());
+        };
+        let known = self.tables.system_of(node);
+        if let Some(known) = &known
+            && known != system
+            && state.position != Lsn::ZERO
+        {
+            let _gone = reply.send(Err(format!(
+                "node {node} is another system than before (identifier {system}, was {known}): \
+                 it was replaced or made anew; `tributary stream rebuild` reads it again"
+            )));
+            return Ok(());
+        }
+        state.session = session;
+        state.queue.clear()?;
+        state.received = state.position;
+        self.frontier.restarted(node);
+        let start = v1::Start {
+            resume_after: state.position.0,
+            tables: self.tables.subscription(node),
+            system_identifier: known.unwrap_or_default(),
+        };
+        let _gone = reply.send(Ok(start));
+        Ok(())
+    }
+
+    fn events(&mut self, node: NodeId, session: u64, events: Vec<v1::Event>) -> std::io::Result<()> {
+        use v1::event::Kind;
+        let (mut memory, _) = self.buffered();
+        let Some(state) = self.nodes.get_mut(&node) else { return Ok(()) };
+        if state.session != session {
+            return Ok(()); // the last words of a stream that was replaced
+        }
+        for event in events {
+            let Some(kind) = event.kind else { continue };
+            let (end, event) = match kind {
+                Kind::Piece(piece) => {
+                    let room = self.limits.queue_bytes.saturating_sub(memory);
+                    let before = state.queue.sizes().0;
+                    state.queue.piece(piece.changes, room)?;
+                    memory += state.queue.sizes().0 - before;
+                    continue;
+                }
+                Kind::Restart(_) => {
+                    state.queue.forget_open()?;
+                    continue;
+                }
+                Kind::TableAltered(altered) => {
+                    self.broken.push((TableId(altered.table), altered.reason));
+                    continue;
+                }
+                Kind::Commit(commit) => {
+                    let end = Lsn(commit.end_lsn);
+                    if end <= state.position {
+                        state.queue.forget_open()?;
+                        continue;
+                    }
+                    state.queue.commit(end, commit.commit_time);
+                    let participants =
+                        commit.participants.iter().map(|p| (NodeId(p.node), Gid::from(p.gid.as_str()))).collect();
+                    (end, Event::Commit { end, participants })
+                }
+                Kind::Prepare(prepare) => {
+                    let (end, gid) = (Lsn(prepare.end_lsn), Gid::from(prepare.gid.as_str()));
+                    state.queue.prepare(gid.clone())?;
+                    (end, Event::Prepare { end, begin: Lsn(prepare.begin_lsn), gid })
+                }
+                Kind::CommitPrepared(commit) => {
+                    let (end, gid) = (Lsn(commit.end_lsn), Gid::from(commit.gid.as_str()));
+                    if end <= state.position {
+                        state.queue.rollback_prepared(&gid)?;
+                        continue;
+                    }
+                    if !state.queue.commit_prepared(&gid, end, commit.commit_time) {
+                        tracing::error!(%node, %gid, "a prepared branch committed whose changes never came");
+                        let reason = format!("node {node} committed prepared transaction {gid}, whose changes never came");
+                        self.broken.extend(self.tables.of_node(node).into_iter().map(|t| (t, reason.clone())));
+                    }
+                    (end, Event::CommitPrepared { end, gid })
+                }
+                Kind::RollbackPrepared(rollback) => {
+                    let (end, gid) = (Lsn(rollback.end_lsn), Gid::from(rollback.gid.as_str()));
+                    state.queue.rollback_prepared(&gid)?;
+                    (end, Event::RollbackPrepared { end, gid })
+                }
+                Kind::Progress(progress) => (Lsn(progress.lsn), Event::Progress { lsn: Lsn(progress.lsn) }),
+            };
+            state.received = state.received.max(end);
+            self.frontier.event(node, event);
+        }
+        for ask in self.frontier.asks() {
+            self.ask(ask);
+        }
+        Ok(())
+    }
+
+    /// Puts a question of the frontier to a node. Its answer, or that there was none, comes back through the inbox.
+    fn ask(&self, ask: Ask) {
+        let Some(answers) = self.answers.upgrade() else { return };
+        let links = self.links.clone();
+        tokio::spawn(async move {
+            let gids = ask.gids.iter().map(ToString::to_string).collect();
+            let answer = match links.order(ask.node, v1::order::Kind::Ask(v1::Ask { gids })).await {
+                Ok(done) => Some((Lsn(done.lsn), done.prepared)),
+                Err(error) => {
+                    tracing::debug!(node = %ask.node, %error, "a question was not answered; it is put again");
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                    None
+                }
+            };
+            let _stopping = answers.send(Input::Answer { id: ask.id, node: ask.node, answer }).await;
+        });
+    }
+
+    /// Hands the next cut to the engine, if there is one worth it. False when the engine is gone.
+    async fn cut(&mut self) -> std::io::Result<bool> {
+        let waits = self.last_cut.elapsed() < EMPTY_CUT_EVERY && !self.urgency.is_held() && self.broken.is_empty();
+        if waits && self.nodes.values().all(|n| !n.queue.has_ready()) {
+            return Ok(true);
+        }
+        let next = self.frontier.next_cut();
+        for ask in self.frontier.asks() {
+            self.ask(ask);
+        }
+        let Some(positions) = next else { return Ok(true) };
+        let mut work = CutWork {
+            positions,
+            transactions: Vec::new(),
+            confirm: BTreeMap::new(),
+            broken: std::mem::take(&mut self.broken),
+        };
+        for (&node, state) in &mut self.nodes {
+            state.position = state.position.max(work.positions.of(node));
+            let mut taken = Vec::new();
+            state.queue.take_until(state.position, &mut taken)?;
+            work.transactions.extend(taken.into_iter().map(|t| (node, t)));
+            work.confirm.insert(node, self.frontier.safe_to_confirm(node));
+        }
+        self.in_flight = true;
+        self.last_cut = Instant::now();
+        Ok(self.engine.apply(work).await)
+    }
+
+    /// A cut is durable: the slots may go on.
+    fn durable(&mut self, applied: &Applied) {
+        self.in_flight = false;
+        for (node, lsn) in &applied.confirm {
+            if let Some(state) = self.nodes.get_mut(node)
+                && *lsn > state.confirmed
+            {
+                state.confirmed = *lsn;
+                self.links.durable(*node, *lsn);
+            }
+        }
+    }
+
+    fn report(&self) {
+        let mut nodes = BTreeMap::new();
+        for (node, state) in &self.nodes {
+            let (memory, disk) = state.queue.sizes();
+            let (received, confirmed) = (state.received, state.confirmed);
+            nodes.insert(*node, NodeProgress { received, confirmed, buffered: memory as u64 + disk });
+            let label = node.to_string();
+            metrics::gauge!("tributary_buffered_bytes", "node" => label.clone()).set((memory as u64 + disk) as f64);
+            metrics::gauge!("tributary_received_lsn", "node" => label).set(state.received.0 as f64);
+        }
+        let mut waiting: HashMap<String, ()> = HashMap::new();
+        let waiting_for = self.frontier.waiting_for().iter().map(ToString::to_string);
+        let waiting_for = waiting_for.filter(|w| waiting.insert(w.clone(), ()).is_none()).collect();
+        self.progress.send_replace(Progress { nodes, waiting_for });
+    }
+}

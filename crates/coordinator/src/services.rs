@@ -1,0 +1,217 @@
+//! The control services: `StreamTableService` and `ClusterService`.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::Stream;
+use proto::v1;
+use proto::v1::create_stream_table_progress::Kind;
+use tokio::sync::{broadcast, mpsc};
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::{BroadcastStream, ReceiverStream};
+use tonic::{Request, Response, Status};
+
+use crate::catalog::Entry;
+use crate::error::RequestError;
+use crate::publisher::Changed;
+use crate::requests::{ProgressSender, Requests};
+use crate::status::StatusReader;
+
+type Answer<T> = Result<Response<T>, Status>;
+type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// `tributary.v1.StreamTableService`.
+#[derive(Clone)]
+pub(crate) struct StreamTables {
+    pub(crate) requests: Arc<Requests>,
+    pub(crate) status: Arc<StatusReader>,
+    pub(crate) changed: broadcast::Sender<Changed>,
+}
+
+impl StreamTables {
+    async fn show(&self, entry: &Entry) -> v1::StreamTable {
+        self.status.stream_table(entry).await
+    }
+
+    /// Runs a request in a task of its own, so that a client that goes away does not leave it half done, and
+    /// streams its progress, then its result.
+    fn tracked<F>(&self, work: impl FnOnce(Arc<Requests>, ProgressSender) -> F) -> Streamed<v1::CreateStreamTableProgress>
+    where
+        F: Future<Output = Result<Entry, RequestError>> + Send + 'static,
+    {
+        let (progress, mut reads) = mpsc::channel::<v1::ReadProgress>(16);
+        let (out, stream) = mpsc::channel(16);
+        let work = tokio::spawn(work(self.requests.clone(), ProgressSender(Some(progress))));
+        let this = self.clone();
+        tokio::spawn(async move {
+            while let Some(read) = reads.recv().await {
+                let message = v1::CreateStreamTableProgress { kind: Some(Kind::Read(read)) };
+                let _gone = out.send(Ok(message)).await;
+            }
+            let last = match work.await {
+                Ok(Ok(entry)) => {
+                    Ok(v1::CreateStreamTableProgress { kind: Some(Kind::Done(this.show(&entry).await)) })
+                }
+                Ok(Err(error)) => Err(Status::from(error)),
+                Err(panic) => Err(Status::internal(panic.to_string())),
+            };
+            let _gone = out.send(last).await;
+        });
+        Box::pin(ReceiverStream::new(stream))
+    }
+}
+
+#[tonic::async_trait]
+impl v1::stream_table_service_server::StreamTableService for StreamTables {
+    type CreateStream = Streamed<v1::CreateStreamTableProgress>;
+    type AlterStream = Streamed<v1::CreateStreamTableProgress>;
+    type ResumeStream = Streamed<v1::CreateStreamTableProgress>;
+    type RebuildStream = Streamed<v1::CreateStreamTableProgress>;
+    type WatchStream = Streamed<v1::StreamTableChanges>;
+
+    async fn create(&self, request: Request<v1::CreateStreamTableRequest>) -> Answer<Self::CreateStream> {
+        let request = request.into_inner();
+        Ok(Response::new(self.tracked(|requests, progress| async move { requests.create(request, progress).await })))
+    }
+
+    async fn get(&self, request: Request<v1::GetStreamTableRequest>) -> Answer<v1::StreamTable> {
+        let entry = self.requests.entry(&request.into_inner().name)?;
+        Ok(Response::new(self.show(&entry).await))
+    }
+
+    async fn list(&self, _: Request<v1::ListStreamTablesRequest>) -> Answer<v1::ListStreamTablesResponse> {
+        Ok(Response::new(v1::ListStreamTablesResponse { stream_tables: self.status.stream_tables().await }))
+    }
+
+    async fn alter(&self, request: Request<v1::AlterStreamTableRequest>) -> Answer<Self::AlterStream> {
+        let request = request.into_inner();
+        Ok(Response::new(self.tracked(|requests, progress| async move { requests.alter(request, &progress).await })))
+    }
+
+    async fn drop(&self, request: Request<v1::DropStreamTableRequest>) -> Answer<v1::DropStreamTableResponse> {
+        let (requests, name) = (self.requests.clone(), request.into_inner().name);
+        let dropped = tokio::spawn(async move { requests.drop_stream(&name).await }).await;
+        dropped.map_err(|e| Status::internal(e.to_string()))??;
+        Ok(Response::new(v1::DropStreamTableResponse {}))
+    }
+
+    async fn pause(&self, request: Request<v1::PauseStreamTableRequest>) -> Answer<v1::StreamTable> {
+        let (requests, name) = (self.requests.clone(), request.into_inner().name);
+        let paused = tokio::spawn(async move { requests.pause(&name).await }).await;
+        let entry = paused.map_err(|e| Status::internal(e.to_string()))??;
+        Ok(Response::new(self.show(&entry).await))
+    }
+
+    async fn resume(&self, request: Request<v1::ResumeStreamTableRequest>) -> Answer<Self::ResumeStream> {
+        let name = request.into_inner().name;
+        Ok(Response::new(
+            self.tracked(|requests, progress| async move { requests.rebuild(&name, &progress).await }),
+        ))
+    }
+
+    async fn rebuild(&self, request: Request<v1::RebuildStreamTableRequest>) -> Answer<Self::RebuildStream> {
+        let name = request.into_inner().name;
+        Ok(Response::new(
+            self.tracked(|requests, progress| async move { requests.rebuild(&name, &progress).await }),
+        ))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<v1::ExplainStreamTableRequest>,
+    ) -> Answer<v1::ExplainStreamTableResponse> {
+        let request = request.into_inner();
+        let plan = if request.name.is_empty() {
+            self.requests.plan(&request.query, &v1::Options::default()).await?.0.plan
+        } else {
+            self.requests.entry(&request.name)?.plan
+        };
+        let json = serde_json::to_string_pretty(&plan).map_err(|e| Status::internal(e.to_string()))?;
+        Ok(Response::new(v1::ExplainStreamTableResponse { text: plan::explain_text(&plan), json }))
+    }
+
+    async fn verify(
+        &self,
+        request: Request<v1::VerifyStreamTableRequest>,
+    ) -> Answer<v1::VerifyStreamTableResponse> {
+        let (requests, name) = (self.requests.clone(), request.into_inner().name);
+        let verified = tokio::spawn(async move { requests.verify(&name).await }).await;
+        let results = verified.map_err(|e| Status::internal(e.to_string()))??;
+        Ok(Response::new(v1::VerifyStreamTableResponse { results }))
+    }
+
+    async fn watch(&self, request: Request<v1::WatchStreamTableRequest>) -> Answer<Self::WatchStream> {
+        let entry = self.requests.entry(&request.into_inner().name)?;
+        let changes = BroadcastStream::new(self.changed.subscribe()).filter_map(move |changed| match changed {
+            Ok(c) if c.stream == entry.id => Some(Ok(v1::StreamTableChanges {
+                seq: c.seq.0,
+                inserted: c.inserted,
+                updated: c.updated,
+                deleted: c.deleted,
+                delay_seconds: c.delay,
+            })),
+            // A watcher that cannot follow misses cuts, not the table's content.
+            Ok(_) | Err(_) => None,
+        });
+        Ok(Response::new(Box::pin(changes)))
+    }
+}
+
+/// `tributary.v1.ClusterService`.
+#[derive(Clone)]
+pub(crate) struct ClusterControl {
+    pub(crate) requests: Arc<Requests>,
+    pub(crate) status: Arc<StatusReader>,
+}
+
+#[tonic::async_trait]
+impl v1::cluster_service_server::ClusterService for ClusterControl {
+    async fn get_status(&self, _: Request<v1::GetStatusRequest>) -> Answer<v1::Status> {
+        Ok(Response::new(self.status.status().await))
+    }
+
+    async fn get_frontier(&self, _: Request<v1::GetFrontierRequest>) -> Answer<v1::Frontier> {
+        Ok(Response::new(self.status.frontier()))
+    }
+
+    async fn wait_for_frontier(&self, request: Request<v1::WaitForFrontierRequest>) -> Answer<v1::Frontier> {
+        let request = request.into_inner();
+        let checked = |entry: Result<Entry, RequestError>| -> Result<(), Status> {
+            let entry = entry?;
+            match &entry.state {
+                crate::catalog::StreamState::Active => Ok(()),
+                state => Err(Status::failed_precondition(format!(
+                    "{} is {} and does not advance{}{}",
+                    entry.name,
+                    state.name(),
+                    if state.reason().is_empty() { "" } else { ": " },
+                    state.reason()
+                ))),
+            }
+        };
+        if !request.stream_table.is_empty() {
+            checked(self.requests.entry(&request.stream_table))?;
+        }
+        let wait = self.requests.waiter.everything();
+        if request.timeout_seconds > 0.0 {
+            let limit = Duration::try_from_secs_f64(request.timeout_seconds)
+                .map_err(|_| Status::invalid_argument("the timeout is not a time"))?;
+            tokio::time::timeout(limit, wait).await.map_err(|_| {
+                let waiting = self.status.waiting_for();
+                let waiting = if waiting.is_empty() { String::new() } else { format!("; waiting for {}", waiting.join(", ")) };
+                Status::deadline_exceeded(format!("not everything became readable within {limit:?}{waiting}"))
+            })??;
+        } else {
+            wait.await?;
+        }
+        if !request.stream_table.is_empty() {
+            checked(self.requests.entry(&request.stream_table))?;
+        }
+        Ok(Response::new(self.status.frontier()))
+    }
+
+    async fn list_nodes(&self, _: Request<v1::ListNodesRequest>) -> Answer<v1::ListNodesResponse> {
+        Ok(Response::new(v1::ListNodesResponse { nodes: self.status.nodes().await }))
+    }
+}

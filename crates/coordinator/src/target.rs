@@ -1,0 +1,182 @@
+//! What the aggregator does with the target beside writing cuts: sending again, computing again after a start,
+//! answering `tributary.wait_for_frontier`, showing its nodes, and saying when it is ready.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sink::{NodeRow, Sink};
+use tokio::sync::watch;
+use tonic_health::server::HealthReporter;
+use types::Cut;
+use wal::Endpoint;
+
+use crate::catalog::StreamState;
+use crate::engine::Publication;
+use crate::error::{CoordinatorError, RequestError};
+use crate::publisher::Publisher;
+use crate::requests::{ProgressSender, Requests};
+use crate::status::StatusReader;
+
+/// What native expressions depend on in the target database.
+pub(crate) async fn environment(endpoint: &Endpoint) -> Result<scalar::Env, CoordinatorError> {
+    let client = wal::connect(endpoint, "tributary coordinator").await?;
+    plan::environment(&client).await.map_err(|e| CoordinatorError::Setting(e.to_string()))
+}
+
+/// Cuts that are durable here and not in the target yet.
+pub(crate) async fn send_again(
+    engine: &ivm::Engine,
+    publisher: &mut Publisher,
+    at: &Cut,
+) -> Result<(), CoordinatorError> {
+    let published = publisher.sink.frontier().await?.seq;
+    let mut sent = 0_u64;
+    for entry in engine.outbox_from(published) {
+        let (cut, streams) = entry?;
+        let publication = Publication {
+            cut,
+            streams,
+            failed: Vec::new(),
+            publish: None,
+            commit_times: Vec::new(),
+            visible: None,
+        };
+        publisher.publish(publication).await?;
+        sent += 1;
+    }
+    if sent > 0 {
+        tracing::info!(cuts = sent, from = %published, to = %at.seq, "cuts sent again to the target");
+    }
+    publisher.published.send_modify(|p| {
+        p.seq = at.seq;
+        p.positions.clone_from(&at.positions);
+    });
+    Ok(())
+}
+
+/// Computes again what was being computed when the last process ended, or what lost its state.
+pub(crate) async fn recover(requests: Arc<Requests>) {
+    requests.release_sources_of_nobody().await;
+    for entry in requests.catalog.all() {
+        if entry.state != StreamState::Building {
+            continue;
+        }
+        tracing::info!(stream = %entry.id, name = %entry.name, "computing again");
+        loop {
+            match requests.rebuild(&entry.name.to_string(), &ProgressSender::default()).await {
+                Ok(_) => break,
+                Err(RequestError::Unavailable(reason)) => {
+                    tracing::warn!(stream = %entry.id, reason, "not computed yet");
+                    requests.catalog.set_state(entry.id, StreamState::Building, entry.stopped_at);
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                Err(error) => {
+                    tracing::error!(stream = %entry.id, %error, "stream table cannot be computed again");
+                    break;
+                }
+            }
+        }
+    }
+    std::future::pending::<()>().await;
+}
+
+/// Answers sessions that called `tributary.wait_for_frontier`.
+pub(crate) async fn answer_waits(requests: Arc<Requests>) {
+    let mut sink: Option<Sink> = None;
+    let mut pause = Duration::from_millis(200);
+    loop {
+        tokio::time::sleep(pause).await;
+        let open = match sink.take() {
+            Some(sink) => sink,
+            None => match Sink::connect(&requests.endpoint, &requests.instance).await {
+                Ok(sink) => sink,
+                Err(_) => continue,
+            },
+        };
+        let Ok(tokens) = open.wait_requests().await else { continue };
+        // Whoever waits once waits again soon.
+        pause = if tokens.is_empty() { (pause * 2).min(Duration::from_millis(200)) } else { Duration::from_millis(10) };
+        if tokens.is_empty() {
+            sink = Some(open);
+            continue;
+        }
+        if requests.waiter.everything().await.is_err() {
+            return;
+        }
+        let Ok(written) = open.frontier().await else { continue };
+        let mut answered = true;
+        for token in tokens {
+            answered &= open.answer_wait(token, written.seq).await.is_ok();
+        }
+        if answered {
+            sink = Some(open);
+        }
+    }
+}
+
+/// Keeps `tributary.nodes` up to date; written only when something an operator cares about changed.
+pub(crate) async fn report_nodes(requests: Arc<Requests>, status: Arc<StatusReader>) {
+    let mut shown: Vec<NodeRow> = Vec::new();
+    loop {
+        let rows: Vec<NodeRow> = status
+            .nodes()
+            .await
+            .into_iter()
+            .map(|n| NodeRow {
+                node: types::NodeId(n.id),
+                name: n.name,
+                host: n.host,
+                port: n.port,
+                connected: n.connected,
+                reason: n.trouble,
+            })
+            .collect();
+        if rows != shown
+            && let Ok(sink) = Sink::connect(&requests.endpoint, &requests.instance).await
+            && sink.write_nodes(&rows).await.is_ok()
+        {
+            shown = rows;
+        }
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+}
+
+/// Ready when every node's agent is attached, its first positions are in a cut and nothing is computed again.
+pub(crate) async fn readiness(
+    requests: Arc<Requests>,
+    ready: watch::Sender<Option<String>>,
+    reporter: HealthReporter,
+) {
+    let mut serving = false;
+    reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+    loop {
+        let reason = not_ready(&requests);
+        let now = reason.is_none();
+        ready.send_if_modified(|r| {
+            let changed = *r != reason;
+            r.clone_from(&reason);
+            changed
+        });
+        if now != serving {
+            serving = now;
+            let status = if now { tonic_health::ServingStatus::Serving } else { tonic_health::ServingStatus::NotServing };
+            reporter.set_service_status("", status).await;
+        }
+        tokio::time::sleep(Duration::from_millis(if serving { 500 } else { 20 })).await;
+    }
+}
+
+fn not_ready(requests: &Requests) -> Option<String> {
+    let links = requests.links.status().borrow().clone();
+    let positions = requests.published.borrow().positions.clone();
+    for node in &requests.cluster.nodes {
+        match links.get(&node.id) {
+            Some(link) if link.connected && positions.0.contains_key(&node.id) => {}
+            Some(link) if link.connected => return Some(format!("node {} ({}): starting", node.id, node.name)),
+            Some(link) => return Some(format!("node {} ({}): {}", node.id, node.name, link.trouble)),
+            None => return Some(format!("node {} ({}): no agent has attached yet", node.id, node.name)),
+        }
+    }
+    let building = requests.catalog.all().into_iter().find(|e| e.state == StreamState::Building);
+    building.map(|e| format!("{} is being computed", e.name))
+}

@@ -1,0 +1,303 @@
+//! `verify`: a stream table against its query, evaluated by PostgreSQL over the sources as the nodes hold them.
+//!
+//! Citus cannot be asked: its reads see half of distributed transactions. So the sources are read again, the way a
+//! new source is first read (snapshots, then the streams up to a consistent cut), beside the rows that are kept. At
+//! one cut, with the engine held still, the copies and the stream table's content go into temporary tables of one
+//! session; there PostgreSQL evaluates the query over the copies, and both differences must be empty. Writers go on
+//! all the while; other stream tables stand still for the copying.
+
+use std::fmt::Write as _;
+
+use bytes::{BufMut, BytesMut};
+use futures_util::SinkExt;
+use proto::v1;
+use tokio::sync::{mpsc, oneshot};
+use tokio_postgres::Client;
+use types::{Column, Row, TableName, quote_ident};
+
+use crate::catalog::{Entry, StreamState};
+use crate::error::RequestError;
+use crate::requests::{ProgressSender, Requests};
+use crate::tables::KeptSource;
+
+/// A copied source, and the pieces of its rows.
+type CopyPiece = (usize, Vec<Row>);
+
+impl Requests {
+    /// Verifies one stream table, or all with an empty name.
+    pub(crate) async fn verify(&self, name: &str) -> Result<Vec<v1::Verification>, RequestError> {
+        let entries = if name.is_empty() { self.catalog.all() } else { vec![self.entry(name)?] };
+        let mut results = Vec::new();
+        for entry in entries {
+            let result = if entry.state == StreamState::Active {
+                self.verify_one(&entry).await?
+            } else {
+                v1::Verification {
+                    name: entry.name.to_string(),
+                    detail: format!("not verified: it is {}", entry.state.name()),
+                    ..Default::default()
+                }
+            };
+            results.push(result);
+        }
+        Ok(results)
+    }
+
+    async fn verify_one(&self, entry: &Entry) -> Result<v1::Verification, RequestError> {
+        let _changing = self.changing.lock().await;
+        let (planned, logical) = self.plan(&entry.query, &entry.options).await?;
+        let mut copies = Vec::new();
+        for source in &planned.plan.sources {
+            let table = logical.iter().find(|t| t.name == source.table);
+            let placements = table.into_iter().flat_map(|t| &t.placements).map(|p| (p.node, p.table.clone()));
+            copies.push(self.tables.add(
+                source.table.clone(),
+                source.columns.clone(),
+                source.identity.clone(),
+                placements.collect::<Vec<_>>(),
+            ));
+        }
+        // The copies belong to no stream table: whatever happens, this takes them away again.
+        let result = match self.read_sources(&copies, &ProgressSender::default()).await {
+            Ok(()) => self.compare(entry, &copies).await,
+            Err(error) => Err(error),
+        };
+        self.release_sources().await;
+        result
+    }
+
+    async fn compare(&self, entry: &Entry, copies: &[KeptSource]) -> Result<v1::Verification, RequestError> {
+        let session = Session::open(self, entry, copies).await?;
+        let (pieces, receiver) = mpsc::channel::<CopyPiece>(4);
+        let (copied, copy_result) = oneshot::channel();
+        let (release, held) = oneshot::channel::<()>();
+        let sources: Vec<_> = copies.iter().map(|c| c.id).collect();
+        let held_at = self.call(move |room| {
+            for (index, source) in sources.into_iter().enumerate() {
+                room.engine.scan_source(source, &mut |rows| {
+                    pieces.blocking_send((index, rows)).map_err(|_| "the copy broke".to_owned())
+                })?;
+            }
+            drop(pieces);
+            let _gone = copied.send(room.engine.frontier().seq);
+            let _released = held.blocking_recv();
+            Ok(())
+        });
+        let work = async {
+            session.copy_in(copies, receiver).await?;
+            let seq = copy_result.await.map_err(|_| RequestError::Internal("the copy broke".into()))?;
+            let mut published = self.published.clone();
+            published.wait_for(|p| p.seq >= seq).await.map_err(|_| RequestError::Unavailable("the aggregator stops".into()))?;
+            session.copy_stream_table(entry).await?;
+            Ok::<_, RequestError>(seq)
+        };
+        let work = async {
+            let result = work.await;
+            drop(release);
+            result
+        };
+        let (held_at, seq) = tokio::join!(held_at, work);
+        let seq = seq?;
+        held_at?;
+        let (rows, surplus, missing) = session.differences(entry).await?;
+        let exact = surplus == 0 && missing == 0;
+        let detail = if exact {
+            String::new()
+        } else {
+            "the stream table differs from its query; `tributary stream rebuild` computes it again".into()
+        };
+        let name = entry.name.to_string();
+        Ok(v1::Verification { name, exact, rows, surplus, missing, seq: seq.0, detail })
+    }
+}
+
+/// The session in which PostgreSQL compares.
+struct Session {
+    client: Client,
+    query: String,
+}
+
+impl Session {
+    /// Temporary tables for the copies, temporary views for the views, and the query over them.
+    async fn open(requests: &Requests, entry: &Entry, copies: &[KeptSource]) -> Result<Self, RequestError> {
+        let client =
+            wal::connect(&requests.endpoint, "tributary verify").await.map_err(RequestError::unavailable)?;
+        let run = async |sql: &str| client.batch_execute(sql).await.map_err(|e| RequestError::Internal(wal::describe(&e)));
+        for (name, value) in &entry.plan.settings {
+            run(&format!("SELECT set_config({}, {}, false)", types::quote_literal(name), types::quote_literal(value)))
+                .await?;
+        }
+        let (query, views) = deparsed(&client, &entry.query).await?;
+        let mut copied: Vec<TableName> = Vec::new();
+        for source in copies {
+            run(&format!("CREATE TEMP TABLE {} ({})", quote_ident(&source.name.name), columns_sql(&source.columns))).await?;
+            copied.push(source.name.clone());
+        }
+        for (name, sql) in views {
+            run(&format!("CREATE TEMP VIEW {} AS {}", quote_ident(&name.name), requalify(&sql, &copied))).await?;
+            copied.push(name);
+        }
+        Ok(Self { query: requalify(&query, &copied), client })
+    }
+
+    async fn copy_in(
+        &self,
+        copies: &[KeptSource],
+        mut pieces: mpsc::Receiver<CopyPiece>,
+    ) -> Result<(), RequestError> {
+        let internal = |e: tokio_postgres::Error| RequestError::Internal(wal::describe(&e));
+        while let Some((index, rows)) = pieces.recv().await {
+            let Some(source) = copies.get(index) else { continue };
+            let sql = format!("COPY pg_temp.{} FROM STDIN (FORMAT binary)", quote_ident(&source.name.name));
+            let sink = self.client.copy_in(&sql).await.map_err(internal)?;
+            let mut sink = std::pin::pin!(sink);
+            let mut bytes = BytesMut::from(&b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0"[..]);
+            for row in &rows {
+                bytes.put_i16(source.columns.len() as i16);
+                for field in row.fields() {
+                    match field.value() {
+                        Some(value) => {
+                            bytes.put_i32(value.len() as i32);
+                            bytes.put_slice(value);
+                        }
+                        None => bytes.put_i32(-1),
+                    }
+                }
+            }
+            bytes.put_i16(-1);
+            sink.send(bytes.freeze()).await.map_err(internal)?;
+            sink.finish().await.map_err(internal)?;
+        }
+        Ok(())
+    }
+
+    async fn copy_stream_table(&self, entry: &Entry) -> Result<(), RequestError> {
+        let columns = entry.plan.output.iter().map(|c| quote_ident(&c.name)).collect::<Vec<_>>().join(", ");
+        let sql =
+            format!("CREATE TEMP TABLE \"tributary content\" AS SELECT {columns} FROM {}", entry.name.quoted());
+        self.client.batch_execute(&sql).await.map_err(|e| RequestError::Internal(wal::describe(&e)))
+    }
+
+    /// Rows of the table, rows it has too many, rows that it lacks.
+    async fn differences(&self, entry: &Entry) -> Result<(u64, u64, u64), RequestError> {
+        let comparable = |c: &Column| {
+            let name = quote_ident(&c.name);
+            match c.ty.oid {
+                // json has no equality; float sums depend on the order in which PostgreSQL happens to add.
+                types::oid::JSON => format!("{name}::text"),
+                types::oid::FLOAT4 => format!("round_float({name}::float8, 5)"),
+                types::oid::FLOAT8 => format!("round_float({name}, 12)"),
+                _ => name,
+            }
+        };
+        let columns = entry.plan.output.iter().map(comparable).collect::<Vec<_>>().join(", ");
+        let columns = columns.replace("round_float(", "pg_temp.round_float(");
+        let sql = format!(
+            "CREATE FUNCTION pg_temp.round_float(x float8, digits int) RETURNS text IMMUTABLE LANGUAGE sql AS
+                 $$ SELECT to_char(x, '9.' || repeat('9', digits) || 'EEEE') $$;
+             CREATE TEMP TABLE \"tributary answer\" AS {};
+             CREATE TEMP VIEW \"tributary a\" AS SELECT {columns} FROM pg_temp.\"tributary content\";
+             CREATE TEMP VIEW \"tributary b\" AS SELECT {columns} FROM pg_temp.\"tributary answer\"",
+            self.query
+        );
+        let internal = |e: tokio_postgres::Error| RequestError::Internal(wal::describe(&e));
+        self.client.batch_execute(&sql).await.map_err(internal)?;
+        let count = "SELECT (SELECT count(*) FROM pg_temp.\"tributary a\"),
+             (SELECT count(*) FROM (TABLE pg_temp.\"tributary a\" EXCEPT ALL TABLE pg_temp.\"tributary b\") s),
+             (SELECT count(*) FROM (TABLE pg_temp.\"tributary b\" EXCEPT ALL TABLE pg_temp.\"tributary a\") m)";
+        let row = self.client.query_one(count, &[]).await.map_err(internal)?;
+        let number = |i: usize| u64::try_from(row.get::<_, i64>(i)).unwrap_or_default();
+        Ok((number(0), number(1), number(2)))
+    }
+}
+
+fn columns_sql(columns: &[Column]) -> String {
+    let mut sql = String::new();
+    for (i, column) in columns.iter().enumerate() {
+        let separator = if i == 0 { "" } else { ", " };
+        let _infallible = write!(sql, "{separator}{} {}", quote_ident(&column.name), column.sql_type);
+    }
+    sql
+}
+
+/// The query with every name qualified, and the views behind it, innermost first, the same way.
+async fn deparsed(client: &Client, query: &str) -> Result<(String, Vec<(TableName, String)>), RequestError> {
+    let internal = |e: tokio_postgres::Error| RequestError::Internal(wal::describe(&e));
+    let result = async {
+        client
+            .batch_execute(&format!(
+                "BEGIN; DO $$ BEGIN PERFORM set_config('citus.enable_ddl_propagation', 'off', true); END $$;
+                 CREATE TEMP VIEW tributary_verified AS {}; SET LOCAL search_path = ''",
+                query.trim().trim_end_matches(';')
+            ))
+            .await?;
+        let text = "SELECT pg_catalog.pg_get_viewdef('pg_temp.tributary_verified'::regclass)";
+        let text: String = client.query_one(text, &[]).await?.get(0);
+        let views = "WITH RECURSIVE v(oid, depth) AS (
+                 SELECT 'pg_temp.tributary_verified'::regclass::oid, 0
+                 UNION
+                 SELECT c.oid, v.depth + 1 FROM v
+                 JOIN pg_catalog.pg_rewrite r ON r.ev_class = v.oid
+                 JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = r.oid
+                      AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid <> v.oid
+                 JOIN pg_catalog.pg_class c ON c.oid = d.refobjid AND c.relkind = 'v')
+             SELECT n.nspname, c.relname, pg_catalog.pg_get_viewdef(c.oid)
+             FROM (SELECT oid, max(depth) AS depth FROM v WHERE depth > 0 GROUP BY oid) v
+             JOIN pg_catalog.pg_class c USING (oid) JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+             ORDER BY v.depth DESC";
+        let rows = client.query(views, &[]).await?;
+        let views = rows.iter().map(|r| (TableName::new(r.get::<_, &str>(0), r.get::<_, &str>(1)), r.get(2)));
+        Ok::<_, tokio_postgres::Error>((text, views.collect()))
+    }
+    .await;
+    client.batch_execute("ROLLBACK").await.map_err(internal)?;
+    let (text, views): (String, Vec<(TableName, String)>) = result.map_err(internal)?;
+    let clean = |sql: String| sql.trim().trim_end_matches(';').to_owned();
+    Ok((clean(text), views.into_iter().map(|(n, sql)| (n, clean(sql))).collect()))
+}
+
+/// `schema.name` becomes `pg_temp.name` for the given tables, wherever a deparsed query names them.
+fn requalify(sql: &str, tables: &[TableName]) -> String {
+    let mut out = String::with_capacity(sql.len());
+    let mut rest = sql;
+    'next: while let Some(c) = rest.chars().next() {
+        let word_before = out.chars().last().is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | '$' | '"' | '.'));
+        if !word_before && (c == '"' || c.is_alphabetic() || c == '_') {
+            for table in tables {
+                for schema in [table.schema.clone(), quote_ident(&table.schema)] {
+                    for name in [table.name.clone(), quote_ident(&table.name)] {
+                        let Some(after) = rest.strip_prefix(&format!("{schema}.{name}")) else { continue };
+                        if !after.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '$' | '"')) {
+                            let _infallible = write!(out, "pg_temp.{}", quote_ident(&table.name));
+                            rest = after;
+                            continue 'next;
+                        }
+                    }
+                }
+            }
+        }
+        // A quoted text or identifier goes over whole.
+        let length = match c {
+            '\'' | '"' => rest[1..].find(c).map_or(rest.len(), |end| end + 2),
+            c => c.len_utf8(),
+        };
+        out.push_str(&rest[..length]);
+        rest = &rest[length..];
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_tables_are_requalified() {
+        let tables = [TableName::new("public", "orders"), TableName::new("My App", "users")];
+        let sql = "SELECT o.a, 'public.orders' AS x FROM public.orders o JOIN \"My App\".users ON \
+                   (public.orders_total(o.a) = 1) JOIN public.orders_2 ON true";
+        let expected = "SELECT o.a, 'public.orders' AS x FROM pg_temp.\"orders\" o JOIN pg_temp.\"users\" ON \
+                        (public.orders_total(o.a) = 1) JOIN public.orders_2 ON true";
+        assert_eq!(requalify(sql, &tables), expected);
+    }
+}

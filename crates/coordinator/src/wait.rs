@@ -1,0 +1,59 @@
+//! "Until everything that had committed when I asked is readable."
+//!
+//! Every node is asked where its WAL stands; when the published cut holds all those positions, what had committed
+//! anywhere before the question is readable: a commit that returned before it lies before the node's position.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use proto::v1;
+use tokio::sync::watch;
+use types::{Lsn, NodeId, Positions, Seq};
+
+use crate::error::{OrderError, RequestError};
+use crate::links::Links;
+use crate::publisher::Published;
+use crate::sequencer::Urgency;
+
+/// What waiting needs.
+#[derive(Debug, Clone)]
+pub(crate) struct Waiter {
+    pub(crate) nodes: Vec<NodeId>,
+    pub(crate) links: Arc<Links>,
+    pub(crate) published: watch::Receiver<Published>,
+    pub(crate) urgency: Urgency,
+}
+
+impl Waiter {
+    /// Where every node's WAL stands now. Asks again while an agent is away.
+    pub(crate) async fn positions(&self) -> Result<Positions, RequestError> {
+        let asked = self.nodes.iter().map(|&node| async move {
+            loop {
+                let ask = v1::order::Kind::Ask(v1::Ask { gids: Vec::new() });
+                match self.links.order(node, ask).await {
+                    Ok(done) => return Ok::<_, RequestError>((node, Lsn(done.lsn))),
+                    Err(OrderError::NotAttached(_) | OrderError::WentAway(_) | OrderError::Failed { .. }) => {
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                }
+            }
+        });
+        Ok(Positions(try_join_all(asked).await?.into_iter().collect()))
+    }
+
+    /// Until the published cut holds these positions.
+    pub(crate) async fn reach(&self, positions: &Positions) -> Result<Seq, RequestError> {
+        let _now = self.urgency.hold();
+        let mut published = self.published.clone();
+        let reached = published.wait_for(|p| positions.within(&p.positions)).await;
+        reached.map(|p| p.seq).map_err(|_| RequestError::Unavailable("the aggregator stops".into()))
+    }
+
+    /// Until everything that has committed before now is readable.
+    pub(crate) async fn everything(&self) -> Result<Seq, RequestError> {
+        let _now = self.urgency.hold();
+        let positions = self.positions().await?;
+        self.reach(&positions).await
+    }
+}
