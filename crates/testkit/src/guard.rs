@@ -1,7 +1,7 @@
 //! Ends servers whose test process was killed before it could.
 //!
 //! A small shell waits on a pipe that only this process holds open. When the process ends, however it ends, the shell
-//! ends the servers found by their `postmaster.pid` under the cluster's directory, and removes the directory.
+//! ends what it finds by the files `postmaster.pid` and `daemon.pid` under the directory, and removes the directory.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -11,6 +11,7 @@ use anyhow::Context;
 
 const SCRIPT: &str = r#"
 read -r _
+[ -f "$1/daemon.pid" ] && kill -s KILL "$(cat "$1/daemon.pid")" 2>/dev/null
 for file in "$1"/*/postmaster.pid; do
     [ -f "$file" ] && kill -s QUIT "$(head -n 1 "$file")" 2>/dev/null
 done
@@ -28,7 +29,7 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    /// Watches over the servers whose data directories are directly under `root`.
+    /// Watches over the servers whose data directories are directly under `root`, and a daemon whose process id is there.
     pub(crate) fn watch(root: &Path) -> anyhow::Result<Self> {
         let shell = Command::new("sh")
             .args(["-c", SCRIPT, "tributary-test-guard"])

@@ -3,16 +3,24 @@
 //! Everything that is started here ends with the value that stands for it, also on a panic, and also when the whole
 //! test process is killed (a guard process per cluster waits for that).
 
+mod bank;
 mod certificates;
 mod cluster;
+mod daemon;
 mod guard;
 mod installation;
+mod oracle;
 mod server;
 mod table;
 mod template;
+mod workload;
 
+pub use bank::{Bank, BankReport};
 pub use certificates::Certificates;
 pub use cluster::{Auth, Cluster, ClusterOptions, Kind, PASSWORD, kinds};
+pub use daemon::{Daemon, DaemonOptions, Output, cli, program};
 pub use installation::{bin_dir, citus_available, postgres_command};
+pub use oracle::{Difference, Oracle, assert_exact};
 pub use server::Node;
 pub use table::{TableKind, TableSpec};
+pub use workload::{Outcome, Shop, seed};

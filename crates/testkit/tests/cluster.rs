@@ -101,3 +101,43 @@ async fn nodes_of_one_cluster_have_identifiers_of_their_own() {
         }
     }
 }
+
+/// Runs itself in a process of its own, kills that, and looks for what is left.
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_end_when_their_test_is_killed() {
+    const HOLD: &str = "TRIBUTARY_TESTKIT_HOLD";
+    if let Some(note) = std::env::var_os(HOLD) {
+        let cluster = Cluster::start(Kind::Single).await.unwrap();
+        let node = cluster.node(0);
+        let text = format!("{} {}", node.pid().unwrap(), node.data_dir.display());
+        let part = std::path::Path::new(&note).with_extension("part");
+        std::fs::write(&part, text).unwrap();
+        std::fs::rename(&part, &note).unwrap();
+        tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let note = dir.path().join("note");
+    let mut held = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "servers_end_when_their_test_is_killed"])
+        .env(HOLD, &note)
+        .spawn()
+        .unwrap();
+    let wait = async |what: &str, done: &dyn Fn() -> bool| {
+        for _ in 0..600 {
+            if done() {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("{what} did not happen in 30 s");
+    };
+    wait("the start", &|| note.exists()).await;
+    let text = std::fs::read_to_string(&note).unwrap();
+    let (pid, data_dir) = text.split_once(' ').unwrap();
+    let process = format!("/proc/{pid}");
+    assert!(std::path::Path::new(&process).exists());
+    held.kill().unwrap();
+    held.wait().unwrap();
+    wait("the end of the server", &|| !std::path::Path::new(&process).exists()).await;
+    wait("the removal of its data", &|| !std::path::Path::new(data_dir).exists()).await;
+}
