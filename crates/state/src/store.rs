@@ -1,0 +1,230 @@
+//! The store: RocksDB, opened by one process at a time.
+
+use std::path::{Path, PathBuf};
+
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, LogLevel, Range,
+    WriteOptions, checkpoint::Checkpoint,
+};
+
+use crate::{Batch, Cursor, Family, Options, StateError, Write};
+
+/// The format of keys and values; raised when an older program could not read what this one writes.
+const FORMAT: u32 = 1;
+/// Where the format is kept. Keys of [`Family::Meta`] that start with a zero byte are the store's own.
+const FORMAT_KEY: &[u8] = b"\0format";
+
+/// What can be read: the state as of the last write.
+pub trait Read {
+    /// A key's value.
+    ///
+    /// # Errors
+    /// When the store cannot read.
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StateError>;
+
+    /// Many keys' values at once, which is cheaper than one by one; `found` is called for each key, in order, with
+    /// its position and value.
+    ///
+    /// # Errors
+    /// When the store cannot read.
+    fn multi_get(
+        &self,
+        family: Family,
+        keys: &[&[u8]],
+        found: &mut dyn FnMut(usize, Option<&[u8]>),
+    ) -> Result<(), StateError>;
+
+    /// Reads keys in order, as they are now.
+    fn cursor(&self, family: Family) -> Cursor<'_>;
+}
+
+/// When a write is safe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// When the call returns, against everything but the loss of the disk.
+    Synced,
+    /// Against the end of the process now, against the end of the machine with the next synced write.
+    Buffered,
+}
+
+/// An open store. Dropping it closes it.
+pub struct Store {
+    db: DB,
+    path: PathBuf,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens the store in a directory, which is made when it is missing.
+    ///
+    /// # Errors
+    /// [`StateError::Locked`] when another process has it, [`StateError::Format`] when another version wrote it, and what
+    /// the file system says.
+    pub fn open(path: &Path, options: &Options) -> Result<Self, StateError> {
+        std::fs::create_dir_all(path).map_err(|source| StateError::Directory { path: path.to_owned(), source })?;
+        let rocks = |e| StateError::from_rocks(path, e);
+        let base = database_options(options);
+        if path.join("CURRENT").exists() {
+            let unknown = |name: &String| name != "default" && Family::ALL.iter().all(|f| f.name() != name);
+            if let Some(name) = DB::list_cf(&base, path).map_err(rocks)?.into_iter().find(unknown) {
+                let found = format!("with keys of the family {name}");
+                return Err(StateError::Format { path: path.to_owned(), found, known: FORMAT });
+            }
+        }
+        let cache = Cache::new_lru_cache(options.block_cache_bytes);
+        let families =
+            Family::ALL.iter().map(|f| ColumnFamilyDescriptor::new(f.name(), family_options(*f, options, &cache)));
+        let db = DB::open_cf_descriptors(&base, path, families).map_err(rocks)?;
+        let store = Self { db, path: path.to_owned() };
+        store.check_format()?;
+        Ok(store)
+    }
+
+    fn check_format(&self) -> Result<(), StateError> {
+        match self.get(Family::Meta, FORMAT_KEY)? {
+            None => {
+                let mut batch = Batch::new();
+                batch.put(Family::Meta, FORMAT_KEY, FORMAT.to_string().as_bytes());
+                self.write(&mut batch, Durability::Synced)
+            }
+            Some(found) if found == FORMAT.to_string().as_bytes() => Ok(()),
+            Some(found) => Err(StateError::Format {
+                path: self.path.clone(),
+                found: String::from_utf8_lossy(&found).into_owned(),
+                known: FORMAT,
+            }),
+        }
+    }
+
+    /// Writes all of a batch or nothing of it, and empties it when it was written.
+    ///
+    /// # Errors
+    /// [`StateError::Full`] when there is no room; nothing of the batch is written then.
+    pub fn write(&self, batch: &mut Batch, durability: Durability) -> Result<(), StateError> {
+        let mut families = Vec::with_capacity(7);
+        for family in Family::ALL {
+            families.push(self.family(family));
+        }
+        let Ok(families) = families.try_into() else { return Ok(()) };
+        let mut options = WriteOptions::default();
+        options.set_sync(durability == Durability::Synced);
+        let rocks = batch.sorted(&families);
+        self.db.write_opt(rocks, &options).map_err(|e| StateError::from_rocks(&self.path, e))?;
+        batch.clear();
+        Ok(())
+    }
+
+    /// Removes everything and keeps the store.
+    ///
+    /// # Errors
+    /// When the store cannot write.
+    pub fn clear(&self) -> Result<(), StateError> {
+        let mut batch = Batch::new();
+        for family in Family::ALL {
+            // The store's own keys in `Meta` start with a zero byte.
+            let from: &[u8] = if family == Family::Meta { &[1] } else { &[] };
+            batch.delete_range(family, from, &[0xFF; 16]);
+        }
+        self.write(&mut batch, Durability::Synced)
+    }
+
+    /// A copy of the store at this moment in a directory that does not exist yet; files are linked where they can be.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn checkpoint(&self, path: &Path) -> Result<(), StateError> {
+        let rocks = |e| StateError::from_rocks(path, e);
+        Checkpoint::new(&self.db).map_err(rocks)?.create_checkpoint(path).map_err(rocks)
+    }
+
+    /// About how many bytes the keys that start with `prefix` take in files.
+    #[must_use]
+    pub fn size_of(&self, family: Family, prefix: &[u8]) -> u64 {
+        let end = crate::batch::after_prefix(prefix);
+        let sizes = self.db.get_approximate_sizes_cf(self.family(family), &[Range::new(prefix, &end)]);
+        sizes.into_iter().sum()
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    #[allow(clippy::expect_used, reason = "every family is opened with the store, and none is ever dropped")]
+    fn family(&self, family: Family) -> &ColumnFamily {
+        self.db.cf_handle(family.name()).expect("a family that was opened")
+    }
+}
+
+impl Read for Store {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        self.db.get_cf(self.family(family), key).map_err(|e| StateError::from_rocks(&self.path, e))
+    }
+
+    fn multi_get(
+        &self,
+        family: Family,
+        keys: &[&[u8]],
+        found: &mut dyn FnMut(usize, Option<&[u8]>),
+    ) -> Result<(), StateError> {
+        // In parts, so that the values held at once stay few.
+        for (part, keys) in keys.chunks(1024).enumerate() {
+            let values = self.db.batched_multi_get_cf(self.family(family), keys.iter().copied(), false);
+            for (i, value) in values.into_iter().enumerate() {
+                let value = value.map_err(|e| StateError::from_rocks(&self.path, e))?;
+                found(part * 1024 + i, value.as_deref());
+            }
+        }
+        Ok(())
+    }
+
+    fn cursor(&self, family: Family) -> Cursor<'_> {
+        Cursor::new(self.db.raw_iterator_cf(self.family(family)), &self.path)
+    }
+}
+
+fn database_options(options: &Options) -> rocksdb::Options {
+    let mut db = rocksdb::Options::default();
+    db.create_if_missing(true);
+    db.create_missing_column_families(true);
+    db.set_max_background_jobs(i32::from(options.background_threads));
+    db.set_db_write_buffer_size(options.write_buffer_bytes);
+    // One quiet family must not keep the log of all.
+    db.set_max_total_wal_size(options.write_buffer_bytes as u64 * 3);
+    db.set_max_open_files(i32::from(options.open_files));
+    db.set_bytes_per_sync(1 << 20);
+    db.set_log_level(LogLevel::Warn);
+    db.set_keep_log_file_num(2);
+    db.set_max_log_file_size(1 << 20);
+    db.set_stats_dump_period_sec(0);
+    db
+}
+
+fn family_options(family: Family, options: &Options, cache: &Cache) -> rocksdb::Options {
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_cache(cache);
+    blocks.set_block_size(8 << 10);
+    blocks.set_format_version(5);
+    blocks.set_cache_index_and_filter_blocks(true);
+    blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    let mut out = rocksdb::Options::default();
+    if family.is_read_by_key() {
+        blocks.set_bloom_filter(10.0, false);
+        out.set_memtable_whole_key_filtering(true);
+        out.set_memtable_prefix_bloom_ratio(0.05);
+    }
+    out.set_block_based_table_factory(&blocks);
+    out.set_write_buffer_size(options.write_buffer_bytes / 3);
+    out.set_max_write_buffer_number(3);
+    // What is young is rewritten soon: compress what stays.
+    let (plain, lz4) = (DBCompressionType::None, DBCompressionType::Lz4);
+    out.set_compression_per_level(&[plain, plain, lz4, lz4, lz4, lz4, lz4]);
+    out.set_level_compaction_dynamic_level_bytes(true);
+    out
+}
