@@ -1,1 +1,51 @@
 //! End-to-end suites: the binary against real clusters.
+//!
+//! One file a promise: `bank` (no half transactions), `exact` (twenty queries), `crash` (every step of the pipeline), `refused` (bad
+//! input), `rights`, `wait`, `idle`, `large` and `readme`. What they share is here.
+
+mod queries;
+
+use anyhow::Context;
+use testkit::{Cluster, Daemon, Kind, Shop, cli};
+
+pub use queries::{QUERIES, VIEW};
+
+/// Defines stream tables, given as (name, query); each is exact when this returns.
+///
+/// # Errors
+/// When one is refused.
+pub async fn create(daemon: &Daemon, tables: &[(&str, &str)]) -> anyhow::Result<()> {
+    for (name, query) in tables {
+        let output = cli(daemon, &["stream", "create", name, "--query", query]).await?;
+        output.ok().with_context(|| format!("stream create {name}"))?;
+    }
+    Ok(())
+}
+
+/// A cluster with the shop's tables, some orders in them, and the view.
+///
+/// # Errors
+/// A server's.
+pub async fn shop(kind: Kind, seed: u64, orders: i64) -> anyhow::Result<(Cluster, Shop)> {
+    let cluster = Cluster::start(kind).await?;
+    Shop::create_tables(&cluster).await?;
+    cluster.run(VIEW).await?;
+    let mut shop = Shop::writer(seed, 0);
+    shop.fill(&Shop::session(&cluster).await?, orders).await?;
+    Ok((cluster, shop))
+}
+
+/// True in `make test-long`.
+pub fn long() -> bool {
+    std::env::var_os("TRIBUTARY_LONG").is_some_and(|value| value == "1")
+}
+
+/// A number out of a process's `/proc/<pid>/status`, in kB: `VmRSS`, `VmHWM`.
+///
+/// # Errors
+/// When the process or the line is not there.
+pub fn memory_kb(pid: u32, line: &str) -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let value = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':')?.split_whitespace().next());
+    value.and_then(|text| text.parse().ok()).with_context(|| format!("no {line} in /proc/{pid}/status"))
+}

@@ -98,7 +98,8 @@ impl Daemon {
         options: DaemonOptions,
     ) -> anyhow::Result<Self> {
         let url = options.database_url.clone().unwrap_or_else(|| cluster.node_url(node));
-        let arguments = ["agent", "--database-url", &url, "--coordinator", &coordinator.endpoint()];
+        let (endpoint, node_id) = (coordinator.endpoint(), node.to_string());
+        let arguments = ["agent", "--database-url", &url, "--coordinator", &endpoint, "--node", &node_id];
         let arguments = arguments.iter().map(ToString::to_string).collect();
         Self::launch(format!("agent {node}"), arguments, options, None, tempdir()?).await
     }

@@ -1,0 +1,43 @@
+//! Memory is bounded whatever the size of a transaction.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use testkit::{Cluster, Daemon, DaemonOptions, TableKind, TableSpec, assert_exact, kinds};
+use tributary_tests::{create, long, memory_kb};
+
+const STREAM: (&str, &str) = ("by_kind", "SELECT kind, count(*) AS n, sum(size) AS size FROM big GROUP BY kind");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_stays_within_its_memory_in_a_transaction_of_any_size() {
+    let rows = if long() { 2_000_000 } else { 300_000 };
+    for kind in kinds() {
+        let cluster = Cluster::start(kind).await.unwrap();
+        let table = TableSpec {
+            name: "big",
+            columns: "id int NOT NULL, kind int, size bigint, filler text",
+            primary_key: "id",
+            kind: TableKind::Distributed("id"),
+            colocate_with: None,
+        };
+        cluster.create_table(&table).await.unwrap();
+        let coordinator = Daemon::coordinator(&cluster, DaemonOptions::default()).await.unwrap();
+        let mut agents = Vec::new();
+        for node in 0..cluster.nodes().len() {
+            let options =
+                DaemonOptions { args: vec!["--memory-limit".into(), "256MiB".into()], ..DaemonOptions::default() };
+            agents.push(Daemon::agent(&cluster, node, &coordinator, options).await.unwrap());
+        }
+        create(&coordinator, &[STREAM]).await.unwrap();
+        let fill = format!("INSERT INTO big SELECT i, i % 7, i, repeat('x', 200) FROM generate_series(1, {rows}) i");
+        cluster.run(&fill).await.unwrap();
+        assert_exact(&cluster, &coordinator, &[STREAM]).await.unwrap();
+        for agent in &agents {
+            let peak = memory_kb(agent.pid().unwrap(), "VmHWM").unwrap();
+            println!("{kind:?}: an agent's peak memory after a transaction of {rows} rows: {} MiB", peak / 1024);
+            assert!(peak < 256 << 10, "{kind:?}: an agent took {peak} kB");
+        }
+        let peak = memory_kb(coordinator.pid().unwrap(), "VmHWM").unwrap();
+        println!("{kind:?}: the coordinator's: {} MiB", peak / 1024);
+        assert!(peak < 1 << 20, "{kind:?}: the coordinator took {peak} kB");
+    }
+}

@@ -1,0 +1,114 @@
+//! What an administrator does once, and how little the daemon needs afterwards; several tributaries on one cluster.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use testkit::{Auth, Cluster, ClusterOptions, Daemon, DaemonOptions, Kind, Shop, assert_exact, cli, kinds, program};
+use tributary_tests::{QUERIES, VIEW, create, shop};
+
+const STREAMS: &[(&str, &str)] = &[QUERIES[2], QUERIES[8]];
+
+/// Writers go on while a daemon with its own role keeps stream tables; they are exact.
+async fn keeps(cluster: &Cluster, daemon: &Daemon, shop: &mut Shop) {
+    create(daemon, STREAMS).await.unwrap();
+    let session = Shop::session(cluster).await.unwrap();
+    for _ in 0..20 {
+        shop.transaction(&session).await.unwrap();
+    }
+    assert_exact(cluster, daemon, STREAMS).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_setup_a_role_without_high_rights_is_enough() {
+    for kind in kinds() {
+        let options = ClusterOptions { auth: Auth::Scram, ..ClusterOptions::new(kind) };
+        let cluster = Cluster::start_with(options).await.unwrap();
+        Shop::create_tables(&cluster).await.unwrap();
+        cluster.run(VIEW).await.unwrap();
+        let mut writer = Shop::writer(5, 0);
+        writer.fill(&Shop::session(&cluster).await.unwrap(), 100).await.unwrap();
+        let env = [("TRIBUTARY_SETUP_PASSWORD", "its own")];
+        let setup = ["setup", "--database-url", &cluster.url()];
+        program(&env, &setup).await.unwrap().ok().unwrap();
+        // Once more changes nothing.
+        program(&env, &setup).await.unwrap().ok().unwrap();
+        let role =
+            "SELECT rolsuper, rolcreatedb, rolcreaterole, rolreplication FROM pg_roles WHERE rolname = 'tributary'";
+        let row = cluster.client().await.unwrap().query_one(role, &[]).await.unwrap();
+        let rights: Vec<bool> = (0..4).map(|column| row.get(column)).collect();
+        assert_eq!(rights, [false, false, false, true], "{kind:?}");
+        let url = cluster.url_as(0, "tributary", "its own");
+        let options = DaemonOptions { database_url: Some(url), ..DaemonOptions::default() };
+        let daemon = Daemon::standalone(&cluster, options).await.unwrap();
+        keeps(&cluster, &daemon, &mut writer).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_on_one_cluster_do_not_collide() {
+    for kind in kinds() {
+        let (cluster, mut writer) = shop(kind, 9, 100).await.unwrap();
+        let named = |name: &str| DaemonOptions { instance: Some(name.into()), ..DaemonOptions::default() };
+        let one = Daemon::standalone(&cluster, DaemonOptions::default()).await.unwrap();
+        let mut other = Daemon::standalone(&cluster, named("second")).await.unwrap();
+        create(&one, STREAMS).await.unwrap();
+        let others = [("other_regions", QUERIES[2].1)];
+        create(&other, &others).await.unwrap();
+        let taken = cli(&other, &["stream", "create", STREAMS[0].0, "--query", STREAMS[0].1]).await.unwrap();
+        assert_eq!(taken.code, Some(1), "{taken:?}");
+        let session = Shop::session(&cluster).await.unwrap();
+        for _ in 0..20 {
+            writer.transaction(&session).await.unwrap();
+        }
+        assert_exact(&cluster, &one, STREAMS).await.unwrap();
+        assert_exact(&cluster, &other, &others).await.unwrap();
+        other.stop().await.unwrap();
+        for _ in 0..20 {
+            writer.transaction(&session).await.unwrap();
+        }
+        assert_exact(&cluster, &one, STREAMS).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_under_row_level_security_is_refused_unless_that_is_meant() {
+    let cluster = Cluster::start(Kind::Single).await.unwrap();
+    cluster
+        .run(
+            "CREATE TABLE secret (id int PRIMARY KEY, owner text); INSERT INTO secret VALUES (1, 'keeper'), (2, 'other');
+             CREATE ROLE keeper LOGIN REPLICATION; GRANT CREATE ON DATABASE app TO keeper; GRANT CREATE ON SCHEMA public TO keeper;
+             GRANT SELECT ON secret TO keeper; ALTER TABLE secret ENABLE ROW LEVEL SECURITY;
+             CREATE POLICY own ON secret USING (owner = 'keeper')",
+        )
+        .await
+        .unwrap();
+    let publications = "CREATE PUBLICATION tributary_default; ALTER PUBLICATION tributary_default OWNER TO keeper;
+                        ALTER PUBLICATION tributary_default ADD TABLE secret";
+    cluster.run(publications).await.unwrap();
+    let options = DaemonOptions { database_url: Some(cluster.url_as(0, "keeper", "")), ..DaemonOptions::default() };
+    let daemon = Daemon::standalone(&cluster, options).await.unwrap();
+    let query = ["stream", "create", "seen", "--query", "SELECT id, owner FROM secret"];
+    let refused = cli(&daemon, &query).await.unwrap();
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("row-level security"), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_is_verified_to_the_nodes() {
+    for kind in kinds() {
+        let options = ClusterOptions { tls: true, ..ClusterOptions::new(kind) };
+        let cluster = Cluster::start_with(options).await.unwrap();
+        Shop::create_tables(&cluster).await.unwrap();
+        cluster.run(VIEW).await.unwrap();
+        let mut writer = Shop::writer(5, 0);
+        writer.fill(&Shop::session(&cluster).await.unwrap(), 100).await.unwrap();
+        let ca = cluster.ca().unwrap().display();
+        let url = format!("{}?sslmode=verify-full&sslrootcert={ca}", cluster.url());
+        let options = DaemonOptions { database_url: Some(url), ..DaemonOptions::default() };
+        let daemon = Daemon::standalone(&cluster, options).await.unwrap();
+        keeps(&cluster, &daemon, &mut writer).await;
+        let client = cluster.client().await.unwrap();
+        let plain = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+                     WHERE application_name LIKE 'tributary%' AND NOT ssl";
+        assert_eq!(client.query_one(plain, &[]).await.unwrap().get::<_, i64>(0), 0, "{kind:?}");
+    }
+}
