@@ -10,7 +10,7 @@ use crate::compiled::{MAX_ARGS, Node};
 use crate::datum::{Datum, Form};
 use crate::env::Env;
 use crate::error::NotNative;
-use crate::functions::{self, Call, Needs};
+use crate::functions::{self, Call, Field, Needs};
 use crate::text_form;
 
 /// Whether the expression can be compiled.
@@ -88,6 +88,14 @@ fn call(func: Oid, args: &[Scalar], collation: Oid, env: &Env) -> Result<Node, N
             .collect::<Result<_, _>>()?;
         return Ok(folded(functions::CONCATENATE, sides));
     }
+    if let Some(found) = functions::of_field(func) {
+        return of_field(func, &found, args, env);
+    }
+    if let Some(fun) = functions::at_zone(func)
+        && let [zone, at] = args
+    {
+        return Ok(Node::Zoned { fun, zone: constant_zone(zone, env)?, args: Box::new([node(at, env)?]) });
+    }
     let found = functions::function(func).ok_or_else(|| NotNative::because(format!("function {func}")))?;
     let met = match found.needs {
         Needs::Nothing => true,
@@ -106,6 +114,37 @@ fn call(func: Oid, args: &[Scalar], collation: Oid, env: &Env) -> Result<Node, N
         Call::Plain(fun) => Ok(folded(fun, args)),
         Call::Zoned(fun) => Ok(Node::Zoned { fun, zone: session_zone(env)?, args }),
     }
+}
+
+/// `extract`, `date_part`, `date_trunc`: native when the part is a constant (so that it is known to be one).
+fn of_field(func: Oid, found: &functions::OfField, args: &[Scalar], env: &Env) -> Result<Node, NotNative> {
+    let no = |what: &str| NotNative::because(format!("function {func} with {what}"));
+    let (field, arg, zone) = match args {
+        [field, arg] if found.zoned => (field, arg, session_zone(env)?),
+        [field, arg] => (field, arg, Arc::new(TimeZone::UTC)),
+        [field, arg, zone] => (field, arg, constant_zone(zone, env)?),
+        _ => return Err(no("other arguments")),
+    };
+    match node(field, env)? {
+        Node::Const(Datum::Text(name)) => match Field::named(&name) {
+            Some(field) if found.fields.contains(&field) => {
+                Ok(Node::OfField { fun: found.fun, field, zone, arg: Box::new(node(arg, env)?) })
+            }
+            _ => Err(no(&format!("the part '{name}'"))),
+        },
+        _ => Err(no("a part that is not a constant")),
+    }
+}
+
+/// A time zone named by a constant. PostgreSQL takes abbreviations first; only names that cannot be one are native.
+fn constant_zone(zone: &Scalar, env: &Env) -> Result<Arc<TimeZone>, NotNative> {
+    if let Node::Const(Datum::Text(name)) = node(zone, env)?
+        && (name.contains('/') || name.eq_ignore_ascii_case("utc") || name.eq_ignore_ascii_case("gmt"))
+        && let Some(zone) = crate::calendar::zone(&name)
+    {
+        return Ok(Arc::new(zone));
+    }
+    Err(NotNative::because("a time zone that is not a constant full name"))
 }
 
 /// A call, or its value when all arguments are constants and it raises nothing.

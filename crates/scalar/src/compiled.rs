@@ -11,13 +11,13 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
-use types::{Field, Oid, PgType, Row, Scalar};
+use types::{Field as RowField, Oid, PgType, Row, Scalar};
 
 use crate::compare::{Family, Relation, order_floats, without_blanks};
 use crate::datum::{Datum, Form};
 use crate::env::Env;
 use crate::error::{DatumError, EvalError, NotNative};
-use crate::functions::{Fun, ZonedFun};
+use crate::functions::{Field, FieldFun, Fun, ZonedFun};
 
 /// An expression ready to be evaluated, again and again, from any thread.
 #[derive(Debug, Clone)]
@@ -50,6 +50,13 @@ pub(crate) enum Node {
         fun: ZonedFun,
         zone: Arc<TimeZone>,
         args: Box<[Node]>,
+    },
+    /// A part of a date or time; the zone counts for `timestamptz` only.
+    OfField {
+        fun: FieldFun,
+        field: Field,
+        zone: Arc<TimeZone>,
+        arg: Box<Node>,
     },
     And(Box<[Node]>),
     Or(Box<[Node]>),
@@ -174,9 +181,9 @@ impl Compiled {
 /// A column's bytes.
 fn column(row: &Row, index: usize) -> Result<Option<&[u8]>, EvalError> {
     match row.field(index) {
-        Field::Value(bytes) => Ok(Some(bytes)),
-        Field::Null => Ok(None),
-        Field::Unchanged => Err(EvalError::Unchanged(index)),
+        RowField::Value(bytes) => Ok(Some(bytes)),
+        RowField::Null => Ok(None),
+        RowField::Unchanged => Err(EvalError::Unchanged(index)),
     }
 }
 
@@ -196,6 +203,10 @@ impl Node {
             Self::Const(value) => Ok(value.borrowed()),
             Self::Call { fun, args } => with_args(args, row, |args| fun(args)),
             Self::Zoned { fun, zone, args } => with_args(args, row, |args| fun(zone, args)),
+            Self::OfField { fun, field, zone, arg } => match arg.eval(row)? {
+                Datum::Null => Ok(Datum::Null),
+                value => fun(*field, zone, &value),
+            },
             Self::Compare { .. }
             | Self::And(_)
             | Self::Or(_)

@@ -4,6 +4,8 @@
 
 mod bytea;
 mod date;
+mod extract;
+mod field;
 mod float;
 mod integer;
 mod interval;
@@ -12,6 +14,7 @@ mod number;
 mod pattern;
 mod text;
 mod timestamp;
+mod truncate;
 mod zoned;
 
 use jiff::tz::TimeZone;
@@ -20,6 +23,7 @@ use types::{Oid, oid};
 use crate::datum::Datum;
 use crate::error::EvalError;
 
+pub(crate) use field::{Field, FieldFun, OfField, function as of_field};
 pub(crate) use interval::divide as divide_interval;
 pub(crate) use text::CONCATENATE;
 
@@ -94,6 +98,15 @@ pub(crate) fn concatenation(func: Oid) -> Option<(bool, bool)> {
     match func {
         2003 => Some((false, true)),
         2004 => Some((true, false)),
+        _ => None,
+    }
+}
+
+/// Whether a function is `AT TIME ZONE` with a named zone: then it is this function of the session's zone.
+pub(crate) fn at_zone(func: Oid) -> Option<ZonedFun> {
+    match func {
+        1159 => zoned::function(2027),
+        2069 => zoned::function(2028),
         _ => None,
     }
 }

@@ -78,6 +78,47 @@ fn to_precision(args: &[Datum<'_>]) -> Result<i64, EvalError> {
     }
 }
 
+/// `timestamp AT TIME ZONE interval`, both ways: whole seconds ahead of UTC.
+fn at_offset(args: &[Datum<'_>], sign: i64) -> Result<i64, EvalError> {
+    let [Datum::Interval(ahead), at] = args else { return Err(mismatch()) };
+    let at = micros(at)?;
+    if is_infinite(at) {
+        return Ok(at);
+    }
+    if ahead.months != 0 || ahead.days != 0 {
+        let message = "interval time zone must not include months or days";
+        return Err(EvalError::raised("22023", message));
+    }
+    let seconds = i128::from(ahead.micros / calendar::SECOND) * i128::from(calendar::SECOND);
+    calendar::timestamp(i128::from(at) + i128::from(sign) * seconds)
+}
+
+/// `age(timestamp, timestamp)`: the difference in years, months, days and time, field by field.
+fn age(a: i64, b: i64) -> Result<Interval, EvalError> {
+    if is_infinite(a) || is_infinite(b) {
+        return Err(EvalError::raised("22008", "timestamp out of range"));
+    }
+    let ((first, at_first), (second, at_second)) = (calendar::split(a), calendar::split(b));
+    let (one, two) = (calendar::civil_of(first), calendar::civil_of(second));
+    let sign = if a < b { -1 } else { 1 };
+    let mut months = sign * ((one.year - two.year) * 12 + one.month - two.month);
+    let mut days = sign * (one.day - two.day);
+    let mut time = sign * (at_first - at_second);
+    if time < 0 {
+        time += DAY;
+        days -= 1;
+    }
+    // A day that is missing comes from the month of the earlier one.
+    let month = if a < b { one } else { two };
+    while days < 0 {
+        days += calendar::month_length(month.year, month.month);
+        months -= 1;
+    }
+    let out = |_| EvalError::raised("22008", "interval out of range");
+    let months = i32::try_from(sign * months).map_err(out)?;
+    Ok(Interval { months, days: (sign * days) as i32, micros: sign * time })
+}
+
 /// `to_timestamp(double precision)`: seconds since 1970.
 fn from_seconds(args: &[Datum<'_>]) -> Result<Datum<'static>, EvalError> {
     let [Datum::Float8(seconds)] = args else { return Err(mismatch()) };
@@ -115,6 +156,9 @@ pub(super) fn function(func: Oid) -> Option<Fun> {
             Ok(if is_infinite(at) { Datum::Null } else { Datum::Time(calendar::split(at).1) })
         },
         1158 => |a| from_seconds(a),
+        2058 => |a| pair(a).and_then(|(a, b)| age(a, b)).map(Datum::Interval),
+        1026 => |a| at_offset(a, 1).map(Datum::Timestamp),
+        2070 => |a| at_offset(a, -1).map(Datum::Timestamptz),
         _ => return None,
     })
 }

@@ -1,5 +1,7 @@
 //! Functions of `timestamptz` in the session's time zone.
 
+use std::cmp::Ordering;
+
 use jiff::tz::TimeZone;
 use types::Oid;
 
@@ -56,6 +58,27 @@ fn midnight(zone: &TimeZone, args: &[Datum<'_>]) -> Result<i64, EvalError> {
     }
 }
 
+/// A date, timestamp or timestamptz as an instant to compare: beyond the limits just inside the infinities.
+fn comparable(zone: &TimeZone, value: &Datum<'_>) -> Result<i128, EvalError> {
+    let local = match value {
+        Datum::Timestamptz(at) => return Ok(i128::from(*at)),
+        Datum::Timestamp(at) => *at,
+        Datum::Date(i32::MIN) => i64::MIN,
+        Datum::Date(i32::MAX) => i64::MAX,
+        Datum::Date(days) => i64::from(*days).saturating_mul(DAY).clamp(i64::MIN + 1, i64::MAX - 1),
+        _ => return Err(mismatch()),
+    };
+    let inside = if local > 0 { i64::MAX - 1 } else { i64::MIN + 1 };
+    Ok(i128::from(utc(zone, local).unwrap_or(inside)))
+}
+
+fn order(zone: &TimeZone, args: &[Datum<'_>]) -> Result<Ordering, EvalError> {
+    match args {
+        [a, b] => Ok(comparable(zone, a)?.cmp(&comparable(zone, b)?)),
+        _ => Err(mismatch()),
+    }
+}
+
 /// The function of an identifier.
 pub(super) fn function(func: Oid) -> Option<ZonedFun> {
     Some(match func {
@@ -69,6 +92,13 @@ pub(super) fn function(func: Oid) -> Option<ZonedFun> {
         1174 | 1176 => |z, a| midnight(z, a).map(Datum::Timestamptz),
         1189 | 2549 => |z, a| with_interval(a).and_then(|(t, i)| plus_interval(z, t, i)).map(Datum::Timestamptz),
         1190 => |z, a| with_interval(a).and_then(|(t, i)| plus_interval(z, t, negated(i))).map(Datum::Timestamptz),
+        // date with timestamptz, timestamptz with date, timestamp with timestamptz, timestamptz with timestamp
+        2351 | 2377 | 2520 | 2527 => |z, a| order(z, a).map(|o| Datum::Bool(o.is_lt())),
+        2352 | 2378 | 2521 | 2528 => |z, a| order(z, a).map(|o| Datum::Bool(o.is_le())),
+        2353 | 2379 | 2522 | 2529 => |z, a| order(z, a).map(|o| Datum::Bool(o.is_eq())),
+        2354 | 2380 | 2523 | 2530 => |z, a| order(z, a).map(|o| Datum::Bool(o.is_gt())),
+        2355 | 2381 | 2524 | 2531 => |z, a| order(z, a).map(|o| Datum::Bool(o.is_ge())),
+        2356 | 2382 | 2525 | 2532 => |z, a| order(z, a).map(|o| Datum::Bool(o.is_ne())),
         _ => return None,
     })
 }
