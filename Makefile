@@ -1,19 +1,21 @@
-# demo   set up, build, then show stream tables being kept on a cluster made for the purpose
-# test   set up, then every test
-# lint   formatting and clippy, no warning allowed
-# bench  the benchmarks of docs/benchmarks.md
-# test-long, setup: see README.md
+# demo       set up, build, then show stream tables being kept on a cluster made for the purpose
+# test       set up, then every test
+# test-long  the same tests with long runs: minutes of crashes, 100,000 random histories
+# lint       formatting and clippy, no warning allowed
+# bench      the benchmarks of docs/benchmarks.md
+# setup      only what the others do first: packages, a Rust toolchain, RocksDB; each only where missing
 
 CACHE ?= $(HOME)/.cache/tributary
+export PATH := $(PATH):$(HOME)/.cargo/bin
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 ROCKSDB := $(shell awk '/^name = "librocksdb-sys"/ { getline; gsub(/"/, "", $$3); print $$3 }' Cargo.lock)
 export ROCKSDB_LIB_DIR ?= $(CACHE)/rocksdb-$(ROCKSDB)
 export ROCKSDB_STATIC = 1
-PACKAGES := postgresql-15 postgresql-client-15 libclang-dev gcc g++ make openssl
+PACKAGES := libclang-dev gcc g++ openssl
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 PROFILE ?= dev
 
-.PHONY: demo test test-long lint bench build setup packages rocksdb
+.PHONY: demo test test-long lint bench build setup packages rust rocksdb
 
 demo: build
 	$(CARGO_TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/tributary demo $(DEMO)
@@ -25,7 +27,7 @@ build: setup
 test: setup
 	cargo build --locked -p tributary --features failpoints
 ifeq ($(NEXTEST),yes)
-	cargo nextest run --locked --workspace --features tributary/failpoints
+	cargo nextest run --locked --workspace --features tributary/failpoints $(if $(TRIBUTARY_LONG),--profile long)
 else
 	cargo test --locked --workspace --features tributary/failpoints
 endif
@@ -41,24 +43,33 @@ bench: setup
 	cargo build --locked --release -p tributary
 	cargo run --locked --release -p tributary-tests --bin bench
 
-setup: packages rocksdb
+setup: packages rust rocksdb
 
-# Debian's packages, only those that are missing.
+# Debian's packages, only those that are missing; any PostgreSQL server from 15 on will do.
 packages:
-	@missing=""; for p in $(PACKAGES); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q "ok installed" || missing="$$missing $$p"; done; \
+	@missing=""; \
+	for p in $(PACKAGES); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q "ok installed" || missing="$$missing $$p"; done; \
+	new=$$(ls -d /usr/lib/postgresql/*/bin/initdb 2>/dev/null | cut -d/ -f5 | sort -n | tail -n 1); \
+	[ "$${new:-0}" -ge 15 ] || missing="$$missing postgresql-15 postgresql-client-15"; \
+	command -v cargo >/dev/null || command -v curl >/dev/null || missing="$$missing curl ca-certificates"; \
 	if [ -n "$$missing" ]; then \
 		echo "installing:$$missing"; \
 		root=""; [ "$$(id -u)" = 0 ] || root=sudo; \
 		$$root apt-get update -q && DEBIAN_FRONTEND=noninteractive $$root apt-get install -q -y --no-install-recommends $$missing; \
 	fi
 
+# Debian's own toolchain is too old.
+rust: | packages
+	@command -v cargo >/dev/null || curl --proto '=https' -sSf https://sh.rustup.rs | sh -s -- -y --no-modify-path
+
 # RocksDB's C++ takes a quarter of an hour: built once a version, for every profile.
 rocksdb: $(CACHE)/rocksdb-$(ROCKSDB)/librocksdb.a
 
-$(CACHE)/rocksdb-$(ROCKSDB)/librocksdb.a: | packages
+$(CACHE)/rocksdb-$(ROCKSDB)/librocksdb.a: | packages rust
 	@echo "building RocksDB $(ROCKSDB) once, about 15 minutes on two cores"
 	@mkdir -p $(CACHE)/rocksdb-build $(@D)
 	env -u ROCKSDB_LIB_DIR -u ROCKSDB_STATIC ROCKSDB_COMPILE=1 CARGO_TARGET_DIR=$(CACHE)/rocksdb-build \
 		cargo build --locked --release -p librocksdb-sys
-	cp "$$(find $(CACHE)/rocksdb-build -name librocksdb.a | head -n 1)" $@.part && mv $@.part $@
+	cp "$$(find $(CACHE)/rocksdb-build -name librocksdb.a | head -n 1)" $@.part
+	mv $@.part $@
 	rm -rf $(CACHE)/rocksdb-build
