@@ -1,0 +1,48 @@
+//! How long to wait before trying again.
+
+use std::time::Duration;
+
+use crate::AgentError;
+
+const FIRST: Duration = Duration::from_millis(50);
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// Doubles the pause with each failure in a row, from 50 ms to 5 s. What cannot heal by itself waits the longest at once.
+pub(crate) struct Backoff(Duration);
+
+impl Backoff {
+    pub(crate) fn new() -> Self {
+        Self(FIRST)
+    }
+
+    /// The pause after this failure.
+    pub(crate) fn next(&mut self, error: &AgentError) -> Duration {
+        if !error.is_transient() {
+            self.0 = LONGEST;
+        }
+        let pause = self.0;
+        self.0 = (pause * 2).min(LONGEST);
+        pause
+    }
+
+    /// It worked.
+    pub(crate) fn reset(&mut self) {
+        self.0 = FIRST;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_limit_and_start_again_after_a_success() {
+        let mut b = Backoff::new();
+        let gone = AgentError::NodeGone;
+        let pauses: Vec<u128> = (0..9).map(|_| b.next(&gone).as_millis()).collect();
+        assert_eq!(pauses, [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+        b.reset();
+        assert_eq!(b.next(&gone).as_millis(), 50);
+        assert_eq!(b.next(&AgentError::SlotLost("gone".into())), LONGEST);
+    }
+}

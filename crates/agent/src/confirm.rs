@@ -1,0 +1,138 @@
+//! How far the slot may be confirmed.
+//!
+//! The aggregator says how far the node is durable; it counts undecided branches in already. This is the second
+//! guard: a branch's changes come once, at PREPARE, so nothing behind the PREPARE of a branch is confirmed until
+//! the branch's decision is durable.
+//!
+//! ```text
+//!   PREPARE a          PREPARE b      COMMIT PREPARED a     durable
+//! ──┴──────────────────┴──────────────┴─────────────────────┴──▶    confirmed: PREPARE b
+//! ```
+//!
+//! Invariant: what is confirmed only grows, and never beyond what `durable` was told.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use types::Lsn;
+use wal::Feedback;
+
+/// Counts undecided branches and confirms behind them. Its lock is held for moments only.
+#[derive(Default)]
+pub(crate) struct Confirmer(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    durable: Lsn,
+    branches: Vec<Branch>,
+    feedback: Option<Feedback>,
+}
+
+struct Branch {
+    gid: Box<str>,
+    begin: Lsn,
+    decided: Option<Lsn>,
+}
+
+impl Confirmer {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The stream that is confirmed from now on; `None` while there is none.
+    pub(crate) fn attach(&self, feedback: Option<Feedback>) {
+        let mut inner = self.lock();
+        inner.feedback = feedback;
+        inner.confirm();
+    }
+
+    /// A PREPARE was read; the same one may be read again.
+    pub(crate) fn prepared(&self, gid: &str, begin: Lsn) {
+        let mut inner = self.lock();
+        if !inner.branches.iter().any(|b| b.begin == begin && *b.gid == *gid) {
+            inner.branches.push(Branch { gid: gid.into(), begin, decided: None });
+        }
+    }
+
+    /// A COMMIT PREPARED that ends at `end` was read.
+    pub(crate) fn committed(&self, gid: &str, end: Lsn) {
+        for branch in &mut self.lock().branches {
+            if *branch.gid == *gid && branch.begin < end && branch.decided.is_none() {
+                branch.decided = Some(end);
+            }
+        }
+    }
+
+    /// A ROLLBACK PREPARED that ends at `end` was read: the branch's changes are not needed any more.
+    pub(crate) fn rolled_back(&self, gid: &str, end: Lsn) {
+        let mut inner = self.lock();
+        inner.branches.retain(|b| *b.gid != *gid || b.begin >= end || b.decided.is_some());
+        inner.confirm();
+    }
+
+    /// The aggregator has made everything up to `lsn` durable.
+    pub(crate) fn durable(&self, lsn: Lsn) {
+        let mut inner = self.lock();
+        if lsn > inner.durable {
+            inner.durable = lsn;
+            inner.branches.retain(|b| b.decided.is_none_or(|end| end > lsn));
+            inner.confirm();
+        }
+    }
+}
+
+impl Inner {
+    fn allowed(&self) -> Lsn {
+        self.branches.iter().map(|b| b.begin).fold(self.durable, Lsn::min)
+    }
+
+    fn confirm(&self) {
+        let allowed = self.allowed();
+        if let Some(feedback) = &self.feedback
+            && allowed > Lsn::ZERO
+        {
+            fail::fail_point!("agent-before-confirm");
+            feedback.confirm(allowed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed(c: &Confirmer) -> u64 {
+        c.lock().allowed().0
+    }
+
+    #[test]
+    fn nothing_behind_an_undecided_prepare_is_confirmed() {
+        let c = Confirmer::default();
+        c.durable(Lsn(10));
+        c.prepared("a", Lsn(20));
+        c.prepared("b", Lsn(30));
+        c.durable(Lsn(100));
+        assert_eq!(allowed(&c), 20);
+        c.committed("a", Lsn(120));
+        assert_eq!(allowed(&c), 20, "the decision is read, not durable");
+        c.durable(Lsn(119));
+        assert_eq!(allowed(&c), 20);
+        c.durable(Lsn(120));
+        assert_eq!(allowed(&c), 30);
+        c.rolled_back("b", Lsn(130));
+        assert_eq!(allowed(&c), 120);
+    }
+
+    #[test]
+    fn a_prepare_read_twice_counts_once_and_a_reused_gid_is_another_branch() {
+        let c = Confirmer::default();
+        c.prepared("a", Lsn(20));
+        c.prepared("a", Lsn(20));
+        c.committed("a", Lsn(25));
+        c.prepared("a", Lsn(30));
+        c.durable(Lsn(50));
+        assert_eq!(allowed(&c), 30, "the second use of the id is undecided");
+        c.committed("a", Lsn(60));
+        c.durable(Lsn(60));
+        assert_eq!(allowed(&c), 60);
+    }
+}

@@ -1,0 +1,152 @@
+//! Which of the stream's relations are wanted, and what is done with their rows.
+//!
+//! The stream describes a relation before its first row and again after an ALTER; the aggregator wants tables by name
+//! and column names. Here both meet. A table may be wanted more than once, under several numbers.
+
+use ahash::{HashMap, HashMapExt};
+use pgoutput::{Column, Tuple};
+use proto::v1;
+use types::{TableId, TableName};
+
+use crate::AgentError;
+use crate::projector::{Projector, StreamColumn};
+use crate::subscription::{Subscription, Unfit};
+
+/// A relation as the stream described it last.
+pub(crate) struct Relation {
+    pub(crate) name: TableName,
+    columns: Vec<StreamColumn>,
+    pub(crate) role: Role,
+}
+
+/// What becomes of a relation's changes.
+pub(crate) enum Role {
+    /// Nobody wants them.
+    Ignored,
+    /// They are shipped, once for each that wants them.
+    Shipped(Vec<Projector>),
+    /// Citus's participant lists: the columns' places.
+    Participants { group: usize, gid: usize },
+}
+
+/// Wanted tables and known relations.
+pub(crate) struct Directory {
+    wanted: Vec<Subscription>,
+    relations: HashMap<u32, Relation>,
+}
+
+impl Directory {
+    pub(crate) fn new(wanted: Vec<Subscription>) -> Self {
+        Self { wanted, relations: HashMap::new() }
+    }
+
+    /// The relation of a change.
+    pub(crate) fn get(&self, relation: u32) -> Option<&Relation> {
+        self.relations.get(&relation)
+    }
+
+    /// A stream begins, which will describe its relations again.
+    pub(crate) fn forget_relations(&mut self) {
+        self.relations.clear();
+    }
+
+    /// Wants this table too. Gives what does not fit.
+    #[must_use]
+    pub(crate) fn subscribe(&mut self, subscription: Subscription) -> Vec<Unfit> {
+        self.wanted.retain(|s| s.id != subscription.id);
+        let name = subscription.name.clone();
+        self.wanted.push(subscription);
+        let known = self.relations.iter().filter(|(_, r)| r.name == name).map(|(&id, r)| (id, r.columns.clone()));
+        let mut unfit = Vec::new();
+        for (id, columns) in known.collect::<Vec<_>>() {
+            let (role, bad) = self.role(&name, &columns);
+            unfit.extend(bad);
+            if let Some(relation) = self.relations.get_mut(&id) {
+                relation.role = role;
+            }
+        }
+        unfit
+    }
+
+    /// Wants these no longer.
+    pub(crate) fn unsubscribe(&mut self, tables: &[TableId]) {
+        self.wanted.retain(|s| !tables.contains(&s.id));
+        for relation in self.relations.values_mut() {
+            if let Role::Shipped(projectors) = &mut relation.role {
+                projectors.retain(|p| !tables.contains(&p.table()));
+                if projectors.is_empty() {
+                    relation.role = Role::Ignored;
+                }
+            }
+        }
+    }
+
+    /// The stream describes a relation. Gives the subscriptions that no longer fit, and why.
+    #[must_use]
+    pub(crate) fn describe(&mut self, m: &pgoutput::Relation<'_>) -> Vec<Unfit> {
+        let name = TableName::new(m.namespace, m.name);
+        let columns =
+            m.columns().map(|c| StreamColumn { name: c.name.into(), ty: c.type_oid, typmod: c.type_modifier });
+        let columns: Vec<StreamColumn> = columns.collect();
+        // The same table under another name, or another table under a wanted name: in both the rows under the name are
+        // not those that were subscribed to.
+        let mut unfit = Vec::new();
+        for (id, relation) in &self.relations {
+            let Role::Shipped(projectors) = &relation.role else { continue };
+            let reason = match (*id == m.id, relation.name == name) {
+                (true, false) => format!("table {} was renamed to {name}", relation.name),
+                (false, true) => format!("table {name} was dropped and made again, or another took its name"),
+                _ => continue,
+            };
+            unfit.extend(projectors.iter().map(|p| Unfit { table: p.table(), reason: reason.clone() }));
+        }
+        let lost: Vec<TableId> = unfit.iter().map(|u| u.table).collect();
+        self.unsubscribe(&lost);
+        let (role, bad) = self.role(&name, &columns);
+        unfit.extend(bad);
+        self.relations.insert(m.id, Relation { name, columns, role });
+        unfit
+    }
+
+    /// The wanted column's name, for people.
+    pub(crate) fn column_name(&self, table: TableId, column: usize) -> &str {
+        let subscription = self.wanted.iter().find(|s| s.id == table);
+        subscription.and_then(|s| s.columns.get(column)).map_or("?", |c| c.name.as_str())
+    }
+
+    fn role(&self, name: &TableName, columns: &[StreamColumn]) -> (Role, Vec<Unfit>) {
+        if name.schema == "pg_catalog" && name.name == "pg_dist_transaction" {
+            let place = |wanted| columns.iter().position(|c| c.name == wanted);
+            let role = match (place("groupid"), place("gid")) {
+                (Some(group), Some(gid)) => Role::Participants { group, gid },
+                _ => Role::Ignored,
+            };
+            return (role, Vec::new());
+        }
+        let mut projectors = Vec::new();
+        let mut unfit = Vec::new();
+        for wanted in self.wanted.iter().filter(|s| s.name == *name) {
+            match Projector::new(wanted, columns) {
+                Ok(projector) => projectors.push(projector),
+                Err(reason) => unfit.push(Unfit { table: wanted.id, reason }),
+            }
+        }
+        (if projectors.is_empty() { Role::Ignored } else { Role::Shipped(projectors) }, unfit)
+    }
+}
+
+/// A row of `pg_dist_transaction`.
+pub(crate) fn participant(row: Tuple<'_>, group: usize, gid: usize) -> Result<v1::Participant, AgentError> {
+    let text = |column| match column {
+        Some(Column::Binary(value) | Column::Text(value)) => std::str::from_utf8(value).ok(),
+        _ => None,
+    };
+    let node = match row.columns().nth(group) {
+        Some(Column::Binary(value)) => <[u8; 4]>::try_from(value).ok().map(u32::from_be_bytes),
+        other => text(other).and_then(|t| t.parse().ok()),
+    };
+    match (node, text(row.columns().nth(gid))) {
+        (Some(node), Some(gid)) => Ok(v1::Participant { node, gid: gid.to_owned() }),
+        _ => Err(AgentError::OutOfOrder("a damaged row of pg_dist_transaction")),
+    }
+}

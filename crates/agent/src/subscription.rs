@@ -1,0 +1,121 @@
+//! The tables that the aggregator wants, and which types their columns may have on this node.
+//!
+//! The aggregator names types as its own node does, domains resolved. Domains and types that are not built in have
+//! other identifiers here, so each column gets the list of identifiers that count as unchanged: the wanted one, and
+//! the one that the node's catalog has for the column if it comes to the same.
+
+use std::collections::HashMap;
+
+use proto::v1;
+use tokio_postgres::Client;
+use types::{Oid, TableId, TableName};
+
+use crate::AgentError;
+
+/// Identifiers from here on belong to objects that users made: not the same on every node.
+const FIRST_USER_OID: Oid = 16384;
+
+/// A wanted column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WantedColumn {
+    pub(crate) name: String,
+    /// Types of the stream's description that count as unchanged; empty: any.
+    pub(crate) types: Vec<Oid>,
+    /// The modifier that the node's catalog had when the table was subscribed to: an ALTER that changes only a length
+    /// or a precision rewrites rows without a word in the stream.
+    pub(crate) typmod: Option<i32>,
+}
+
+/// A wanted table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Subscription {
+    pub(crate) id: TableId,
+    pub(crate) name: TableName,
+    pub(crate) columns: Vec<WantedColumn>,
+}
+
+impl Subscription {
+    /// As the aggregator asked for it.
+    pub(crate) fn new(table: v1::Table) -> Self {
+        let mut types = table.types.into_iter();
+        let columns = table.columns.into_iter().map(|name| WantedColumn {
+            name,
+            types: types.next().into_iter().filter(|t| *t != 0).collect(),
+            typmod: None,
+        });
+        Self { id: TableId(table.id), name: TableName::new(table.schema, table.name), columns: columns.collect() }
+    }
+
+    /// The columns' names.
+    pub(crate) fn column_names(&self) -> Vec<String> {
+        self.columns.iter().map(|c| c.name.clone()).collect()
+    }
+}
+
+/// What a look at the node's catalog found wrong with a wanted table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unfit {
+    pub(crate) table: TableId,
+    pub(crate) reason: String,
+}
+
+/// Completes the subscriptions with the node's own type identifiers, and says which of them the node cannot serve.
+pub(crate) async fn look_up(client: &Client, wanted: &mut [Subscription]) -> Result<Vec<Unfit>, AgentError> {
+    let (schemas, names): (Vec<&str>, Vec<&str>) =
+        wanted.iter().map(|s| (s.name.schema.as_str(), s.name.name.as_str())).unzip();
+    let rows = client.query(COLUMNS, &[&schemas, &names]).await?;
+    let mut found: HashMap<(TableName, String), (Oid, Oid, bool, i32)> = HashMap::new();
+    let mut tables: HashMap<TableName, ()> = HashMap::new();
+    for row in rows {
+        let table = TableName::new(row.get::<_, String>(0), row.get::<_, String>(1));
+        tables.insert(table.clone(), ());
+        found.insert((table, row.get(2)), (row.get(3), row.get(4), row.get(5), row.get(6)));
+    }
+    let mut unfit = Vec::new();
+    for subscription in wanted {
+        let (table, name) = (subscription.id, subscription.name.clone());
+        if !tables.contains_key(&name) {
+            unfit.push(Unfit { table, reason: format!("table {name} does not exist on the node") });
+            continue;
+        }
+        for column in &mut subscription.columns {
+            let label = &column.name;
+            let reason = match found.get(&(name.clone(), label.clone())) {
+                None => format!("column {label} of {name} does not exist on the node"),
+                Some((_, _, false, _)) => format!("column {label} of {name} has a type without a binary form"),
+                Some((declared, base, true, typmod)) => {
+                    column.typmod = Some(*typmod);
+                    let same = column.types.first().is_none_or(|want| {
+                        want == base || want == declared || (*want >= FIRST_USER_OID && *base >= FIRST_USER_OID)
+                    });
+                    if same {
+                        if !column.types.is_empty() && !column.types.contains(declared) {
+                            column.types.push(*declared);
+                        }
+                        continue;
+                    }
+                    format!("column {label} of {name} has another type on the node")
+                }
+            };
+            unfit.push(Unfit { table, reason });
+            break;
+        }
+    }
+    Ok(unfit)
+}
+
+/// Name, declared type, type with domains resolved, and whether that has a send function, of the given tables' columns.
+const COLUMNS: &str = "\
+WITH RECURSIVE wanted AS (
+    SELECT c.oid, n.nspname, c.relname FROM unnest($1::text[], $2::text[]) w (schema, name)
+    JOIN pg_catalog.pg_namespace n ON n.nspname = w.schema
+    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.name
+), base AS (
+    SELECT a.attrelid, a.attnum, a.attname, a.atttypid AS declared, a.atttypmod AS typmod, a.atttypid AS typid
+    FROM wanted w JOIN pg_catalog.pg_attribute a ON a.attrelid = w.oid AND a.attnum > 0 AND NOT a.attisdropped
+  UNION ALL
+    SELECT b.attrelid, b.attnum, b.attname, b.declared, b.typmod, t.typbasetype
+    FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.typid WHERE t.typtype = 'd'
+)
+SELECT w.nspname::text, w.relname::text, b.attname::text, b.declared, b.typid, t.typsend <> 0, b.typmod
+FROM base b JOIN wanted w ON w.oid = b.attrelid JOIN pg_catalog.pg_type t ON t.oid = b.typid AND t.typtype <> 'd'";
