@@ -39,7 +39,7 @@ async fn main() -> anyhow::Result<()> {
             for size in [1000, 10_000] {
                 // Half of the rows in cuts of one size, the other half in cuts of the other.
                 let half = if size == 1000 { 0..rows / 2 } else { rows / 2..rows };
-                let ids: Vec<i64> = half.collect();
+                let ids: Vec<i64> = half.map(|id| id + round * rows).collect();
                 let begin = Instant::now();
                 for chunk in ids.chunks(size) {
                     seq += 1;
@@ -54,11 +54,11 @@ async fn main() -> anyhow::Result<()> {
     let mut small = Vec::new();
     for n in 0..500 {
         seq += 1;
-        let changes = (0..10).map(|i| TableChange::Insert(row(n * 10 + i, 1))).collect();
+        let changes = (0..10).map(|i| TableChange::Insert(row(-1 - (n * 10 + i), 1))).collect();
         let begin = Instant::now();
         apply(&sink, &spec, seq, changes).await?;
         seq += 1;
-        apply(&sink, &spec, seq, (0..10).map(|i| TableChange::Update(row(n * 10 + i, 2))).collect()).await?;
+        apply(&sink, &spec, seq, (0..10).map(|i| TableChange::Update(row(-1 - (n * 10 + i), 2))).collect()).await?;
         small.push(begin.elapsed().as_secs_f64() * 500.0);
     }
     small.sort_by(f64::total_cmp);

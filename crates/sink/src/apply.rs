@@ -14,9 +14,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use futures_util::future;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Statement};
-use types::{Epoch, Field, Seq, StreamId, TableChange};
+use types::{Epoch, Seq, StreamId, TableChange};
 
 use crate::batch::SinkBatch;
 use crate::copy::CopyIn;
@@ -95,6 +96,13 @@ struct Group<'a> {
     changes: Vec<&'a TableChange>,
 }
 
+/// The new rows of one stream table that go by COPY.
+struct Copied<'a> {
+    stream: StreamId,
+    statement: Statement,
+    changes: Vec<&'a TableChange>,
+}
+
 const WRITING: &str = "writing a cut";
 
 impl Writer {
@@ -123,9 +131,19 @@ impl Writer {
         for group in groups.iter().filter(|g| g.prepared.fill.is_some()) {
             self.fill(group).await?;
         }
-        self.pipeline((!started).then_some(&advance), &groups).await?;
-        for (stream, changes) in &copies {
-            self.copy(*stream, changes).await?;
+        // The first COPY is sent behind the statements at once: its data is all that then needs a round trip.
+        let mut copies = copies.into_iter();
+        match copies.next() {
+            None => self.pipeline((!started).then_some(&advance), &groups).await?,
+            Some(first) => {
+                let statements = self.pipeline((!started).then_some(&advance), &groups);
+                let (statements, copy) = future::join(statements, self.begin_copy(&first)).await;
+                statements?;
+                self.copy(copy?, &first).await?;
+            }
+        }
+        for next in copies {
+            self.copy(self.begin_copy(&next).await?, &next).await?;
         }
         self.note_failed(&batch.failed).await?;
         fail::fail_point!("sink-before-commit");
@@ -137,10 +155,7 @@ impl Writer {
 
     /// Sorts the changes by the statement they go by, and prepares what was not needed before. Deletes come first, then
     /// updates, then inserts, so that a key is free before it is taken again.
-    async fn prepare<'a>(
-        &mut self,
-        batch: &'a SinkBatch,
-    ) -> Result<(Vec<Group<'a>>, Vec<(StreamId, Vec<&'a TableChange>)>), SinkError> {
+    async fn prepare<'a>(&mut self, batch: &'a SinkBatch) -> Result<(Vec<Group<'a>>, Vec<Copied<'a>>), SinkError> {
         let mut groups = Vec::new();
         let mut copies = Vec::new();
         for (stream, changes) in &batch.streams {
@@ -161,7 +176,8 @@ impl Writer {
                 let by_copy = kind == Kind::Insert
                     && (changes.len() > FEW || table.layout.columns.iter().any(|c| c.array.is_none()));
                 if by_copy {
-                    copies.push((stream, changes));
+                    let statement = table.copy_statement(&self.client).await?;
+                    copies.push(Copied { stream, statement, changes });
                 } else {
                     let prepared = table.prepared(&self.client, kind).await?;
                     groups.push(Group { stream, prepared, changes });
@@ -241,27 +257,23 @@ impl Writer {
         Ok(())
     }
 
-    async fn copy(&mut self, stream: StreamId, changes: &[&TableChange]) -> Result<(), SinkError> {
-        let failed = SinkError::of_stream(stream, WRITING);
-        let Some(table) = self.tables.get_mut(&stream) else { return Ok(()) };
-        let statement = match &table.copy {
-            Some(statement) => statement.clone(),
-            None => {
-                let statement = self.client.prepare(&copy_sql(&table.layout)).await.map_err(failed)?;
-                table.copy.insert(statement).clone()
-            }
-        };
+    async fn begin_copy(&self, copied: &Copied<'_>) -> Result<CopyIn, SinkError> {
+        CopyIn::begin(&self.client, &copied.statement).await.map_err(SinkError::of_stream(copied.stream, WRITING))
+    }
+
+    async fn copy(&self, mut copy: CopyIn, copied: &Copied<'_>) -> Result<(), SinkError> {
+        let failed = SinkError::of_stream(copied.stream, WRITING);
+        let Some(table) = self.tables.get(&copied.stream) else { return Ok(()) };
         let columns = table.layout.columns.len();
-        let mut copy = CopyIn::begin(&self.client, &statement).await.map_err(failed)?;
-        for change in changes {
+        for change in &copied.changes {
             let (TableChange::Insert(row) | TableChange::Update(row) | TableChange::Delete(row)) = change;
-            if row.fields().any(|f| f == Field::Unchanged) {
+            if row.has_unchanged() {
                 return Err(unchanged(&table.layout));
             }
             copy.row(row, columns).await.map_err(failed)?;
         }
         let touched = copy.finish().await.map_err(failed)?;
-        expect(stream, Kind::Insert, changes.len(), touched)
+        expect(copied.stream, Kind::Insert, copied.changes.len(), touched)
     }
 
     async fn note_failed(&self, failed: &[(StreamId, String)]) -> Result<(), SinkError> {
@@ -276,6 +288,15 @@ impl Writer {
 }
 
 impl Table {
+    async fn copy_statement(&mut self, client: &Client) -> Result<Statement, SinkError> {
+        if let Some(statement) = &self.copy {
+            return Ok(statement.clone());
+        }
+        let failed = SinkError::of_stream(self.layout.stream, "preparing a COPY");
+        let statement = client.prepare(&copy_sql(&self.layout)).await.map_err(failed)?;
+        Ok(self.copy.insert(statement).clone())
+    }
+
     async fn prepared(&mut self, client: &Client, kind: Kind) -> Result<Arc<Prepared>, SinkError> {
         if let Some(prepared) = self.statements.get(&kind) {
             return Ok(prepared.clone());
