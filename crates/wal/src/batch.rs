@@ -167,6 +167,7 @@ fn lsn(bytes: [u8; 8]) -> Lsn {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn message(tag: u8, body: &[u8]) -> Vec<u8> {
         [&[tag][..], &(body.len() as u32 + 4).to_be_bytes(), body].concat()
@@ -198,6 +199,22 @@ mod tests {
             assert_eq!(split(&bytes[..cut]), None);
         }
         assert_eq!(split(&bytes).map(|(_, rest)| rest.len()), Some(0));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic(tag in prop::sample::select(b"dNSAEcCZ?".to_vec()), bytes: Vec<u8>) {
+            let whole = message(tag, &bytes);
+            for bytes in [&whole, &bytes] {
+                Frames(bytes).count();
+                let mut rest = &bytes[..];
+                while let Some((message, behind)) = split(rest) {
+                    assert!(behind.len() < rest.len());
+                    classify(message);
+                    rest = behind;
+                }
+            }
+        }
     }
 
     #[test]

@@ -161,6 +161,34 @@ fn header(bytes: &[u8]) -> Result<Option<&[u8]>, DamagedCopy> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic(pieces: Vec<Vec<u8>>, columns in 0usize..4, behind_header: bool) {
+            let mut decoder = BinaryCopy::new(columns);
+            if behind_header {
+                decoder.push(&copy(&[])[..21]).unwrap();
+            }
+            for piece in pieces {
+                if decoder.push(&piece).is_err() {
+                    break;
+                }
+            }
+            decoder.take_rows();
+        }
+
+        #[test]
+        fn damaged_copies_are_read_without_panic(at: prop::sample::Index, byte: u8, cut: prop::sample::Index) {
+            let mut bytes = copy(&[&[Some(b"one"), None], &[Some(b""), Some(&[7; 300])]]);
+            let length = bytes.len();
+            bytes[at.index(length)] = byte;
+            let mut decoder = BinaryCopy::new(2);
+            let (first, second) = bytes.split_at(cut.index(length));
+            let _ = decoder.push(first).and_then(|()| decoder.push(second)).and_then(|()| decoder.finish());
+            decoder.take_rows();
+        }
+    }
 
     fn copy(rows: &[&[Option<&[u8]>]]) -> Vec<u8> {
         let mut bytes = COPY_SIGNATURE.to_vec();
@@ -212,7 +240,7 @@ mod tests {
         assert!(fails(&[&whole[..], b"x"].concat(), 1), "something behind");
         assert!(fails(b"PGCOPY?????????????", 1), "no signature");
         let mut long = whole.clone();
-        long[27] = 0x80;
+        long[23] = 0x80;
         assert!(fails(&long, 1), "a negative length");
     }
 }

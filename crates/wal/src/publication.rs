@@ -38,9 +38,10 @@ pub struct Published {
 /// # Errors
 /// [`WalError::Sql`].
 pub async fn prepare_publication_session(client: &Client) -> Result<(), WalError> {
-    // Settings that Citus did not define are not there: then there is nothing to switch off.
-    let sql = "SELECT set_config(name, 'off', false) FROM pg_catalog.pg_settings \
-               WHERE name IN ('citus.enable_ddl_propagation', 'citus.override_table_visibility') AND setting <> 'off'";
+    // Settings that Citus did not define have no value: then there is nothing to switch off. (`pg_settings` hides them.)
+    let sql = "SELECT set_config(name, 'off', false) \
+               FROM (VALUES ('citus.enable_ddl_propagation'), ('citus.override_table_visibility')) AS known(name) \
+               WHERE current_setting(name, true) <> 'off'";
     client.query(sql, &[]).await.map_err(WalError::sql("preparing a session for publications"))?;
     Ok(())
 }

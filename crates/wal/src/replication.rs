@@ -270,14 +270,10 @@ fn start_streaming(wire: &mut Wire, statement: &str, slot: &str) -> Result<(), W
     let mut out = BytesMut::new();
     frontend::query(statement, &mut out).map_err(|e| wire.protocol(e.to_string()))?;
     wire.send(&out)?;
-    loop {
-        match wire.receive()? {
-            Reply::CopyBoth => return Ok(()),
-            Reply::Message(Message::ErrorResponse(body)) => {
-                return Err(refused_start(slot, ServerError::from_body(&body)));
-            }
-            Reply::Message(_) => return Err(wire.protocol("no start of streaming".to_owned())),
-        }
+    match wire.receive()? {
+        Reply::CopyBoth => Ok(()),
+        Reply::Message(Message::ErrorResponse(body)) => Err(refused_start(slot, ServerError::from_body(&body))),
+        Reply::Message(_) => Err(wire.protocol("no start of streaming".to_owned())),
     }
 }
 
