@@ -1,5 +1,35 @@
 //! A query to a checked tree of relational operators.
+//!
+//! ```text
+//! query ─ temporary view, rolled back ─► PostgreSQL's analysed tree ─ reader ─► query, from, grouping ─► Rel ─ prune ─► Plan
+//!                                                                       expressions: convert ─► native (ring 1)
+//!                                                                                           └─► deparse (ring 2)
+//! ```
+//!
+//! PostgreSQL says what a query means; nothing is re-guessed. What cannot be kept is refused with the reason and,
+//! where there is one, the nearest query that works.
 
+mod analyze;
+mod built;
+mod catalog;
+mod constant;
+mod convert;
+mod deparse;
+mod error;
+mod explain;
+mod expr;
+mod from;
+mod grouping;
+mod jsonb;
+mod native;
+mod prune;
+mod query;
+mod reader;
 mod tree;
+mod volatility;
 
+pub use analyze::{FunctionUse, PlanOptions, Planned, plan};
+pub use catalog::environment;
+pub use error::PlanError;
+pub use explain::explain_text;
 pub use tree::{Aggregate, AggregateFunc, OutputKey, PgExpr, Plan, Rel, SourceUse};

@@ -1,0 +1,242 @@
+//! A query text to a [`Plan`], by PostgreSQL's own analysis.
+//!
+//! In a transaction that is rolled back, the query becomes a temporary view; what PostgreSQL made of it (names, types,
+//! casts, collations, functions all resolved) is read from its rule and planned. Nothing is left in the database.
+
+use std::collections::{BTreeMap, HashMap};
+
+use tokio_postgres::Client;
+use types::{Column, Oid};
+
+use crate::PlanError;
+use crate::built::Built;
+use crate::catalog::{Catalog, asked, environment};
+use crate::prune::prune;
+use crate::query::Planner;
+use crate::reader::{Node, Tree};
+use crate::tree::{OutputKey, PgExpr, Plan, Rel};
+
+/// How a query is planned.
+#[derive(Debug, Clone, Default)]
+pub struct PlanOptions {
+    /// Settings under which its functions are evaluated; those that are not named are pinned as the session has them.
+    pub settings: BTreeMap<String, String>,
+    /// Sources under row-level security are read as this role sees them.
+    pub allow_row_security: bool,
+    /// What identifies rows of relations (by `pg_class.oid`) whose own catalogs do not say: parents of foreign partitions.
+    pub identity_hint: HashMap<Oid, Vec<String>>,
+}
+
+/// A planned query.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    /// What is kept.
+    pub plan: Plan,
+    /// What a user should know.
+    pub warnings: Vec<String>,
+    /// User-defined functions in it.
+    pub functions: Vec<FunctionUse>,
+}
+
+/// A user-defined function that a query calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FunctionUse {
+    /// `pg_proc.oid`.
+    pub oid: Oid,
+    /// With its schema.
+    pub name: String,
+    /// Hash of its body, to notice that it was replaced.
+    pub source_hash: String,
+}
+
+/// Settings that text forms and time zones depend on.
+const PINNED: &[&str] = &["TimeZone", "DateStyle", "IntervalStyle"];
+
+const PROBE: &str = "__tributary_probe";
+
+/// Plans a query.
+///
+/// # Errors
+/// [`PlanError`]: one clear line.
+pub async fn plan(client: &Client, query: &str, options: &PlanOptions) -> Result<Planned, PlanError> {
+    client.batch_execute("BEGIN").await.map_err(asked)?;
+    let planned = in_transaction(client, query, options).await;
+    let back = client.batch_execute("ROLLBACK").await.map_err(asked);
+    let planned = planned?;
+    back.map(|()| planned)
+}
+
+async fn in_transaction(client: &Client, query: &str, options: &PlanOptions) -> Result<Planned, PlanError> {
+    let no_ddl = "SELECT pg_catalog.set_config('citus.enable_ddl_propagation', 'off', true)
+        FROM pg_catalog.pg_extension WHERE extname = 'citus'";
+    client.query(no_ddl, &[]).await.map_err(asked)?;
+    for (name, value) in &options.settings {
+        let set = "SELECT pg_catalog.set_config($1, $2, true)";
+        client.query(set, &[name, value]).await.map_err(|e| rejected(&e, "", 0))?;
+    }
+    let text = query.trim().trim_end_matches(';').trim_end();
+    if text.is_empty() {
+        return Err(PlanError::Rejected("the query is empty; write a SELECT".into()));
+    }
+    let first = text.split(|c: char| !c.is_alphabetic()).find(|w| !w.is_empty()).unwrap_or_default();
+    if !["select", "with", "values", "table"].iter().any(|w| first.eq_ignore_ascii_case(w))
+        && !text.starts_with("--")
+        && !text.starts_with("/*")
+    {
+        return Err(PlanError::refused("a statement that is not a SELECT", "a stream table is a query's answer", ""));
+    }
+    let prefix = format!("CREATE TEMPORARY VIEW {PROBE} AS ");
+    // The extended protocol takes one statement only.
+    let create = format!("{prefix}{text}\n");
+    client.execute(&create, &[]).await.map_err(|e| rejected(&e, text, prefix.chars().count()))?;
+    let rule = "SELECT c.oid, r.ev_action::text FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_rewrite r ON r.ev_class = c.oid AND r.rulename = '_RETURN'
+        WHERE c.oid = ('pg_temp.' || $1)::pg_catalog.regclass";
+    let row = client.query_one(rule, &[&PROBE]).await.map_err(asked)?;
+    let (probe, action): (Oid, String) = (row.get(0), row.get(1));
+    let tree = Tree::read(&action)?;
+    let Tree::List(queries) = &tree else { return Err(PlanError::Tree("the rule is not a list".into())) };
+    let root = queries.first().and_then(Tree::node);
+    let root = root.ok_or_else(|| PlanError::Tree("the rule is empty".into()))?;
+    let catalog = Catalog::load(client, &tree, probe).await?;
+    let output = output(client, probe, &catalog).await?;
+    let env = environment(client).await?;
+    let mut planner = Planner {
+        catalog: &catalog,
+        env: &env,
+        allow_row_security: options.allow_row_security,
+        identity_hint: &options.identity_hint,
+        sources: Vec::new(),
+        warnings: Vec::new(),
+        ctes: Vec::new(),
+        depth: 0,
+    };
+    let built = build(&mut planner, root)?;
+    let key = output_key(&built, &planner);
+    let output: Vec<Column> = output
+        .into_iter()
+        .zip(&built.columns)
+        .map(|(column, built)| Column { not_null: built.not_null, ..column })
+        .collect();
+    let (mut sources, warnings) = (planner.sources, planner.warnings);
+    let width = built.columns.len();
+    let root = prune(built.rel, width, &mut sources);
+    let mut asked_exprs = Vec::new();
+    pg_exprs(&root, &mut asked_exprs);
+    for expr in asked_exprs {
+        check_pg_expr(client, expr).await?;
+    }
+    let mut settings: BTreeMap<String, String> = options.settings.clone();
+    for name in PINNED {
+        if !settings.keys().any(|k| k.eq_ignore_ascii_case(name)) {
+            let row = client.query_one("SELECT pg_catalog.current_setting($1)", &[name]).await.map_err(asked)?;
+            settings.insert((*name).to_owned(), row.get(0));
+        }
+    }
+    let functions = catalog.functions.iter().filter(|(oid, _)| **oid >= 16384).map(|(oid, info)| FunctionUse {
+        oid: *oid,
+        name: format!("{}.{}", info.schema, info.name),
+        source_hash: info.source_hash.clone(),
+    });
+    let functions = functions.collect();
+    let plan = Plan { sources, root, output, key, settings: settings.into_iter().collect() };
+    Ok(Planned { plan, warnings, functions })
+}
+
+fn build<'a>(planner: &mut Planner<'a>, root: &'a Node) -> Result<Built, PlanError> {
+    let mut built = planner.query(root)?;
+    built.tidy_keys();
+    Ok(built)
+}
+
+/// The shortest key whose columns can be compared.
+fn output_key(built: &Built, planner: &Planner<'_>) -> OutputKey {
+    let comparable = |c: &usize| {
+        let ty = built.columns[*c].ty;
+        scalar::key_support(ty, planner.env).equality
+    };
+    let found = built.keys.iter().find(|key| key.iter().all(comparable));
+    found.map_or(OutputKey::RowId, |key| OutputKey::Columns(key.clone()))
+}
+
+async fn output(client: &Client, probe: Oid, catalog: &Catalog) -> Result<Vec<Column>, PlanError> {
+    let sql = "SELECT attname::text, atttypid, atttypmod, attcollation, pg_catalog.format_type(atttypid, atttypmod)
+        FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND attnum > 0 ORDER BY attnum";
+    let rows = client.query(sql, &[&probe]).await.map_err(asked)?;
+    if rows.is_empty() {
+        return Err(PlanError::refused("a query without columns", "there is nothing to keep", "select something"));
+    }
+    let column = |row: &tokio_postgres::Row| Column {
+        name: row.get(0),
+        ty: catalog.ty(row.get(1), row.get(2), row.get(3)),
+        sql_type: row.get(4),
+        not_null: false,
+    };
+    Ok(rows.iter().map(column).collect())
+}
+
+fn pg_exprs<'p>(rel: &'p Rel, into: &mut Vec<&'p PgExpr>) {
+    match rel {
+        Rel::Source(_) | Rel::Values { .. } => {}
+        Rel::PgMap { input, exprs } => {
+            into.extend(exprs);
+            pg_exprs(input, into);
+        }
+        Rel::Filter { input, .. } | Rel::Project { input, .. } | Rel::Aggregate { input, .. } => pg_exprs(input, into),
+        Rel::Join { left, right, .. } => {
+            pg_exprs(left, into);
+            pg_exprs(right, into);
+        }
+        Rel::UnionAll(inputs) => inputs.iter().for_each(|i| pg_exprs(i, into)),
+    }
+}
+
+/// PostgreSQL must read the expression as the one it had analysed: same result type.
+async fn check_pg_expr(client: &Client, expr: &PgExpr) -> Result<(), PlanError> {
+    let columns: Vec<String> =
+        expr.arg_types.iter().enumerate().map(|(i, (sql, _))| format!("NULL::{sql} AS c{i}")).collect();
+    let mut sql = expr.sql.clone();
+    for i in (0..expr.args.len()).rev() {
+        sql = sql.replace(&format!("${}", i + 1), &format!("r.c{i}"));
+    }
+    let from = if columns.is_empty() { String::new() } else { format!(" FROM (SELECT {}) r", columns.join(", ")) };
+    let statement = client
+        .prepare(&format!("SELECT {sql}{from}"))
+        .await
+        .map_err(|e| PlanError::Tree(format!("{} is not read back by PostgreSQL: {}", expr.sql, message(&e))))?;
+    let found = statement.columns().first().map(|c| c.type_().oid());
+    if found == Some(expr.ty.oid) {
+        Ok(())
+    } else {
+        Err(PlanError::Tree(format!("{} is read back with another type", expr.sql)))
+    }
+}
+
+fn message(error: &tokio_postgres::Error) -> String {
+    error.as_db_error().map_or_else(|| error.to_string(), |db| db.message().to_owned())
+}
+
+/// PostgreSQL's refusal in one line, positions counted in the user's text.
+fn rejected(error: &tokio_postgres::Error, query: &str, prefix: usize) -> PlanError {
+    let Some(db) = error.as_db_error() else { return PlanError::Unavailable(error.to_string()) };
+    let mut text = db.message().to_owned();
+    if db.code().code() == "42601" && text.contains("multiple commands") {
+        text = "several statements were given; write one SELECT".into();
+    }
+    if db.code().code() == "42701" {
+        text.push_str("; give the columns names of their own with AS");
+    }
+    if let Some(tokio_postgres::error::ErrorPosition::Original(at)) = db.position()
+        && let Some(at) = (*at as usize).checked_sub(prefix + 1)
+    {
+        let before: String = query.chars().take(at).collect();
+        let line = before.matches('\n').count() + 1;
+        let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+        text.push_str(&format!(" (line {line}, column {column})"));
+    }
+    if let Some(hint) = db.hint() {
+        text.push_str("; ");
+        text.push_str(hint);
+    }
+    PlanError::Rejected(text.replace('\n', " "))
+}

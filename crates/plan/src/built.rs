@@ -1,0 +1,129 @@
+//! A part of the tree while it is being built: the operators, their columns, and what makes their rows unique.
+
+use types::{Oid, PgType, Scalar};
+
+use crate::PlanError;
+use crate::deparse::pg_expr;
+use crate::expr::{Expr, ExprKind};
+use crate::native::native;
+use crate::query::Planner;
+use crate::tree::Rel;
+
+/// A column of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BuiltColumn {
+    pub(crate) ty: PgType,
+    pub(crate) declared: Oid,
+    pub(crate) not_null: bool,
+}
+
+/// See the module's description.
+#[derive(Debug, Clone)]
+pub(crate) struct Built {
+    pub(crate) rel: Rel,
+    pub(crate) columns: Vec<BuiltColumn>,
+    /// Sets of columns each of which is unique (NULLs equal to each other); the empty set: at most one row.
+    pub(crate) keys: Vec<Vec<usize>>,
+}
+
+/// More are not followed.
+const MOST_KEYS: usize = 12;
+
+impl Built {
+    pub(crate) fn column(&self, index: usize) -> Result<Expr, PlanError> {
+        let column = self.columns.get(index).ok_or_else(|| PlanError::Tree(format!("there is no column {index}")))?;
+        Ok(Expr::column(index, column.ty, column.declared))
+    }
+
+    /// Without keys that are others' supersets.
+    pub(crate) fn tidy_keys(&mut self) {
+        for key in &mut self.keys {
+            key.sort_unstable();
+            key.dedup();
+        }
+        self.keys.sort_by_key(Vec::len);
+        let mut kept: Vec<Vec<usize>> = Vec::new();
+        for key in std::mem::take(&mut self.keys) {
+            if kept.len() < MOST_KEYS && !kept.iter().any(|k| k.iter().all(|c| key.contains(c))) {
+                kept.push(key);
+            }
+        }
+        self.keys = kept;
+    }
+}
+
+impl Planner<'_> {
+    /// The expressions over `rel`'s columns as native ones: what is PostgreSQL's is computed below, and read as a column.
+    pub(crate) fn scalars(&self, rel: Rel, width: usize, exprs: &[Expr]) -> Result<(Rel, Vec<Scalar>), PlanError> {
+        let mut asked = Vec::new();
+        let mut scalars = Vec::new();
+        for expr in exprs {
+            match native(expr, self.env) {
+                Ok(scalar) => scalars.push(scalar),
+                Err(_) => {
+                    let asked_expr = pg_expr(expr, self.catalog)?;
+                    let at = asked.iter().position(|a| *a == asked_expr).unwrap_or_else(|| {
+                        asked.push(asked_expr);
+                        asked.len() - 1
+                    });
+                    scalars.push(Scalar::column(width + at, expr.ty));
+                }
+            }
+        }
+        let rel = if asked.is_empty() { rel } else { Rel::PgMap { input: Box::new(rel), exprs: asked } };
+        Ok((rel, scalars))
+    }
+
+    /// Rows on which all conditions hold. Native ones are tried first, in their order.
+    pub(crate) fn filter(&self, built: Built, conditions: &[Expr]) -> Result<Built, PlanError> {
+        let width = built.columns.len();
+        let (ours, theirs): (Vec<_>, Vec<_>) = conditions.iter().partition(|c| native(c, self.env).is_ok());
+        let mut rel = built.rel;
+        for (group, is_native) in [(ours, true), (theirs, false)] {
+            if group.is_empty() {
+                continue;
+            }
+            let group: Vec<Expr> = group.into_iter().cloned().collect();
+            let (below, mut scalars) = self.scalars(rel, width, &group)?;
+            let predicate = if scalars.len() == 1 {
+                scalars.remove(0)
+            } else {
+                let ty = PgType::plain(types::oid::BOOL);
+                Scalar { kind: types::ScalarKind::And(scalars), ty }
+            };
+            rel = Rel::Filter { input: Box::new(below), predicate };
+            if !is_native {
+                let exprs = (0..width).map(|c| Scalar::column(c, built.columns[c].ty)).collect();
+                rel = Rel::Project { input: Box::new(rel), exprs };
+            }
+        }
+        Ok(Built { rel, ..built })
+    }
+
+    /// One column out an expression; keys follow where their columns go through unchanged.
+    pub(crate) fn project(&self, built: Built, exprs: &[Expr]) -> Result<Built, PlanError> {
+        let (rel, scalars) = self.scalars(built.rel, built.columns.len(), exprs)?;
+        let through = |c: &usize| exprs.iter().position(|e| e.as_column() == Some(*c));
+        let keys = built.keys.iter().filter_map(|key| key.iter().map(through).collect()).collect();
+        let columns = exprs.iter().map(|e| BuiltColumn {
+            ty: e.ty,
+            declared: e.declared,
+            not_null: match &e.kind {
+                ExprKind::Const(c) => c.value.is_some(),
+                _ => e.as_column().is_some_and(|c| built.columns[c].not_null),
+            },
+        });
+        let columns = columns.collect();
+        Ok(Built { rel: Rel::Project { input: Box::new(rel), exprs: scalars }, columns, keys })
+    }
+
+    /// Its own columns, then these expressions.
+    pub(crate) fn extend(&self, built: Built, exprs: &[Expr]) -> Result<Built, PlanError> {
+        if exprs.is_empty() {
+            return Ok(built);
+        }
+        let mut all: Vec<Expr> = (0..built.columns.len()).map(|c| built.column(c)).collect::<Result<_, _>>()?;
+        all.extend_from_slice(exprs);
+        self.project(built, &all)
+    }
+}

@@ -1,0 +1,341 @@
+//! What PostgreSQL's catalogs say about everything that a query names by identifier.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use scalar::{CollationKind, Env};
+use tokio_postgres::Client;
+use types::{Column, Oid, PgType, TableName};
+
+use crate::PlanError;
+use crate::reader::Tree;
+
+/// A table or view.
+#[derive(Debug, Clone)]
+pub(crate) struct Relation {
+    pub(crate) name: TableName,
+    pub(crate) kind: char,
+    pub(crate) persistence: char,
+    pub(crate) replica_full: bool,
+    pub(crate) row_security: bool,
+    pub(crate) readable: bool,
+    pub(crate) is_system: bool,
+    pub(crate) has_children: bool,
+    /// By attribute number; dropped ones are missing.
+    pub(crate) columns: BTreeMap<i64, RelationColumn>,
+    /// Attribute numbers of the replica identity: the primary key or the index that was chosen.
+    pub(crate) identity: Vec<i64>,
+}
+
+/// A column of it.
+#[derive(Debug, Clone)]
+pub(crate) struct RelationColumn {
+    pub(crate) column: Column,
+    pub(crate) declared: Oid,
+    pub(crate) generated: bool,
+}
+
+/// A type.
+#[derive(Debug, Clone)]
+pub(crate) struct TypeInfo {
+    pub(crate) sql: String,
+    /// Itself, or what a domain stands on.
+    pub(crate) base: Oid,
+    pub(crate) base_typmod: i32,
+    pub(crate) is_pseudo: bool,
+    pub(crate) is_enum: bool,
+    pub(crate) is_composite: bool,
+    pub(crate) element: Oid,
+    pub(crate) collation: Oid,
+}
+
+/// A function or aggregate.
+#[derive(Debug, Clone)]
+pub(crate) struct FunctionInfo {
+    pub(crate) schema: String,
+    pub(crate) name: String,
+    pub(crate) volatility: char,
+    pub(crate) args: Vec<Oid>,
+    pub(crate) source_hash: String,
+}
+
+/// An operator.
+#[derive(Debug, Clone)]
+pub(crate) struct OperatorInfo {
+    pub(crate) schema: String,
+    pub(crate) name: String,
+}
+
+/// A collation, quoted and with its schema.
+pub(crate) type CollationName = String;
+
+/// Everything looked up for one query.
+#[derive(Debug, Default)]
+pub(crate) struct Catalog {
+    pub(crate) relations: HashMap<Oid, Relation>,
+    pub(crate) views: HashMap<Oid, Tree>,
+    pub(crate) types: HashMap<Oid, TypeInfo>,
+    pub(crate) functions: HashMap<Oid, FunctionInfo>,
+    pub(crate) operators: HashMap<Oid, OperatorInfo>,
+    pub(crate) collations: HashMap<Oid, CollationName>,
+    pub(crate) enum_labels: HashMap<Oid, String>,
+    /// Functions of operators named `=` by which rows can be merged or hashed.
+    pub(crate) equalities: BTreeSet<Oid>,
+}
+
+pub(crate) fn asked(error: tokio_postgres::Error) -> PlanError {
+    match error.as_db_error() {
+        Some(db) => PlanError::Unavailable(db.message().to_owned()),
+        None => PlanError::Unavailable(error.to_string()),
+    }
+}
+
+/// The identifiers that a tree names, by what they identify.
+#[derive(Debug, Default)]
+struct Named {
+    relations: BTreeSet<Oid>,
+    types: BTreeSet<Oid>,
+    functions: BTreeSet<Oid>,
+    operators: BTreeSet<Oid>,
+    collations: BTreeSet<Oid>,
+}
+
+impl Named {
+    fn collect(&mut self, tree: &Tree) {
+        tree.walk(&mut |node| {
+            for (name, value) in node.fields() {
+                let Tree::Token(text) = value else { continue };
+                let Some(oid) = text.parse().ok().filter(|oid| *oid != 0) else { continue };
+                match name {
+                    "relid" => drop(self.relations.insert(oid)),
+                    "funcid" | "opfuncid" | "aggfnoid" | "winfnoid" => drop(self.functions.insert(oid)),
+                    "opno" => drop(self.operators.insert(oid)),
+                    "vartype" | "consttype" | "funcresulttype" | "opresulttype" | "aggtype" | "resulttype"
+                    | "casetype" | "coalescetype" | "minmaxtype" | "array_typeid" | "element_typeid" | "refrestype"
+                    | "row_typeid" | "refcontainertype" | "typeId" => drop(self.types.insert(oid)),
+                    _ if name.ends_with("collid") || name == "collOid" => drop(self.collations.insert(oid)),
+                    _ => {}
+                }
+            }
+        });
+    }
+}
+
+impl Catalog {
+    /// Looks up everything that `tree` and the views behind it name.
+    pub(crate) async fn load(client: &Client, tree: &Tree, probe: Oid) -> Result<Self, PlanError> {
+        let mut catalog = Self::default();
+        let mut named = Named::default();
+        named.collect(tree);
+        let mut known = BTreeSet::from([probe]);
+        loop {
+            let new: Vec<Oid> = named.relations.difference(&known).copied().collect();
+            if new.is_empty() {
+                break;
+            }
+            known.extend(&new);
+            let views = catalog.load_relations(client, &new).await?;
+            for (oid, text) in views {
+                let view = Tree::read(&text)?;
+                named.collect(&view);
+                catalog.views.insert(oid, view);
+            }
+        }
+        for relation in catalog.relations.values() {
+            named.types.extend(relation.columns.values().map(|c| c.declared));
+        }
+        catalog.load_functions(client, &named.functions).await?;
+        named.types.extend(catalog.functions.values().flat_map(|f| f.args.iter().copied()));
+        catalog.load_types(client, &named.types).await?;
+        let elements = catalog.types.values().map(|t| t.element).filter(|e| *e != 0).collect();
+        catalog.load_types(client, &elements).await?;
+        catalog.load_names(client, &named).await?;
+        for relation in catalog.relations.values_mut() {
+            for column in relation.columns.values_mut() {
+                if let Some(info) = catalog.types.get(&column.declared) {
+                    column.column.ty.oid = info.base;
+                    if info.base != column.declared {
+                        column.column.ty.typmod = info.base_typmod;
+                    }
+                }
+            }
+        }
+        Ok(catalog)
+    }
+
+    /// Gives the rewritten trees of the views among them.
+    async fn load_relations(&mut self, client: &Client, oids: &[Oid]) -> Result<Vec<(Oid, String)>, PlanError> {
+        let sql = "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text,
+                c.relreplident = 'f', c.relrowsecurity AND pg_catalog.row_security_active(c.oid),
+                pg_catalog.has_any_column_privilege(c.oid, 'SELECT'),
+                n.nspname IN ('pg_catalog', 'information_schema', 'pg_toast'),
+                EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhparent = c.oid),
+                (SELECT r.ev_action::text FROM pg_catalog.pg_rewrite r
+                 WHERE r.ev_class = c.oid AND r.rulename = '_RETURN' AND c.relkind = 'v'),
+                (SELECT i.indkey::text FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisvalid
+                 AND CASE c.relreplident WHEN 'i' THEN i.indisreplident WHEN 'n' THEN false ELSE i.indisprimary END
+                 LIMIT 1)
+            FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY ($1)";
+        let mut views = Vec::new();
+        for row in client.query(sql, &[&oids]).await.map_err(asked)? {
+            let oid: Oid = row.get(0);
+            let letter = |i: usize| row.get::<_, String>(i).chars().next().unwrap_or(' ');
+            let identity: Option<String> = row.get(11);
+            let identity = identity.unwrap_or_default().split_whitespace().filter_map(|n| n.parse().ok()).collect();
+            self.relations.insert(
+                oid,
+                Relation {
+                    name: TableName::new(row.get::<_, String>(1), row.get::<_, String>(2)),
+                    kind: letter(3),
+                    persistence: letter(4),
+                    replica_full: row.get(5),
+                    row_security: row.get(6),
+                    readable: row.get(7),
+                    is_system: row.get(8),
+                    has_children: row.get(9),
+                    columns: BTreeMap::new(),
+                    identity,
+                },
+            );
+            if let Some(text) = row.get::<_, Option<String>>(10) {
+                views.push((oid, text));
+            }
+        }
+        let sql = "SELECT attrelid, attnum::int8, attname::text, atttypid, atttypmod, attcollation, attnotnull,
+                pg_catalog.format_type(atttypid, atttypmod), attgenerated::text <> ''
+            FROM pg_catalog.pg_attribute WHERE attrelid = ANY ($1) AND attnum > 0 AND NOT attisdropped";
+        for row in client.query(sql, &[&oids]).await.map_err(asked)? {
+            let Some(relation) = self.relations.get_mut(&row.get::<_, Oid>(0)) else { continue };
+            let ty = PgType { oid: row.get(3), typmod: row.get(4), collation: row.get(5) };
+            let column = Column { name: row.get(2), ty, sql_type: row.get(7), not_null: row.get(6) };
+            let column = RelationColumn { declared: ty.oid, column, generated: row.get(8) };
+            relation.columns.insert(row.get(1), column);
+        }
+        Ok(views)
+    }
+
+    /// Types, with what domains stand on.
+    pub(crate) async fn load_types(&mut self, client: &Client, oids: &BTreeSet<Oid>) -> Result<(), PlanError> {
+        let oids: Vec<Oid> = oids.iter().filter(|o| !self.types.contains_key(o)).copied().collect();
+        let sql = "WITH RECURSIVE t(asked, oid, typmod) AS (
+                SELECT oid, oid, -1 FROM pg_catalog.pg_type WHERE oid = ANY ($1)
+                UNION ALL
+                SELECT t.asked, d.typbasetype, d.typtypmod FROM t JOIN pg_catalog.pg_type d ON d.oid = t.oid
+                WHERE d.typtype = 'd')
+            SELECT t.asked, pg_catalog.format_type(t.asked, NULL), t.oid, t.typmod, b.typtype::text,
+                CASE WHEN b.typcategory = 'A' THEN b.typelem ELSE 0 END, b.typcollation
+            FROM t JOIN pg_catalog.pg_type b ON b.oid = t.oid WHERE b.typtype <> 'd'";
+        for row in client.query(sql, &[&oids]).await.map_err(asked)? {
+            let kind: String = row.get(4);
+            let info = TypeInfo {
+                sql: row.get(1),
+                base: row.get(2),
+                base_typmod: row.get(3),
+                is_pseudo: kind == "p",
+                is_enum: kind == "e",
+                is_composite: kind == "c",
+                element: row.get(5),
+                collation: row.get(6),
+            };
+            self.types.insert(row.get(0), info);
+        }
+        Ok(())
+    }
+
+    async fn load_functions(&mut self, client: &Client, oids: &BTreeSet<Oid>) -> Result<(), PlanError> {
+        let oids: Vec<Oid> = oids.iter().copied().collect();
+        let sql = "SELECT p.oid, n.nspname::text, p.proname::text, p.provolatile::text, p.proargtypes::oid[],
+                pg_catalog.md5(p.prosrc || COALESCE(p.prosqlbody::text, ''))
+            FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE p.oid = ANY ($1)";
+        for row in client.query(sql, &[&oids]).await.map_err(asked)? {
+            let volatility: String = row.get(3);
+            let info = FunctionInfo {
+                schema: row.get(1),
+                name: row.get(2),
+                volatility: volatility.chars().next().unwrap_or('v'),
+                args: row.get(4),
+                source_hash: row.get(5),
+            };
+            self.functions.insert(row.get(0), info);
+        }
+        Ok(())
+    }
+
+    async fn load_names(&mut self, client: &Client, named: &Named) -> Result<(), PlanError> {
+        let oids: Vec<Oid> = named.operators.iter().copied().collect();
+        let sql = "SELECT o.oid, n.nspname::text, o.oprname::text, o.oprcode::oid, o.oprcanmerge OR o.oprcanhash FROM pg_catalog.pg_operator o
+            JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace WHERE o.oid = ANY ($1)";
+        for row in client.query(sql, &[&oids]).await.map_err(asked)? {
+            let info = OperatorInfo { schema: row.get(1), name: row.get(2) };
+            if info.schema == "pg_catalog" && info.name == "=" && row.get(4) {
+                self.equalities.insert(row.get(3));
+            }
+            self.operators.insert(row.get(0), info);
+        }
+        let oids: Vec<Oid> = named.collations.iter().copied().collect();
+        let sql = "SELECT c.oid, n.nspname::text, c.collname::text FROM pg_catalog.pg_collation c
+            JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace WHERE c.oid = ANY ($1)";
+        for row in client.query(sql, &[&oids]).await.map_err(asked)? {
+            let name = TableName::new(row.get::<_, String>(1), row.get::<_, String>(2));
+            self.collations.insert(row.get(0), name.quoted());
+        }
+        let enums: Vec<Oid> = self.types.values().filter(|t| t.is_enum).map(|t| t.base).collect();
+        let sql = "SELECT oid, enumlabel::text FROM pg_catalog.pg_enum WHERE enumtypid = ANY ($1)";
+        for row in client.query(sql, &[&enums]).await.map_err(asked)? {
+            self.enum_labels.insert(row.get(0), row.get(1));
+        }
+        Ok(())
+    }
+
+    /// A type with domains resolved away.
+    pub(crate) fn ty(&self, declared: Oid, typmod: i32, collation: Oid) -> PgType {
+        match self.types.get(&declared) {
+            Some(info) if info.base != declared => PgType { oid: info.base, typmod: info.base_typmod, collation },
+            _ => PgType { oid: declared, typmod, collation },
+        }
+    }
+
+    /// A type as SQL writes it.
+    pub(crate) fn type_sql(&self, declared: Oid) -> Result<&str, PlanError> {
+        let info = self.types.get(&declared);
+        info.map(|t| t.sql.as_str()).ok_or_else(|| PlanError::Tree(format!("type {declared} is unknown")))
+    }
+}
+
+/// What native expressions depend on in a database: its collation, settings, enums and collations made by users.
+///
+/// # Errors
+/// [`PlanError::Unavailable`].
+pub async fn environment(client: &Client) -> Result<Env, PlanError> {
+    let sql = "SELECT d.datcollate::text, d.datctype::text, pg_catalog.to_jsonb(d)->>'datlocprovider',
+            current_setting('TimeZone'), current_setting('DateStyle'), current_setting('IntervalStyle'),
+            current_setting('server_version_num')::int4
+        FROM pg_catalog.pg_database d WHERE d.datname = current_database()";
+    let row = client.query_one(sql, &[]).await.map_err(asked)?;
+    let libc = matches!(row.get::<_, Option<&str>>(2), None | Some("c"));
+    let (collate, ctype): (&str, &str) = (row.get(0), row.get(1));
+    let is_c = |name: &str| matches!(name, "C" | "POSIX");
+    // glibc's C.UTF-8 compares code points, which in UTF-8 is comparing bytes.
+    let is_c_utf8 = |name: &str| matches!(name, "C.UTF-8" | "C.utf8");
+    let mut env = Env {
+        database_collation_is_c: libc && (is_c(collate) || is_c_utf8(collate)),
+        database_ctype_is_c: libc && is_c(ctype),
+        timezone: row.get(3),
+        date_style: row.get(4),
+        interval_style: row.get(5),
+        server_version: u32::try_from(row.get::<_, i32>(6)).unwrap_or_default(),
+        ..Env::default()
+    };
+    let sql = "SELECT oid, collisdeterministic, COALESCE(collcollate IN ('C', 'POSIX') AND collctype IN ('C', 'POSIX'), false)
+        FROM pg_catalog.pg_collation WHERE oid >= 16384";
+    for row in client.query(sql, &[]).await.map_err(asked)? {
+        let kind = match (row.get(1), row.get(2)) {
+            (false, _) => CollationKind::Nondeterministic,
+            (true, true) => CollationKind::Bytes,
+            (true, false) => CollationKind::Deterministic,
+        };
+        env.collations.insert(row.get(0), kind);
+    }
+    let sql = "SELECT oid FROM pg_catalog.pg_type WHERE typtype = 'e'";
+    env.enums = client.query(sql, &[]).await.map_err(asked)?.iter().map(|r| r.get(0)).collect();
+    Ok(env)
+}

@@ -1,0 +1,328 @@
+//! A constant of PostgreSQL's tree, from its bytes in the server's memory to binary send format and to SQL.
+
+use types::{Oid, oid, quote_literal};
+
+use crate::PlanError;
+use crate::catalog::Catalog;
+use crate::expr::{Constant, Expr, ExprKind};
+use crate::jsonb;
+use crate::reader::{Node, Tree};
+
+/// Reads a CONST node.
+pub(crate) fn constant(node: &Node, catalog: &Catalog) -> Result<Expr, PlanError> {
+    let declared = node.oid("consttype")?;
+    let typmod = i32::try_from(node.number("consttypmod")?).unwrap_or(-1);
+    let ty = catalog.ty(declared, typmod, node.oid("constcollid")?);
+    let sql_type = catalog.type_sql(declared)?;
+    if node.flag("constisnull") {
+        let sql = format!("NULL::{sql_type}");
+        let kind = ExprKind::Const(Constant { value: None, sql, elements: None });
+        return Ok(Expr { kind, ty, declared });
+    }
+    let Tree::Bytes(bytes) = node.get("constvalue") else { return Err(node.odd("constvalue")) };
+    let by_value = node.flag("constbyval");
+    let length = node.number("constlen")?;
+    let damaged = || node.odd("constvalue");
+    let content: Vec<u8> = if by_value {
+        bytes.clone()
+    } else if length == -1 {
+        varlena(bytes).ok_or_else(damaged)?.to_vec()
+    } else {
+        bytes.clone()
+    };
+    value(&content, ty.oid, declared, ty, sql_type, catalog)?.ok_or_else(|| {
+        PlanError::not_yet(
+            format!("a constant of type {sql_type}"),
+            format!("write it as ('…'::text)::{sql_type}, which PostgreSQL computes"),
+        )
+    })
+}
+
+/// The content of a varlena with a 4-byte or 1-byte header; `None` when compressed or out of line.
+fn varlena(bytes: &[u8]) -> Option<&[u8]> {
+    let first = *bytes.first()?;
+    if first & 1 == 1 {
+        return (first != 1).then(|| bytes.get(1..usize::from(first >> 1))).flatten();
+    }
+    let header = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?);
+    (header & 2 == 0).then(|| bytes.get(4..(header >> 2) as usize)).flatten()
+}
+
+fn le<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
+    bytes.get(..N)?.try_into().ok()
+}
+
+/// `None` when the type's form in memory is not known here.
+fn value(
+    bytes: &[u8],
+    base: Oid,
+    declared: Oid,
+    ty: types::PgType,
+    sql_type: &str,
+    catalog: &Catalog,
+) -> Result<Option<Expr>, PlanError> {
+    let mut elements = None;
+    let typed = |text: &str| format!("{}::{sql_type}", quote_literal(text));
+    let micros = |at: &str, n: i64| format!("({at} + '{n} microseconds'::pg_catalog.interval)");
+    let found: Option<(Vec<u8>, String)> = (|| {
+        Some(match base {
+            oid::BOOL => {
+                let yes = *bytes.first()? != 0;
+                (vec![u8::from(yes)], yes.to_string())
+            }
+            oid::INT2 => {
+                let n = i16::from_le_bytes(le(bytes)?);
+                (n.to_be_bytes().to_vec(), typed(&n.to_string()))
+            }
+            oid::INT4 => {
+                let n = i32::from_le_bytes(le(bytes)?);
+                (n.to_be_bytes().to_vec(), typed(&n.to_string()))
+            }
+            oid::INT8 => {
+                let n = i64::from_le_bytes(le(bytes)?);
+                (n.to_be_bytes().to_vec(), typed(&n.to_string()))
+            }
+            oid::OID => {
+                let n = u32::from_le_bytes(le(bytes)?);
+                (n.to_be_bytes().to_vec(), typed(&n.to_string()))
+            }
+            oid::FLOAT4 => {
+                let n = f32::from_le_bytes(le(bytes)?);
+                (n.to_be_bytes().to_vec(), typed(&float_text(f64::from(n), n.to_string())))
+            }
+            oid::FLOAT8 => {
+                let n = f64::from_le_bytes(le(bytes)?);
+                (n.to_be_bytes().to_vec(), typed(&float_text(n, format!("{n:e}"))))
+            }
+            oid::TEXT | oid::VARCHAR | oid::BPCHAR | oid::JSON => {
+                let text = std::str::from_utf8(bytes).ok()?;
+                (bytes.to_vec(), typed(text))
+            }
+            oid::NAME => {
+                let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
+                (bytes[..end].to_vec(), typed(std::str::from_utf8(&bytes[..end]).ok()?))
+            }
+            oid::CHAR => (vec![*bytes.first()?], format!("pg_catalog.chr({})::\"char\"", bytes.first()?)),
+            oid::BYTEA => {
+                let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+                (bytes.to_vec(), format!("pg_catalog.decode('{hex}', 'hex')::{sql_type}"))
+            }
+            oid::UUID => {
+                let hex: String = le::<16>(bytes)?.iter().map(|b| format!("{b:02x}")).collect();
+                (bytes.to_vec(), typed(&hex))
+            }
+            oid::DATE => {
+                let n = i32::from_le_bytes(le(bytes)?);
+                let sql = match n {
+                    i32::MAX => typed("infinity"),
+                    i32::MIN => typed("-infinity"),
+                    n => format!("('2000-01-01'::pg_catalog.date + ({n}))"),
+                };
+                (n.to_be_bytes().to_vec(), sql)
+            }
+            oid::TIME => {
+                let n = i64::from_le_bytes(le(bytes)?);
+                let at = if n == 86_400_000_000 { typed("24:00") } else { micros("'00:00'::pg_catalog.time", n) };
+                (n.to_be_bytes().to_vec(), at)
+            }
+            oid::TIMESTAMP | oid::TIMESTAMPTZ => {
+                let n = i64::from_le_bytes(le(bytes)?);
+                let sql = match n {
+                    i64::MAX => typed("infinity"),
+                    i64::MIN => typed("-infinity"),
+                    n if base == oid::TIMESTAMP => micros("'2000-01-01'::pg_catalog.timestamp", n),
+                    n => micros("'2000-01-01 00:00:00+00'::pg_catalog.timestamptz", n),
+                };
+                (n.to_be_bytes().to_vec(), sql)
+            }
+            oid::INTERVAL => {
+                let micros = i64::from_le_bytes(le(bytes)?);
+                let days = i32::from_le_bytes(le(bytes.get(8..)?)?);
+                let months = i32::from_le_bytes(le(bytes.get(12..)?)?);
+                let mut send = micros.to_be_bytes().to_vec();
+                send.extend_from_slice(&days.to_be_bytes());
+                send.extend_from_slice(&months.to_be_bytes());
+                (send, format!("'{months} months {days} days {micros} microseconds'::pg_catalog.interval"))
+            }
+            oid::NUMERIC => {
+                let send = numeric(bytes)?;
+                let scalar::Datum::Numeric(n) = scalar::Datum::decode(oid::NUMERIC, &send).ok()? else { return None };
+                let text = n.to_string();
+                (send, format!("'{text}'::pg_catalog.numeric"))
+            }
+            oid::JSONB => {
+                let text = jsonb::text(bytes)?;
+                let mut send = vec![1];
+                send.extend_from_slice(text.as_bytes());
+                (send, typed(&text))
+            }
+            _ => return None,
+        })
+    })();
+    let found = match found {
+        Some(found) => Some(found),
+        None => match catalog.types.get(&base) {
+            Some(info) if info.is_enum => {
+                let label = le(bytes).and_then(|b| catalog.enum_labels.get(&u32::from_le_bytes(b)));
+                label.map(|l| (l.as_bytes().to_vec(), typed(l)))
+            }
+            Some(info) if info.element != 0 => array(bytes, info.element, catalog)?.map(|(send, list)| {
+                let sql = list
+                    .iter()
+                    .map(|e| match &e.kind {
+                        ExprKind::Const(c) => c.sql.clone(),
+                        _ => String::new(),
+                    })
+                    .collect::<Vec<_>>()
+                    .join(", ");
+                elements = Some(list);
+                (send, format!("ARRAY[{sql}]::{sql_type}"))
+            }),
+            _ => None,
+        },
+    };
+    Ok(found.map(|(value, sql)| {
+        let kind = ExprKind::Const(Constant { value: Some(value), sql, elements });
+        Expr { kind, ty, declared }
+    }))
+}
+
+fn float_text(n: f64, shortest: String) -> String {
+    if n.is_nan() {
+        "NaN".into()
+    } else if n.is_infinite() {
+        if n > 0.0 { "Infinity".into() } else { "-Infinity".into() }
+    } else {
+        shortest
+    }
+}
+
+/// A numeric with its varlena header to send format.
+pub(crate) fn numeric_of_varlena(bytes: &[u8]) -> Option<Vec<u8>> {
+    numeric(varlena(bytes)?)
+}
+
+/// numeric in memory (short and long header) to send format.
+fn numeric(bytes: &[u8]) -> Option<Vec<u8>> {
+    let header = u16::from_le_bytes(le(bytes)?);
+    let digits = |from: usize| -> Option<Vec<u16>> {
+        bytes.get(from..)?.chunks_exact(2).map(|c| Some(u16::from_le_bytes(c.try_into().ok()?))).collect()
+    };
+    let (sign, dscale, weight, digits) = match header & 0xC000 {
+        0x8000 => {
+            let sign = if header & 0x2000 == 0 { 0x0000 } else { 0x4000 };
+            let low = (header & 0x003F) as i16;
+            let weight = if header & 0x0040 == 0 { low } else { low - 0x40 };
+            (sign, (header & 0x1F80) >> 7, weight, digits(2)?)
+        }
+        0xC000 => (header & 0xF000, 0, 0, Vec::new()),
+        sign => {
+            let weight = i16::from_le_bytes(le(bytes.get(2..)?)?);
+            (sign, header & 0x3FFF, weight, digits(4)?)
+        }
+    };
+    let mut send = Vec::with_capacity(8 + digits.len() * 2);
+    send.extend_from_slice(&(digits.len() as u16).to_be_bytes());
+    send.extend_from_slice(&weight.to_be_bytes());
+    send.extend_from_slice(&sign.to_be_bytes());
+    send.extend_from_slice(&dscale.to_be_bytes());
+    for digit in digits {
+        send.extend_from_slice(&digit.to_be_bytes());
+    }
+    Some(send)
+}
+
+/// A one-dimensional array without NULLs, of elements whose form is known; its varlena header is off already.
+fn array(bytes: &[u8], element: Oid, catalog: &Catalog) -> Result<Option<(Vec<u8>, Vec<Expr>)>, PlanError> {
+    let int = |at: usize| bytes.get(at..).and_then(le).map(i32::from_le_bytes);
+    let (Some(ndim), Some(nulls), Some(_)) = (int(0), int(4), int(8)) else { return Ok(None) };
+    let Some(info) = catalog.types.get(&element) else { return Ok(None) };
+    let sql_type = info.sql.clone();
+    let mut list = Vec::new();
+    if ndim == 1 && nulls == 0 {
+        let Some(count) = int(12) else { return Ok(None) };
+        // Offsets are those of the whole value, whose header of 4 bytes is off.
+        let mut at = 20_usize;
+        for _ in 0..count {
+            let Some((start, length)) = element_at(bytes, at, info.base) else { return Ok(None) };
+            let Some(content) = bytes.get(start..start + length) else { return Ok(None) };
+            let content = if is_varlena(info.base) {
+                let Some(content) = varlena(content) else { return Ok(None) };
+                content
+            } else {
+                content
+            };
+            let ty = types::PgType { oid: info.base, typmod: -1, collation: info.collation };
+            match value(content, info.base, element, ty, &sql_type, catalog)? {
+                Some(expr) => list.push(expr),
+                None => return Ok(None),
+            }
+            at = start + length;
+        }
+    } else if ndim != 0 {
+        return Ok(None);
+    }
+    let mut send = Vec::new();
+    send.extend_from_slice(&i32::from(!list.is_empty()).to_be_bytes());
+    send.extend_from_slice(&0_i32.to_be_bytes());
+    send.extend_from_slice(&element.to_be_bytes());
+    if !list.is_empty() {
+        send.extend_from_slice(&(list.len() as i32).to_be_bytes());
+        send.extend_from_slice(&1_i32.to_be_bytes());
+        for expr in &list {
+            if let ExprKind::Const(Constant { value: Some(value), .. }) = &expr.kind {
+                send.extend_from_slice(&(value.len() as i32).to_be_bytes());
+                send.extend_from_slice(value);
+            }
+        }
+    }
+    Ok(Some((send, list)))
+}
+
+fn is_varlena(base: Oid) -> bool {
+    matches!(base, oid::TEXT | oid::VARCHAR | oid::BPCHAR | oid::BYTEA | oid::NUMERIC | oid::JSONB | oid::JSON)
+}
+
+/// Start (aligned) and length of the element at `at`; positions are those of the value without its header of 4 bytes.
+fn element_at(bytes: &[u8], at: usize, base: Oid) -> Option<(usize, usize)> {
+    let (align, length) = match base {
+        oid::BOOL | oid::CHAR => (1, Some(1)),
+        oid::INT2 => (2, Some(2)),
+        oid::INT4 | oid::DATE | oid::FLOAT4 | oid::OID => (4, Some(4)),
+        oid::INT8 | oid::FLOAT8 | oid::TIME | oid::TIMESTAMP | oid::TIMESTAMPTZ => (8, Some(8)),
+        oid::INTERVAL => (8, Some(16)),
+        oid::UUID => (1, Some(16)),
+        oid::NAME => (1, Some(64)),
+        base if is_varlena(base) => (4, None),
+        // Enums are kept by identifier.
+        _ => (4, Some(4)),
+    };
+    if let Some(length) = length {
+        return Some(((at + 4).div_ceil(align) * align - 4, length));
+    }
+    // A short header is not aligned; padding is zero and no header is.
+    let first = *bytes.get(at)?;
+    if first & 1 == 1 {
+        return Some((at, usize::from(first >> 1)));
+    }
+    let start = (at + 4).div_ceil(align) * align - 4;
+    let header = u32::from_le_bytes(le(bytes.get(start..)?)?);
+    Some((start, (header >> 2) as usize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numerics_in_memory_become_send_format() {
+        // 12.50: short header, weight 0, display scale 2, digits 12 and 5000.
+        let header: u16 = 0x8000 | (2 << 7);
+        let mut bytes = header.to_le_bytes().to_vec();
+        bytes.extend_from_slice(&12_u16.to_le_bytes());
+        bytes.extend_from_slice(&5000_u16.to_le_bytes());
+        assert_eq!(numeric(&bytes).unwrap(), [0, 2, 0, 0, 0, 0, 0, 2, 0, 12, 0x13, 0x88]);
+        assert_eq!(numeric(&0xC000_u16.to_le_bytes()).unwrap(), [0, 0, 0, 0, 0xC0, 0, 0, 0]);
+        assert_eq!(numeric(&[0]), None);
+    }
+}

@@ -1,0 +1,236 @@
+//! Expressions: from PostgreSQL's node tree to [`Expr`].
+
+use types::PgType;
+
+use crate::PlanError;
+use crate::catalog::Catalog;
+use crate::constant::constant;
+use crate::expr::{Expr, ExprKind};
+use crate::reader::{Node, Tree};
+use crate::volatility;
+
+/// Where a query level's columns and aggregates are.
+pub(crate) trait Scope {
+    /// The expression that `varno`, `varattno` of this level stands for.
+    fn column(&mut self, varno: usize, attribute: i64, node: &Node) -> Result<Expr, PlanError>;
+    /// The aggregate as [`ExprKind::Agg`]; an error where none may stand.
+    fn aggregate(&mut self, node: &Node) -> Result<Expr, PlanError>;
+}
+
+/// Converts an expression of the level that `scope` describes.
+pub(crate) fn convert(tree: &Tree, scope: &mut dyn Scope, catalog: &Catalog) -> Result<Expr, PlanError> {
+    let node = tree.node().ok_or_else(|| PlanError::Tree("an expression is missing".into()))?;
+    Converter { scope, catalog, case_arg: None }.expr(node)
+}
+
+struct Converter<'a> {
+    scope: &'a mut dyn Scope,
+    catalog: &'a Catalog,
+    /// What CASE … WHEN value compares.
+    case_arg: Option<Expr>,
+}
+
+impl Converter<'_> {
+    fn typed(&self, kind: ExprKind, node: &Node, ty: &str, typmod: &str, collation: &str) -> Result<Expr, PlanError> {
+        let declared = node.oid(ty)?;
+        let typmod = if typmod.is_empty() { -1 } else { i32::try_from(node.number(typmod)?).unwrap_or(-1) };
+        let collation = if collation.is_empty() { 0 } else { node.oid(collation)? };
+        Ok(Expr { kind, ty: self.catalog.ty(declared, typmod, collation), declared })
+    }
+
+    fn boolean(kind: ExprKind) -> Expr {
+        Expr { kind, ty: PgType::plain(types::oid::BOOL), declared: types::oid::BOOL }
+    }
+
+    fn list(&mut self, node: &Node, field: &str) -> Result<Vec<Expr>, PlanError> {
+        node.nodes(field).into_iter().map(|n| self.expr(n)).collect()
+    }
+
+    fn child(&mut self, node: &Node, field: &str) -> Result<Box<Expr>, PlanError> {
+        self.expr(node.node(field)?).map(Box::new)
+    }
+
+    fn pair(&mut self, node: &Node) -> Result<(Box<Expr>, Box<Expr>), PlanError> {
+        let mut args = self.list(node, "args")?.into_iter();
+        match (args.next(), args.next(), args.next()) {
+            (Some(a), Some(b), None) => Ok((Box::new(a), Box::new(b))),
+            _ => Err(node.odd("args")),
+        }
+    }
+
+    #[allow(clippy::too_many_lines, reason = "one arm a kind of node")]
+    fn expr(&mut self, node: &Node) -> Result<Expr, PlanError> {
+        match node.kind.as_str() {
+            "VAR" => {
+                if node.number("varlevelsup")? != 0 {
+                    return Err(PlanError::not_yet("a correlated subquery", "write it as a join"));
+                }
+                self.scope.column(node.index("varno")?, node.number("varattno")?, node)
+            }
+            "CONST" => constant(node, self.catalog),
+            "FUNCEXPR" => {
+                if node.flag("funcretset") {
+                    return Err(PlanError::not_yet(
+                        "a set-returning function",
+                        "join with a table that holds its rows",
+                    ));
+                }
+                let func = node.oid("funcid")?;
+                volatility::check(self.catalog, func)?;
+                let kind = ExprKind::Call {
+                    func,
+                    args: self.list(node, "args")?,
+                    collation: node.oid("inputcollid")?,
+                    variadic: node.flag("funcvariadic"),
+                };
+                self.typed(kind, node, "funcresulttype", "", "funccollid")
+            }
+            "OPEXPR" => {
+                let func = node.oid("opfuncid")?;
+                volatility::check(self.catalog, func)?;
+                let args = self.list(node, "args")?;
+                let kind = ExprKind::Call { func, args, collation: node.oid("inputcollid")?, variadic: false };
+                self.typed(kind, node, "opresulttype", "", "opcollid")
+            }
+            "DISTINCTEXPR" => {
+                let (left, right) = self.pair(node)?;
+                let (equal, collation) = (node.oid("opfuncid")?, node.oid("inputcollid")?);
+                Ok(Self::boolean(ExprKind::Distinct { equal, collation, left, right }))
+            }
+            "NULLIFEXPR" => {
+                let (left, right) = self.pair(node)?;
+                let (equal, collation) = (node.oid("opfuncid")?, node.oid("inputcollid")?);
+                let (ty, declared) = (left.ty, left.declared);
+                Ok(Expr { kind: ExprKind::NullIf { equal, collation, left, right }, ty, declared })
+            }
+            "SCALARARRAYOPEXPR" => {
+                let func = node.oid("opfuncid")?;
+                volatility::check(self.catalog, func)?;
+                let (left, array) = self.pair(node)?;
+                Ok(Self::boolean(ExprKind::Any {
+                    operator: node.oid("opno")?,
+                    func,
+                    collation: node.oid("inputcollid")?,
+                    all: !node.flag("useOr"),
+                    left,
+                    array,
+                }))
+            }
+            "BOOLEXPR" => {
+                let mut args = self.list(node, "args")?;
+                let kind = match node.text("boolop") {
+                    "and" => ExprKind::And(args),
+                    "or" => ExprKind::Or(args),
+                    "not" if args.len() == 1 => ExprKind::Not(Box::new(args.remove(0))),
+                    _ => return Err(node.odd("boolop")),
+                };
+                Ok(Self::boolean(kind))
+            }
+            "NULLTEST" => {
+                let arg = self.child(node, "arg")?;
+                let row = node.flag("argisrow");
+                Ok(Self::boolean(ExprKind::IsNull { arg, not: node.number("nulltesttype")? == 1, row }))
+            }
+            "BOOLEANTEST" => {
+                let arg = self.child(node, "arg")?;
+                let (want, negated) = match node.number("booltesttype")? {
+                    0 => (Some(true), false),
+                    1 => (Some(true), true),
+                    2 => (Some(false), false),
+                    3 => (Some(false), true),
+                    4 => (None, false),
+                    _ => (None, true),
+                };
+                Ok(Self::boolean(ExprKind::BoolTest { arg, want, negated }))
+            }
+            "CASEEXPR" | "CASE" => self.case(node),
+            "CASETESTEXPR" => self.case_arg.clone().ok_or_else(|| node.odd("place")),
+            "COALESCEEXPR" | "COALESCE" => {
+                let kind = ExprKind::Coalesce(self.list(node, "args")?);
+                self.typed(kind, node, "coalescetype", "", "coalescecollid")
+            }
+            "MINMAXEXPR" | "MINMAX" => {
+                let kind = ExprKind::Extreme {
+                    args: self.list(node, "args")?,
+                    greatest: node.number("op")? == 0,
+                    collation: node.oid("inputcollid")?,
+                };
+                self.typed(kind, node, "minmaxtype", "", "minmaxcollid")
+            }
+            "RELABELTYPE" => {
+                let kind = ExprKind::Relabel(self.child(node, "arg")?);
+                self.typed(kind, node, "resulttype", "resulttypmod", "resultcollid")
+            }
+            "COERCEVIAIO" => {
+                let kind = ExprKind::ViaText(self.child(node, "arg")?);
+                self.typed(kind, node, "resulttype", "", "resultcollid")
+            }
+            "ARRAYCOERCEEXPR" => {
+                let kind = ExprKind::Cast(self.child(node, "arg")?);
+                self.typed(kind, node, "resulttype", "resulttypmod", "resultcollid")
+            }
+            "COERCETODOMAIN" => {
+                let kind = ExprKind::Cast(self.child(node, "arg")?);
+                self.typed(kind, node, "resulttype", "resulttypmod", "resultcollid")
+            }
+            "COLLATEEXPR" | "COLLATE" => {
+                let arg = self.child(node, "arg")?;
+                let collation = node.oid("collOid")?;
+                let ty = PgType { collation, ..arg.ty };
+                let declared = arg.declared;
+                Ok(Expr { kind: ExprKind::Collate { arg, collation }, ty, declared })
+            }
+            "ARRAYEXPR" | "ARRAY" => {
+                let kind = ExprKind::Array(self.list(node, "elements")?);
+                self.typed(kind, node, "array_typeid", "", "array_collid")
+            }
+            "ROWEXPR" | "ROW" => {
+                let kind = ExprKind::Row(self.list(node, "args")?);
+                self.typed(kind, node, "row_typeid", "", "")
+            }
+            "SUBSCRIPTINGREF" if !node.has("refassgnexpr") => {
+                let kind = ExprKind::Subscript {
+                    arg: self.child(node, "refexpr")?,
+                    lower: self.list(node, "reflowerindexpr")?,
+                    upper: self.list(node, "refupperindexpr")?,
+                };
+                self.typed(kind, node, "refrestype", "reftypmod", "refcollid")
+            }
+            "AGGREF" => self.scope.aggregate(node),
+            "SQLVALUEFUNCTION" => Err(PlanError::refused(
+                "CURRENT_DATE, CURRENT_TIMESTAMP and their kin",
+                "the answer would change with time and not only with the rows",
+                "compare with a constant, or filter by time when reading the stream table",
+            )),
+            "SUBLINK" => Err(PlanError::not_yet("a subquery in an expression", "write it as a join or in FROM")),
+            "WINDOWFUNC" => Err(PlanError::not_yet("a window function", "use GROUP BY and join the result")),
+            "GROUPINGFUNC" => Err(PlanError::not_yet("GROUPING SETS", "use UNION ALL of several GROUP BY")),
+            "PARAM" => {
+                Err(PlanError::refused("a parameter", "a stream table has none", "write the value into the query"))
+            }
+            other => Err(PlanError::not_yet(format!("an expression of kind {other}"), "")),
+        }
+    }
+
+    fn case(&mut self, node: &Node) -> Result<Expr, PlanError> {
+        let outer = self.case_arg.take();
+        if node.has("arg") {
+            self.case_arg = Some(*self.child(node, "arg")?);
+        }
+        let mut branches = Vec::new();
+        for when in node.nodes("args") {
+            branches.push((*self.child(when, "expr")?, *self.child(when, "result")?));
+        }
+        let mut null = self.typed(ExprKind::Coalesce(Vec::new()), node, "casetype", "", "casecollid")?;
+        let otherwise = if node.has("defresult") {
+            self.child(node, "defresult")?
+        } else {
+            let sql = format!("NULL::{}", self.catalog.type_sql(null.declared)?);
+            let constant = crate::expr::Constant { value: None, sql, elements: None };
+            Box::new(Expr { kind: ExprKind::Const(constant), ty: null.ty, declared: null.declared })
+        };
+        self.case_arg = outer;
+        null.kind = ExprKind::Case { branches, otherwise };
+        Ok(null)
+    }
+}

@@ -1,0 +1,153 @@
+//! Ring 2: an expression as SQL over `$1`, `$2`, …, with nothing left to name resolution.
+
+use types::{Oid, PgType, quote_ident};
+
+use crate::PlanError;
+use crate::catalog::Catalog;
+use crate::expr::{Expr, ExprKind};
+use crate::tree::PgExpr;
+
+/// The expression for PostgreSQL.
+pub(crate) fn pg_expr(expr: &Expr, catalog: &Catalog) -> Result<PgExpr, PlanError> {
+    let mut deparser = Deparser { catalog, args: Vec::new() };
+    let sql = deparser.sql(expr)?;
+    let sql_type = catalog.type_sql(expr.declared)?.to_owned();
+    let sql = format!("({sql})::{sql_type}");
+    let (args, arg_types) = deparser.args.into_iter().map(|(c, sql, ty)| (c, (sql, ty))).unzip();
+    Ok(PgExpr { sql, args, arg_types, ty: expr.ty, sql_type })
+}
+
+struct Deparser<'a> {
+    catalog: &'a Catalog,
+    args: Vec<(usize, String, PgType)>,
+}
+
+impl Deparser<'_> {
+    fn list(&mut self, exprs: &[Expr]) -> Result<String, PlanError> {
+        Ok(exprs.iter().map(|e| self.sql(e)).collect::<Result<Vec<_>, _>>()?.join(", "))
+    }
+
+    fn joined(&mut self, exprs: &[Expr], word: &str) -> Result<String, PlanError> {
+        let parts = exprs.iter().map(|e| Ok(format!("({})", self.sql(e)?))).collect::<Result<Vec<_>, PlanError>>()?;
+        Ok(parts.join(word))
+    }
+
+    /// An argument that must be compared by `collation`.
+    fn collated(&mut self, expr: &Expr, collation: Oid) -> Result<String, PlanError> {
+        let sql = self.sql(expr)?;
+        let plain = collation == 0 || collation == types::collation::DEFAULT || expr.ty.collation == 0;
+        match self.catalog.collations.get(&collation) {
+            Some(name) if !plain => Ok(format!("({sql} COLLATE {name})")),
+            _ => Ok(sql),
+        }
+    }
+
+    fn sql(&mut self, expr: &Expr) -> Result<String, PlanError> {
+        Ok(match &expr.kind {
+            ExprKind::Column(column) => {
+                let number = match self.args.iter().position(|a| a.0 == *column) {
+                    Some(at) => at + 1,
+                    None => {
+                        let sql = self.catalog.type_sql(expr.declared)?.to_owned();
+                        self.args.push((*column, sql, PgType { oid: expr.declared, ..expr.ty }));
+                        self.args.len()
+                    }
+                };
+                format!("${number}")
+            }
+            ExprKind::Agg(_) => return Err(PlanError::Tree("an aggregate within an expression".into())),
+            ExprKind::Const(constant) => constant.sql.clone(),
+            ExprKind::Call { func, args, collation, variadic } => self.call(*func, args, *collation, *variadic)?,
+            ExprKind::And(args) => self.joined(args, " AND ")?,
+            ExprKind::Or(args) => self.joined(args, " OR ")?,
+            ExprKind::Not(arg) => format!("NOT ({})", self.sql(arg)?),
+            ExprKind::IsNull { arg, not, .. } => {
+                format!("({}) IS {}NULL", self.sql(arg)?, if *not { "NOT " } else { "" })
+            }
+            ExprKind::BoolTest { arg, want, negated } => {
+                let want = match want {
+                    Some(true) => "TRUE",
+                    Some(false) => "FALSE",
+                    None => "UNKNOWN",
+                };
+                format!("({}) IS {}{want}", self.sql(arg)?, if *negated { "NOT " } else { "" })
+            }
+            ExprKind::Case { branches, otherwise } => {
+                let mut sql = String::from("CASE");
+                for (when, then) in branches {
+                    sql.push_str(&format!(" WHEN {} THEN {}", self.sql(when)?, self.sql(then)?));
+                }
+                format!("{sql} ELSE {} END", self.sql(otherwise)?)
+            }
+            ExprKind::Coalesce(args) => format!("COALESCE({})", self.list(args)?),
+            ExprKind::NullIf { collation, left, right, .. } => {
+                format!("NULLIF({}, {})", self.collated(left, *collation)?, self.sql(right)?)
+            }
+            ExprKind::Distinct { collation, left, right, .. } => {
+                format!("({}) IS DISTINCT FROM ({})", self.collated(left, *collation)?, self.sql(right)?)
+            }
+            ExprKind::Extreme { args, greatest, collation } => {
+                let mut parts = Vec::new();
+                for (i, arg) in args.iter().enumerate() {
+                    parts.push(if i == 0 { self.collated(arg, *collation)? } else { self.sql(arg)? });
+                }
+                format!("{}({})", if *greatest { "GREATEST" } else { "LEAST" }, parts.join(", "))
+            }
+            ExprKind::Any { operator, collation, all, left, array, .. } => {
+                let info = self.catalog.operators.get(operator);
+                let info = info.ok_or_else(|| PlanError::Tree(format!("operator {operator} is unknown")))?;
+                let operator = format!("OPERATOR({}.{})", quote_ident(&info.schema), info.name);
+                let word = if *all { "ALL" } else { "ANY" };
+                format!("({}) {operator} {word} ({})", self.collated(left, *collation)?, self.sql(array)?)
+            }
+            ExprKind::Relabel(arg) | ExprKind::ViaText(arg) | ExprKind::Cast(arg) => {
+                format!("({})::{}", self.sql(arg)?, self.catalog.type_sql(expr.declared)?)
+            }
+            ExprKind::Collate { arg, collation } => {
+                let name = self.catalog.collations.get(collation);
+                let name = name.ok_or_else(|| PlanError::Tree(format!("collation {collation} is unknown")))?;
+                format!("({} COLLATE {name})", self.sql(arg)?)
+            }
+            ExprKind::Array(elements) => {
+                format!("ARRAY[{}]::{}", self.list(elements)?, self.catalog.type_sql(expr.declared)?)
+            }
+            ExprKind::Row(args) => format!("ROW({})", self.list(args)?),
+            ExprKind::Subscript { arg, lower, upper } => {
+                let mut sql = format!("({})", self.sql(arg)?);
+                for (i, upper) in upper.iter().enumerate() {
+                    let upper = self.sql(upper)?;
+                    match lower.get(i) {
+                        Some(lower) => sql.push_str(&format!("[{}:{upper}]", self.sql(lower)?)),
+                        None => sql.push_str(&format!("[{upper}]")),
+                    }
+                }
+                sql
+            }
+        })
+    }
+
+    fn call(&mut self, func: Oid, args: &[Expr], collation: Oid, variadic: bool) -> Result<String, PlanError> {
+        let info = self.catalog.functions.get(&func);
+        let info = info.ok_or_else(|| PlanError::Tree(format!("function {func} is unknown")))?;
+        let (schema, name, declared) = (info.schema.clone(), info.name.clone(), info.args.clone());
+        let mut parts = Vec::with_capacity(args.len());
+        for (i, arg) in args.iter().enumerate() {
+            let collatable = i == 0 || args[..i].iter().all(|a| a.ty.collation == 0);
+            let mut sql = if collatable { self.collated(arg, collation)? } else { self.sql(arg)? };
+            // The declared argument's type picks this very function among those of its name.
+            if let Some(info) = declared.get(i).and_then(|oid| self.catalog.types.get(oid))
+                && !info.is_pseudo
+            {
+                let collate = sql.rfind(" COLLATE ").filter(|_| sql.ends_with(')')).is_some();
+                if !collate {
+                    sql = format!("({sql})::{}", info.sql);
+                }
+            }
+            if variadic && i + 1 == args.len() {
+                sql = format!("VARIADIC {sql}");
+            }
+            parts.push(sql);
+        }
+        Ok(format!("{}.{}({})", quote_ident(&schema), quote_ident(&name), parts.join(", ")))
+    }
+}

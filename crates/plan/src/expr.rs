@@ -1,0 +1,226 @@
+//! An expression between PostgreSQL's node tree and its two ends: a native [`Scalar`] or SQL for ring 2.
+
+use types::{Oid, PgType};
+
+/// An expression with its type.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Expr {
+    pub(crate) kind: ExprKind,
+    /// Base type: domains are resolved away.
+    pub(crate) ty: PgType,
+    /// The type as declared, for SQL.
+    pub(crate) declared: Oid,
+}
+
+/// A constant in both forms.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Constant {
+    /// In binary send format; `None` is NULL.
+    pub(crate) value: Option<Vec<u8>>,
+    /// As an SQL expression of the right type.
+    pub(crate) sql: String,
+    /// The elements, when it is a one-dimensional array.
+    pub(crate) elements: Option<Vec<Expr>>,
+}
+
+/// See [`types::ScalarKind`]; what only PostgreSQL computes comes last.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum ExprKind {
+    Column(usize),
+    /// The aggregate of that number of the query level.
+    Agg(usize),
+    Const(Constant),
+    Call {
+        func: Oid,
+        args: Vec<Expr>,
+        collation: Oid,
+        variadic: bool,
+    },
+    And(Vec<Expr>),
+    Or(Vec<Expr>),
+    Not(Box<Expr>),
+    IsNull {
+        arg: Box<Expr>,
+        not: bool,
+        row: bool,
+    },
+    BoolTest {
+        arg: Box<Expr>,
+        want: Option<bool>,
+        negated: bool,
+    },
+    Case {
+        branches: Vec<(Expr, Expr)>,
+        otherwise: Box<Expr>,
+    },
+    Coalesce(Vec<Expr>),
+    NullIf {
+        equal: Oid,
+        collation: Oid,
+        left: Box<Expr>,
+        right: Box<Expr>,
+    },
+    Distinct {
+        equal: Oid,
+        collation: Oid,
+        left: Box<Expr>,
+        right: Box<Expr>,
+    },
+    Extreme {
+        args: Vec<Expr>,
+        greatest: bool,
+        collation: Oid,
+    },
+    Any {
+        operator: Oid,
+        func: Oid,
+        collation: Oid,
+        all: bool,
+        left: Box<Expr>,
+        array: Box<Expr>,
+    },
+    Relabel(Box<Expr>),
+    ViaText(Box<Expr>),
+    Collate {
+        arg: Box<Expr>,
+        collation: Oid,
+    },
+    Array(Vec<Expr>),
+    /// A cast that SQL writes as one (array elements, domains).
+    Cast(Box<Expr>),
+    Row(Vec<Expr>),
+    Subscript {
+        arg: Box<Expr>,
+        lower: Vec<Expr>,
+        upper: Vec<Expr>,
+    },
+}
+
+impl Expr {
+    /// A column of the operator's input.
+    pub(crate) fn column(index: usize, ty: PgType, declared: Oid) -> Self {
+        Self { kind: ExprKind::Column(index), ty, declared }
+    }
+
+    /// The column that it is, also under a cast that keeps the bytes.
+    pub(crate) fn as_column(&self) -> Option<usize> {
+        match &self.kind {
+            ExprKind::Column(c) => Some(*c),
+            ExprKind::Relabel(arg) => arg.as_column(),
+            ExprKind::Collate { arg, .. } => arg.as_column(),
+            _ => None,
+        }
+    }
+
+    fn children(&self) -> Vec<&Self> {
+        match &self.kind {
+            ExprKind::Column(_) | ExprKind::Agg(_) | ExprKind::Const(_) => Vec::new(),
+            ExprKind::Call { args, .. }
+            | ExprKind::And(args)
+            | ExprKind::Or(args)
+            | ExprKind::Coalesce(args)
+            | ExprKind::Extreme { args, .. }
+            | ExprKind::Array(args)
+            | ExprKind::Row(args) => args.iter().collect(),
+            ExprKind::Not(a) | ExprKind::Relabel(a) | ExprKind::ViaText(a) | ExprKind::Cast(a) => vec![a],
+            ExprKind::IsNull { arg, .. } | ExprKind::BoolTest { arg, .. } | ExprKind::Collate { arg, .. } => vec![arg],
+            ExprKind::Case { branches, otherwise } => {
+                branches.iter().flat_map(|(w, t)| [w, t]).chain([otherwise.as_ref()]).collect()
+            }
+            ExprKind::NullIf { left, right, .. } | ExprKind::Distinct { left, right, .. } => vec![left, right],
+            ExprKind::Any { left, array, .. } => vec![left, array],
+            ExprKind::Subscript { arg, lower, upper } => {
+                std::iter::once(arg.as_ref()).chain(lower).chain(upper).collect()
+            }
+        }
+    }
+
+    /// The columns read, each once, ascending.
+    pub(crate) fn columns(&self) -> Vec<usize> {
+        fn walk(expr: &Expr, into: &mut Vec<usize>) {
+            if let ExprKind::Column(c) = expr.kind {
+                into.push(c);
+            }
+            expr.children().into_iter().for_each(|child| walk(child, into));
+        }
+        let mut all = Vec::new();
+        walk(self, &mut all);
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// Rewrites from the top: where `f` gives something, that; else the same with its children rewritten.
+    pub(crate) fn rewrite(&self, f: &mut dyn FnMut(&Self) -> Option<Self>) -> Self {
+        if let Some(other) = f(self) {
+            return other;
+        }
+        let mut one = |e: &Self| e.rewrite(f);
+        let kind = match &self.kind {
+            ExprKind::Column(_) | ExprKind::Agg(_) | ExprKind::Const(_) => self.kind.clone(),
+            ExprKind::Call { func, args, collation, variadic } => ExprKind::Call {
+                func: *func,
+                args: args.iter().map(one).collect(),
+                collation: *collation,
+                variadic: *variadic,
+            },
+            ExprKind::And(args) => ExprKind::And(args.iter().map(one).collect()),
+            ExprKind::Or(args) => ExprKind::Or(args.iter().map(one).collect()),
+            ExprKind::Coalesce(args) => ExprKind::Coalesce(args.iter().map(one).collect()),
+            ExprKind::Array(args) => ExprKind::Array(args.iter().map(one).collect()),
+            ExprKind::Row(args) => ExprKind::Row(args.iter().map(one).collect()),
+            ExprKind::Extreme { args, greatest, collation } => {
+                ExprKind::Extreme { args: args.iter().map(one).collect(), greatest: *greatest, collation: *collation }
+            }
+            ExprKind::Not(a) => ExprKind::Not(Box::new(one(a))),
+            ExprKind::Relabel(a) => ExprKind::Relabel(Box::new(one(a))),
+            ExprKind::ViaText(a) => ExprKind::ViaText(Box::new(one(a))),
+            ExprKind::Cast(a) => ExprKind::Cast(Box::new(one(a))),
+            ExprKind::IsNull { arg, not, row } => ExprKind::IsNull { arg: Box::new(one(arg)), not: *not, row: *row },
+            ExprKind::BoolTest { arg, want, negated } => {
+                ExprKind::BoolTest { arg: Box::new(one(arg)), want: *want, negated: *negated }
+            }
+            ExprKind::Collate { arg, collation } => {
+                ExprKind::Collate { arg: Box::new(one(arg)), collation: *collation }
+            }
+            ExprKind::Case { branches, otherwise } => ExprKind::Case {
+                branches: branches.iter().map(|(w, t)| (one(w), one(t))).collect(),
+                otherwise: Box::new(one(otherwise)),
+            },
+            ExprKind::NullIf { equal, collation, left, right } => ExprKind::NullIf {
+                equal: *equal,
+                collation: *collation,
+                left: Box::new(one(left)),
+                right: Box::new(one(right)),
+            },
+            ExprKind::Distinct { equal, collation, left, right } => ExprKind::Distinct {
+                equal: *equal,
+                collation: *collation,
+                left: Box::new(one(left)),
+                right: Box::new(one(right)),
+            },
+            ExprKind::Any { operator, func, collation, all, left, array } => ExprKind::Any {
+                operator: *operator,
+                func: *func,
+                collation: *collation,
+                all: *all,
+                left: Box::new(one(left)),
+                array: Box::new(one(array)),
+            },
+            ExprKind::Subscript { arg, lower, upper } => ExprKind::Subscript {
+                arg: Box::new(one(arg)),
+                lower: lower.iter().map(&mut one).collect(),
+                upper: upper.iter().map(&mut one).collect(),
+            },
+        };
+        Self { kind, ty: self.ty, declared: self.declared }
+    }
+
+    /// The same over other columns.
+    pub(crate) fn map_columns(&self, map: &dyn Fn(usize) -> usize) -> Self {
+        self.rewrite(&mut |e| match e.kind {
+            ExprKind::Column(c) => Some(Self::column(map(c), e.ty, e.declared)),
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,200 @@
+//! GROUP BY, aggregates and HAVING.
+
+use types::{Oid, PgType};
+
+use crate::PlanError;
+use crate::built::{Built, BuiltColumn};
+use crate::convert::convert;
+use crate::expr::{Expr, ExprKind};
+use crate::from::Level;
+use crate::query::Planner;
+use crate::reader::Node;
+use crate::tree::{Aggregate, AggregateFunc, Rel};
+
+/// An aggregate of a query level, before its argument is a column.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct AggCall {
+    func: AggregateFunc,
+    arg: Option<Expr>,
+    filter: Option<Expr>,
+    distinct: bool,
+    pub(crate) ty: PgType,
+    pub(crate) declared: Oid,
+}
+
+impl AggCall {
+    /// Reads an AGGREF node.
+    pub(crate) fn read(node: &Node, level: &mut Level<'_>) -> Result<Self, PlanError> {
+        let catalog = level.catalog();
+        let oid = node.oid("aggfnoid")?;
+        let info = catalog.functions.get(&oid).ok_or_else(|| node.odd("aggfnoid"))?;
+        let not_yet = |what: String| PlanError::not_yet(what, "count, sum, avg, min, max, bool_and and bool_or can be");
+        if node.number("agglevelsup")? != 0 {
+            return Err(not_yet("an aggregate of an outer query".into()));
+        }
+        let func = match info.name.as_str() {
+            _ if info.schema != "pg_catalog" => None,
+            "count" if node.flag("aggstar") => Some(AggregateFunc::CountStar),
+            "count" => Some(AggregateFunc::Count),
+            "sum" => Some(AggregateFunc::Sum),
+            "avg" => Some(AggregateFunc::Avg),
+            "min" => Some(AggregateFunc::Min),
+            "max" => Some(AggregateFunc::Max),
+            "bool_and" | "every" => Some(AggregateFunc::BoolAnd),
+            "bool_or" => Some(AggregateFunc::BoolOr),
+            _ => None,
+        };
+        let func = func.ok_or_else(|| not_yet(format!("the aggregate {}()", info.name)))?;
+        let args = node.nodes("args");
+        let mut arg = None;
+        for entry in args {
+            if entry.flag("resjunk") {
+                continue; // only ORDER BY within the aggregate reads it, which changes none of these
+            }
+            if arg.replace(convert(entry.get("expr"), level, catalog)?).is_some() {
+                return Err(not_yet(format!("{}() of several arguments", info.name)));
+            }
+        }
+        let filter = if node.has("aggfilter") { Some(convert(node.get("aggfilter"), level, catalog)?) } else { None };
+        let declared = node.oid("aggtype")?;
+        let ty = catalog.ty(declared, -1, node.oid("aggcollid")?);
+        // DISTINCT changes nothing for these.
+        let idempotent =
+            matches!(func, AggregateFunc::Min | AggregateFunc::Max | AggregateFunc::BoolAnd | AggregateFunc::BoolOr);
+        let distinct = node.has("aggdistinct") && !idempotent;
+        Ok(Self { func, arg, filter, distinct, ty, declared })
+    }
+}
+
+impl<'a> Planner<'a> {
+    /// Groups the rows, keeps those groups that HAVING keeps, and computes the target list.
+    pub(crate) fn group(
+        &mut self,
+        query: &'a Node,
+        targets: &[&'a Node],
+        shown: &[&'a Node],
+        built: Built,
+        mut level: Level<'a>,
+    ) -> Result<Built, PlanError> {
+        let mut groups = Vec::new();
+        for clause in query.nodes("groupClause") {
+            let reference = clause.number("tleSortGroupRef")?;
+            let target = targets.iter().find(|t| t.number("ressortgroupref").is_ok_and(|r| r == reference));
+            let target = target.ok_or_else(|| clause.odd("tleSortGroupRef"))?;
+            let expr = convert(target.get("expr"), &mut level, self.catalog)?;
+            if !groups.contains(&expr) {
+                groups.push(expr);
+            }
+        }
+        level.aggregates = Some(Vec::new());
+        let mut wanted = Vec::new();
+        for target in shown {
+            wanted.push(convert(target.get("expr"), &mut level, self.catalog)?);
+        }
+        let having = if query.has("havingQual") {
+            Some(convert(query.get("havingQual"), &mut level, self.catalog)?)
+        } else {
+            None
+        };
+        let calls = level.aggregates.take().unwrap_or_default();
+        // Columns that PostgreSQL lets stand beside the groups depend on a primary key among them.
+        for expr in wanted.iter().chain(&having) {
+            let mut outside = Vec::new();
+            expr.rewrite(&mut |e| {
+                if groups.contains(e) {
+                    return Some(e.clone());
+                }
+                if matches!(e.kind, ExprKind::Column(_)) {
+                    outside.push(e.clone());
+                }
+                None
+            });
+            for column in outside {
+                if !groups.contains(&column) {
+                    groups.push(column);
+                }
+            }
+        }
+        let built = self.aggregate(built, &groups, &calls)?;
+        let over_groups = |expr: &Expr| {
+            expr.rewrite(&mut |e| {
+                let at = match e.kind {
+                    ExprKind::Agg(at) => groups.len() + at,
+                    _ => groups.iter().position(|g| g == e)?,
+                };
+                Some(Expr::column(at, e.ty, e.declared))
+            })
+        };
+        let built = match having {
+            Some(having) => self.filter(built, &[over_groups(&having)])?,
+            None => built,
+        };
+        let wanted: Vec<Expr> = wanted.iter().map(over_groups).collect();
+        self.project(built, &wanted)
+    }
+
+    fn aggregate(&self, built: Built, groups: &[Expr], calls: &[AggCall]) -> Result<Built, PlanError> {
+        let mut inputs: Vec<Expr> = groups.to_vec();
+        let mut column_of = |expr: &Expr| match inputs.iter().position(|e| e == expr) {
+            Some(at) => at,
+            None => {
+                inputs.push(expr.clone());
+                inputs.len() - 1
+            }
+        };
+        let mut aggregates = Vec::new();
+        for call in calls {
+            if let Some(arg) = &call.arg {
+                self.supported(call, arg)?;
+            }
+            aggregates.push(Aggregate {
+                func: call.func,
+                arg: call.arg.as_ref().map(&mut column_of),
+                arg_type: call.arg.as_ref().map(|a| a.ty),
+                filter: call.filter.as_ref().map(&mut column_of),
+                distinct: call.distinct,
+                ty: call.ty,
+            });
+        }
+        let mut columns = Vec::new();
+        let not_null = |expr: &Expr| expr.as_column().is_some_and(|c| built.columns[c].not_null);
+        for group in groups {
+            let column = BuiltColumn { ty: group.ty, declared: group.declared, not_null: not_null(group) };
+            self.groupable(&column, "GROUP BY")?;
+            columns.push(column);
+        }
+        for call in calls {
+            let not_null = matches!(call.func, AggregateFunc::CountStar | AggregateFunc::Count);
+            columns.push(BuiltColumn { ty: call.ty, declared: call.declared, not_null });
+        }
+        let projected = self.project(built, &inputs)?;
+        let keys: Vec<usize> = (0..groups.len()).collect();
+        let key_types = groups.iter().map(|g| g.ty).collect();
+        let rel = Rel::Aggregate { input: Box::new(projected.rel), keys: keys.clone(), key_types, aggregates };
+        Ok(Built { rel, columns, keys: vec![keys] })
+    }
+
+    fn supported(&self, call: &AggCall, arg: &Expr) -> Result<(), PlanError> {
+        use types::oid;
+        let support = scalar::key_support(arg.ty, self.env);
+        let sql_type = self.catalog.type_sql(arg.declared)?;
+        let numbers = [oid::INT2, oid::INT4, oid::INT8, oid::NUMERIC, oid::FLOAT4, oid::FLOAT8, oid::INTERVAL];
+        match call.func {
+            AggregateFunc::Sum | AggregateFunc::Avg if !numbers.contains(&arg.ty.oid) => {
+                Err(PlanError::not_yet(format!("sum or avg of {sql_type}"), "cast the argument to numeric"))
+            }
+            AggregateFunc::Min | AggregateFunc::Max if !support.order => Err(PlanError::not_yet(
+                format!("min or max of {sql_type} by its order here"),
+                if arg.ty.collation == 0 {
+                    "cast the argument to a type with a simple order"
+                } else {
+                    "order by bytes: min(x COLLATE \"C\")"
+                },
+            )),
+            _ if call.distinct && !support.equality => {
+                Err(PlanError::not_yet(format!("DISTINCT on {sql_type}"), "cast the argument to text"))
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Which functions may stand in a query that is kept: those whose answer the rows determine.
+
+use types::Oid;
+
+use crate::PlanError;
+use crate::catalog::Catalog;
+
+/// STABLE built-ins that depend on nothing but settings, which are pinned with the definition.
+const BY_SETTINGS: &[&str] = &[
+    "array_to_json",
+    "array_to_string",
+    "concat",
+    "concat_ws",
+    "date",
+    "date_part",
+    "date_trunc",
+    "extract",
+    "format",
+    "interval",
+    "json_build_array",
+    "json_build_object",
+    "json_object",
+    "jsonb_build_array",
+    "jsonb_build_object",
+    "make_timestamptz",
+    "quote_literal",
+    "quote_nullable",
+    "row_to_json",
+    "text",
+    "time",
+    "timestamp",
+    "timestamptz",
+    "timetz",
+    "timezone",
+    "to_char",
+    "to_date",
+    "to_json",
+    "to_jsonb",
+    "to_number",
+    "to_timestamp",
+    "timestamptz_pl_interval",
+    "timestamptz_mi_interval",
+    "interval_pl_timestamptz",
+    "generate_series",
+    "to_tsvector",
+    "to_tsquery",
+    "plainto_tsquery",
+    "phraseto_tsquery",
+    "websearch_to_tsquery",
+    "ts_headline",
+    "jsonb_path_query_tz",
+    "jsonb_path_exists_tz",
+    "jsonb_path_match_tz",
+    "array_append",
+    "array_cat",
+    "array_eq",
+    "array_ne",
+    "array_lt",
+    "array_gt",
+    "array_le",
+    "array_ge",
+    "record_eq",
+    "record_ne",
+    "textanycat",
+    "anytextcat",
+    "md5",
+    "regclass",
+    "string_to_array",
+];
+
+/// Functions that tell the time.
+const CLOCK: &[&str] = &["now", "transaction_timestamp", "statement_timestamp", "clock_timestamp", "timeofday"];
+
+/// Refuses functions whose answer changes while the rows stay.
+pub(crate) fn check(catalog: &Catalog, func: Oid) -> Result<(), PlanError> {
+    let info = catalog.functions.get(&func).ok_or_else(|| PlanError::Tree(format!("function {func} is unknown")))?;
+    let built_in = info.schema == "pg_catalog";
+    let name = format!("{}()", info.name);
+    if built_in && (CLOCK.contains(&info.name.as_str()) || (info.name == "age" && info.args.len() == 1)) {
+        return Err(PlanError::refused(
+            name,
+            "the answer would change with time and not only with the rows",
+            "compare with a constant, or filter by time when reading the stream table",
+        ));
+    }
+    match info.volatility {
+        'i' => Ok(()),
+        's' if built_in && (BY_SETTINGS.contains(&info.name.as_str()) || compares_dates(&info.name)) => Ok(()),
+        's' => Err(PlanError::refused(
+            name,
+            "it is STABLE: its answer can change while the rows stay",
+            if built_in {
+                "leave it out, or apply it when reading the stream table"
+            } else {
+                "declare it IMMUTABLE if it depends on its arguments only"
+            },
+        )),
+        _ => Err(PlanError::refused(
+            name,
+            "it is VOLATILE: each call can answer differently",
+            "leave it out, or declare your own function IMMUTABLE if it depends on its arguments only",
+        )),
+    }
+}
+
+/// `date_lt_timestamptz` and its kin depend on TimeZone only.
+fn compares_dates(name: &str) -> bool {
+    let Some((left, rest)) = name.split_once('_') else { return false };
+    let Some((comparison, right)) = rest.split_once('_') else { return false };
+    let dates = ["date", "timestamp", "timestamptz"];
+    dates.contains(&left) && dates.contains(&right) && ["lt", "le", "eq", "ne", "ge", "gt", "cmp"].contains(&comparison)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comparisons_of_dates_are_known_by_name() {
+        assert!(compares_dates("date_lt_timestamptz"));
+        assert!(compares_dates("timestamptz_cmp_date"));
+        assert!(!compares_dates("date_part_common"));
+        assert!(!compares_dates("now"));
+    }
+}

@@ -1,0 +1,111 @@
+//! Queries planned on a real PostgreSQL: what they become, and what is refused with which words.
+
+use plan::{OutputKey, PlanOptions, explain_text, plan};
+use testkit::{Cluster, Kind};
+use tokio_postgres::Client;
+
+const TABLES: &str = "
+    CREATE TABLE orders (id bigint PRIMARY KEY, user_id int NOT NULL, amount numeric(10,2), note text, placed timestamptz, spare int);
+    CREATE TABLE users (id int PRIMARY KEY, name varchar(20), region int);
+    CREATE TABLE regions (id int PRIMARY KEY, name text NOT NULL);
+    CREATE TABLE keyless (a int);
+    CREATE TABLE whole (a int, b text); ALTER TABLE whole REPLICA IDENTITY FULL;
+    CREATE VIEW big AS SELECT id, user_id, amount FROM orders WHERE amount > 100;
+    CREATE UNLOGGED TABLE fleeting (id int PRIMARY KEY);
+    CREATE TYPE mood AS ENUM ('sad', 'happy');
+    CREATE TABLE moods (id int PRIMARY KEY, m mood, doc jsonb, tags text[], addr inet);
+    CREATE FUNCTION twice(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 * 2';
+    CREATE FUNCTION chance() RETURNS int LANGUAGE sql VOLATILE AS 'SELECT 1'";
+
+async fn database() -> (Cluster, Client) {
+    let cluster = Cluster::start(Kind::Single).await.unwrap();
+    let client = cluster.client().await.unwrap();
+    client.batch_execute(TABLES).await.unwrap();
+    (cluster, client)
+}
+
+#[tokio::test]
+async fn queries_become_the_operators_that_keep_them() {
+    let (_cluster, client) = database().await;
+    for (query, expected) in [
+        (
+            "SELECT user_id, count(*), sum(amount) FROM orders GROUP BY user_id",
+            "Output (user_id integer, count bigint, sum numeric), key: user_id\n  Aggregate by (#0): count(*), sum(#1)\n    Project #1, #2\n      Source public.orders (id, user_id, amount)",
+        ),
+        (
+            "SELECT o.id, r.name FROM orders o, users u JOIN regions r ON r.id = u.region WHERE u.id = o.user_id AND o.amount > 5",
+            "key: id\n  Project #0, ",
+        ),
+        ("SELECT DISTINCT note FROM orders", "key: note\n  Aggregate by (#0): \n"),
+        ("SELECT a, b FROM whole", "key: __tributary_row_id\n  Source public.whole (a, b)"),
+        ("SELECT id, amount FROM big", "key: id\n"),
+        (
+            "WITH x AS (SELECT user_id AS u, amount FROM orders) SELECT u, max(amount) AS m FROM x GROUP BY u HAVING max(amount) > 3",
+            "key: u\n",
+        ),
+        ("SELECT id, note ~ '^a' AS a FROM orders", "ring 2"),
+        ("SELECT id, twice(user_id) AS t FROM orders", "ring 2"),
+        ("SELECT 1 AS one", "key: one row"),
+        (
+            "SELECT id, m, doc->>'a' AS a, tags[1] AS t FROM moods WHERE m = 'happy' AND doc @> '{\"x\": [1, {\"y\": null}]}'",
+            "ring 2",
+        ),
+        ("SELECT count(*) FROM orders WHERE note = ANY ('{a,b}')", "key: one row"),
+        ("SELECT note FROM orders UNION ALL SELECT b FROM whole", "Union all"),
+        ("VALUES (1, 'a'), (2, 'b')", "Values, 2 rows"),
+    ] {
+        let planned = plan(&client, query, &PlanOptions::default()).await.unwrap_or_else(|e| panic!("{query}: {e}"));
+        let text = explain_text(&planned.plan);
+        assert!(text.contains(expected), "{query}\n{text}\nexpected\n{expected}");
+    }
+}
+
+#[tokio::test]
+async fn unused_columns_are_not_read() {
+    let (_cluster, client) = database().await;
+    let query = "SELECT u.name, count(*) AS n FROM orders o JOIN users u ON u.id = o.user_id GROUP BY u.name";
+    let planned = plan(&client, query, &PlanOptions::default()).await.unwrap();
+    let mut read: Vec<Vec<&str>> =
+        planned.plan.sources.iter().map(|s| s.columns.iter().map(|c| c.name.as_str()).collect()).collect();
+    read.sort();
+    assert_eq!(read, [vec!["id", "name"], vec!["id", "user_id"]]);
+    assert_eq!(planned.plan.key, OutputKey::Columns(vec![0]));
+    assert_eq!(planned.plan.output[0].sql_type, "character varying(20)");
+}
+
+#[tokio::test]
+async fn what_cannot_be_kept_is_refused_in_one_line() {
+    let (_cluster, client) = database().await;
+    for (query, words) in [
+        ("SELEC 1", "not a SELECT"),
+        ("SELECT id FROM orders WHERE", "syntax error at end of input"),
+        ("SELECT * FROM nowhere", "relation \"nowhere\" does not exist (line 1, column 15)"),
+        ("SELECT nothing FROM orders", "column \"nothing\" does not exist"),
+        ("SELECT id FROM orders; DROP TABLE orders", "several statements"),
+        ("SELECT 1 AS a; SELECT 2 AS b", "several statements"),
+        ("DELETE FROM orders RETURNING id", "not a SELECT"),
+        ("SELECT a FROM keyless", "ALTER TABLE \"public\".\"keyless\" ADD PRIMARY KEY"),
+        ("SELECT id, random() AS r FROM orders", "random(): it is VOLATILE"),
+        ("SELECT id, chance() AS r FROM orders", "chance(): it is VOLATILE"),
+        ("SELECT id FROM orders WHERE placed > now()", "would change with time"),
+        ("SELECT id, CURRENT_DATE AS d FROM orders", "would change with time"),
+        ("SELECT id FROM orders LIMIT 3", "LIMIT without ORDER BY"),
+        ("SELECT id FROM orders ORDER BY id LIMIT 3", "cannot be kept yet"),
+        ("SELECT o.id FROM orders o LEFT JOIN users u ON u.id = o.user_id", "LEFT JOIN: cannot be kept yet"),
+        ("SELECT id FROM fleeting", "unlogged"),
+        ("SELECT oid FROM pg_class", "system catalogs"),
+        ("SELECT id FROM orders FOR UPDATE", "FOR UPDATE"),
+        ("SELECT id FROM orders WHERE user_id IN (SELECT id FROM users)", "subquery"),
+        ("SELECT id, row_number() OVER () FROM orders", "window function"),
+        ("SELECT array_agg(id) FROM orders", "array_agg()"),
+        ("SELECT id, id FROM orders", "specified more than once; give the columns names"),
+        ("SELECT id FROM moods WHERE addr = '1.2.3.4'::inet", "('…'::text)::inet"),
+        ("", "empty"),
+    ] {
+        let error = plan(&client, query, &PlanOptions::default()).await.expect_err(query).to_string();
+        assert!(error.contains(words) && !error.contains('\n'), "{query}: {error}");
+    }
+    let left: i64 =
+        client.query_one("SELECT count(*) FROM pg_class WHERE relname LIKE '%tributary%'", &[]).await.unwrap().get(0);
+    assert_eq!(left, 0);
+}
