@@ -41,7 +41,6 @@ fn substring<'a>(args: &mut [Datum<'a>]) -> Result<Datum<'a>, EvalError> {
 pub(super) fn function(func: Oid) -> Option<Fun> {
     Some(match func {
         2011 => |a| two(a).map(|(a, b)| Datum::Bytea(Cow::Owned([a, b].concat()))),
-        1954 => |a| two(a).map(|(a, b)| Datum::Int4(byte_order(a, b))),
         2012 | 2013 | 2085 | 2086 => substring,
         2014 => |a| {
             let (bytes, wanted) = two(a)?;
@@ -58,9 +57,4 @@ pub(super) fn function(func: Oid) -> Option<Fun> {
         },
         _ => return None,
     })
-}
-
-/// `byteacmp`: `memcmp`'s outcome has only a sign that is sure.
-fn byte_order(a: &[u8], b: &[u8]) -> i32 {
-    a.cmp(b) as i32
 }

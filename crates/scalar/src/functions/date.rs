@@ -66,8 +66,8 @@ fn moved(args: &[Datum<'_>], sign: i64) -> Result<Datum<'static>, EvalError> {
         [Datum::Time(t), Datum::Interval(i)] | [Datum::Interval(i), Datum::Time(t)] => (*t, *i),
         _ => return Err(mismatch()),
     };
-    let micros = i128::from(time) + i128::from(sign) * i128::from(span.micros);
-    Ok(Datum::Time(micros.rem_euclid(i128::from(DAY)) as i64))
+    let micros = time.wrapping_add(span.micros.wrapping_mul(sign));
+    Ok(Datum::Time(micros.rem_euclid(DAY)))
 }
 
 fn make_date(args: &[Datum<'_>]) -> Result<Datum<'static>, EvalError> {
@@ -152,7 +152,12 @@ fn of_times(func: Oid) -> Option<Fun> {
             _ => Err(mismatch()),
         },
         1419 => |a| match a {
-            [Datum::Interval(i)] => Ok(Datum::Time(i.micros.rem_euclid(DAY))),
+            [Datum::Interval(i)] if i.micros >= 0 => Ok(Datum::Time(i.micros % DAY)),
+            [Datum::Interval(i)] => {
+                // As PostgreSQL computes it, wrapping around at the smallest interval.
+                let days = i.micros.wrapping_neg().wrapping_add(DAY - 1) / DAY;
+                Ok(Datum::Time(i.micros.wrapping_add(days.wrapping_mul(DAY))))
+            }
             _ => Err(mismatch()),
         },
         1968 => |a| match a {

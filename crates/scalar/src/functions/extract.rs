@@ -4,8 +4,7 @@ use jiff::tz::TimeZone;
 
 use super::date::{julian, unix_seconds};
 use super::field::Field;
-use super::zoned::local;
-use crate::calendar::{self, Civil, DAY, SECOND, UNIX_DAYS, is_infinite, is_infinite_date, split};
+use crate::calendar::{self, Civil, DAY, SECOND, UNIX_DAYS, is_infinite, is_infinite_date, split, to_local};
 use crate::compiled::mismatch;
 use crate::datum::{Datum, Interval};
 use crate::error::EvalError;
@@ -122,7 +121,8 @@ fn clock_part<'a>(field: Field, time: i64) -> Option<Datum<'a>> {
 fn instant(zone: &TimeZone, value: &Datum<'_>) -> Result<(i64, i64), EvalError> {
     match value {
         Datum::Timestamp(at) => Ok((*at, *at)),
-        Datum::Timestamptz(at) => Ok((*at, local(zone, *at)?)),
+        Datum::Timestamptz(at) if is_infinite(*at) => Ok((*at, *at)),
+        Datum::Timestamptz(at) => Ok((*at, to_local(zone, *at))),
         _ => Err(mismatch()),
     }
 }
@@ -134,7 +134,14 @@ pub(super) fn of_timestamp<'a>(field: Field, zone: &TimeZone, value: &Datum<'a>)
     }
     let (days, time) = split(here);
     match field {
-        Field::Epoch => Ok(micros(i128::from(at) + i128::from(EPOCH), 6)),
+        Field::Epoch => match at.checked_add(EPOCH) {
+            Some(unix) => Ok(micros(i128::from(unix), 6)),
+            // PostgreSQL divides here, and a quotient has fewer digits.
+            None => {
+                let unix = Numeric::new(i128::from(at) + i128::from(EPOCH), 0);
+                unix.div(&Numeric::from(SECOND))?.round(6).map(Datum::Numeric)
+            }
+        },
         Field::Julian => {
             let fraction = Numeric::from(time).div(&Numeric::from(DAY))?;
             Numeric::from(julian(days)).add(&fraction).map(Datum::Numeric)

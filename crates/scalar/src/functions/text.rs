@@ -161,12 +161,14 @@ fn pad<'a>(args: &mut [Datum<'a>], at_left: bool) -> Result<Datum<'a>, EvalError
         [text, Datum::Int4(n), fill] => (take(text)?, *n, take(fill)?),
         _ => return Err(mismatch()),
     };
+    let has = text.chars().count();
     let length = length.max(0) as usize;
+    // With nothing to fill with, a text is only ever cut.
+    let length = if fill.is_empty() { length.min(has) } else { length };
     if length.saturating_mul(4) + 4 > MAX_BYTES {
         return Err(too_large());
     }
-    let has = text.chars().count();
-    if has >= length || fill.is_empty() {
+    if has >= length {
         return Ok(part(text, |t| head(t, length)));
     }
     let filling = fill.chars().cycle().take(length - has);

@@ -64,7 +64,8 @@ fn difference(a: i64, b: i64) -> Result<Datum<'static>, EvalError> {
     if is_infinite(a) || is_infinite(b) {
         return Err(EvalError::raised("22008", "cannot subtract infinite timestamps"));
     }
-    let micros = a.checked_sub(b).ok_or_else(|| EvalError::raised("22008", "interval out of range"))?;
+    // Differences beyond 292,000 years wrap around in PostgreSQL 15.
+    let micros = a.wrapping_sub(b);
     justify_hours(Interval { months: 0, days: 0, micros }).map(Datum::Interval)
 }
 
@@ -89,13 +90,15 @@ fn at_offset(args: &[Datum<'_>], sign: i64) -> Result<i64, EvalError> {
         let message = "interval time zone must not include months or days";
         return Err(EvalError::raised("22023", message));
     }
-    let seconds = i128::from(ahead.micros / calendar::SECOND) * i128::from(calendar::SECOND);
-    calendar::timestamp(i128::from(at) + i128::from(sign) * seconds)
+    // PostgreSQL keeps the offset in 32 bits.
+    let seconds = (ahead.micros / calendar::SECOND).wrapping_mul(sign) as i32;
+    calendar::timestamp(i128::from(at) + i128::from(seconds) * i128::from(calendar::SECOND))
 }
 
 /// `age(timestamp, timestamp)`: the difference in years, months, days and time, field by field.
 fn age(a: i64, b: i64) -> Result<Interval, EvalError> {
-    if is_infinite(a) || is_infinite(b) {
+    // PostgreSQL 15 takes infinity for what its number would mean.
+    if a == i64::MIN || b == i64::MIN {
         return Err(EvalError::raised("22008", "timestamp out of range"));
     }
     let ((first, at_first), (second, at_second)) = (calendar::split(a), calendar::split(b));

@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 
 use super::field::Field;
-use super::zoned::{local, utc};
+use super::zoned::utc;
 use crate::calendar::{self, Civil, DAY, SECOND, is_infinite, split, to_local};
 use crate::compiled::mismatch;
 use crate::datum::{Datum, Interval};
@@ -62,11 +62,11 @@ pub(super) fn timestamptz<'a>(field: Field, zone: &TimeZone, value: &Datum<'a>) 
     if is_infinite(*at) {
         return Ok(Datum::Timestamptz(*at));
     }
-    let here = local(zone, *at)?;
+    let here = to_local(zone, *at);
     let cut = truncated(field, here)?;
     // Within a day the zone's offset stays; a day's beginning may have another.
     if unit(field).is_some() {
-        let ahead = to_local(zone, *at) - at;
+        let ahead = here - at;
         return calendar::timestamp(i128::from(cut) - i128::from(ahead)).map(Datum::Timestamptz);
     }
     utc(zone, cut).map(Datum::Timestamptz)

@@ -65,7 +65,10 @@ fn comparable(zone: &TimeZone, value: &Datum<'_>) -> Result<i128, EvalError> {
         Datum::Timestamp(at) => *at,
         Datum::Date(i32::MIN) => i64::MIN,
         Datum::Date(i32::MAX) => i64::MAX,
-        Datum::Date(days) => i64::from(*days).saturating_mul(DAY).clamp(i64::MIN + 1, i64::MAX - 1),
+        Datum::Date(days) => match calendar::midnight(*days) {
+            Ok(midnight) => midnight,
+            Err(_) => return Ok(i128::from(if *days > 0 { i64::MAX - 1 } else { i64::MIN + 1 })),
+        },
         _ => return Err(mismatch()),
     };
     let inside = if local > 0 { i64::MAX - 1 } else { i64::MIN + 1 };
@@ -84,7 +87,10 @@ pub(super) fn function(func: Oid) -> Option<ZonedFun> {
     Some(match func {
         2027 => |z, a| one(a).and_then(|at| local(z, at)).map(Datum::Timestamp),
         2028 => |z, a| one(a).and_then(|at| utc(z, at)).map(Datum::Timestamptz),
-        1178 => |z, a| one(a).and_then(|at| local(z, at)).map(|at| Datum::Date(to_date(at))),
+        1178 => |z, a| {
+            let at = one(a)?;
+            Ok(Datum::Date(to_date(if is_infinite(at) { at } else { to_local(z, at) })))
+        },
         2019 => |z, a| {
             let at = one(a)?;
             Ok(if is_infinite(at) { Datum::Null } else { Datum::Time(split(to_local(z, at)).1) })

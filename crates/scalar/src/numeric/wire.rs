@@ -98,8 +98,9 @@ impl Numeric {
     pub(crate) fn write(&self, into: &mut Vec<u8>) {
         match &self.0 {
             Repr::NaN => head(into, 0, 0, NAN, 0),
-            Repr::Infinity => head(into, 0, 0, INFINITY, 0),
-            Repr::NegInfinity => head(into, 0, 0, NEG_INFINITY, 0),
+            // PostgreSQL takes the scale from header bits that mean something else here.
+            Repr::Infinity => head(into, 0, 0, INFINITY, 32),
+            Repr::NegInfinity => head(into, 0, 0, NEG_INFINITY, 32),
             Small(0, scale) => head(into, 0, 0, 0, *scale),
             Small(m, scale) => {
                 let mut groups = [0u16; 11];
