@@ -73,6 +73,8 @@ pub(crate) struct Collector {
     /// The last position told, and the last that may be.
     told: Lsn,
     moved: Lsn,
+    /// How far this attachment's streams were read.
+    read: Lsn,
 }
 
 impl Collector {
@@ -94,6 +96,7 @@ impl Collector {
             again: HashSet::new(),
             told: resume_after,
             moved: resume_after,
+            read: Lsn::ZERO,
         }
     }
 
@@ -107,6 +110,7 @@ impl Collector {
         self.have = self.have.max(self.told);
         self.low = self.low.min(from);
         self.moved = self.moved.max(from);
+        self.read = self.read.max(from);
         self.again.clear();
     }
 
@@ -170,7 +174,13 @@ impl Collector {
     pub(crate) fn keepalive(&mut self, wal_end: Lsn) {
         if self.open == Open::None {
             self.moved = self.moved.max(wal_end);
+            self.read = self.read.max(wal_end);
         }
+    }
+
+    /// A batch was taken in: what was read may be confirmed once it is durable.
+    pub(crate) fn batch_read(&self) {
+        self.confirmer.read(self.read);
     }
 
     /// The stream's next message.
@@ -258,6 +268,7 @@ impl Collector {
             Open::Plain => self.moved = self.moved.max(end),
             Open::None | Open::Branch => return Err(AgentError::OutOfOrder("a commit without its begin")),
         }
+        self.read = self.read.max(end);
         self.close();
         Ok(())
     }
@@ -280,6 +291,7 @@ impl Collector {
             }
             Open::None | Open::Plain => return Err(AgentError::OutOfOrder("a PREPARE without its begin")),
         }
+        self.read = self.read.max(end);
         self.close();
         Ok(())
     }
@@ -309,6 +321,7 @@ impl Collector {
         if self.open != Open::None {
             return Err(AgentError::OutOfOrder("a decision within a transaction"));
         }
+        self.read = self.read.max(end);
         let again = self.again.remove(gid);
         Ok(end > self.have || again)
     }

@@ -1,15 +1,16 @@
 //! How far the slot may be confirmed.
 //!
-//! The aggregator says how far the node is durable; it counts undecided branches in already. This is the second
-//! guard: a branch's changes come once, at PREPARE, so nothing behind the PREPARE of a branch is confirmed until
-//! the branch's decision is durable.
+//! The aggregator says how far the node is durable. A branch's changes come once, at PREPARE, so nothing behind the
+//! PREPARE of a branch is confirmed until the branch's decision is durable. Which branches there are is known only as
+//! far as this attachment has read; an aggregator that starts again at its old position knows of none before their PREPARE
+//! comes again. So nothing is confirmed beyond what was read, either.
 //!
 //! ```text
 //!   PREPARE a          PREPARE b      COMMIT PREPARED a     durable
 //! ──┴──────────────────┴──────────────┴─────────────────────┴──▶    confirmed: PREPARE b
 //! ```
 //!
-//! Invariant: what is confirmed only grows, and never beyond what `durable` was told.
+//! Invariant: what is confirmed only grows, and never beyond what `durable` and `read` were told.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -23,6 +24,7 @@ pub(crate) struct Confirmer(Mutex<Inner>);
 #[derive(Default)]
 struct Inner {
     durable: Lsn,
+    read: Lsn,
     branches: Vec<Branch>,
     feedback: Option<Feedback>,
 }
@@ -69,6 +71,18 @@ impl Confirmer {
         inner.confirm();
     }
 
+    /// Everything that ends at or before `lsn` was read, branches included.
+    pub(crate) fn read(&self, lsn: Lsn) {
+        let mut inner = self.lock();
+        if lsn > inner.read {
+            let held_back = inner.read < inner.durable;
+            inner.read = lsn;
+            if held_back {
+                inner.confirm();
+            }
+        }
+    }
+
     /// The aggregator has made everything up to `lsn` durable.
     pub(crate) fn durable(&self, lsn: Lsn) {
         let mut inner = self.lock();
@@ -82,7 +96,7 @@ impl Confirmer {
 
 impl Inner {
     fn allowed(&self) -> Lsn {
-        self.branches.iter().map(|b| b.begin).fold(self.durable, Lsn::min)
+        self.branches.iter().map(|b| b.begin).fold(self.durable.min(self.read), Lsn::min)
     }
 
     fn confirm(&self) {
@@ -105,8 +119,21 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_confirmed_before_it_was_read() {
+        let c = Confirmer::default();
+        c.durable(Lsn(100));
+        assert_eq!(allowed(&c), 0);
+        c.read(Lsn(20));
+        assert_eq!(allowed(&c), 20);
+        c.prepared("came again", Lsn(50));
+        c.read(Lsn(200));
+        assert_eq!(allowed(&c), 50);
+    }
+
+    #[test]
     fn nothing_behind_an_undecided_prepare_is_confirmed() {
         let c = Confirmer::default();
+        c.read(Lsn(1000));
         c.durable(Lsn(10));
         c.prepared("a", Lsn(20));
         c.prepared("b", Lsn(30));
@@ -125,6 +152,7 @@ mod tests {
     #[test]
     fn a_prepare_read_twice_counts_once_and_a_reused_gid_is_another_branch() {
         let c = Confirmer::default();
+        c.read(Lsn(1000));
         c.prepared("a", Lsn(20));
         c.prepared("a", Lsn(20));
         c.committed("a", Lsn(25));

@@ -100,7 +100,7 @@ impl From<tonic::Status> for AgentError {
 impl From<tonic::transport::Error> for AgentError {
     fn from(error: tonic::transport::Error) -> Self {
         use std::error::Error;
-        let cause = error.source().map(|s| s.to_string());
+        let cause = error.source().map(ToString::to_string);
         Self::Link(cause.unwrap_or_else(|| error.to_string()))
     }
 }

@@ -61,7 +61,8 @@ impl Pump {
                     }
                 }
                 batch = stream.next() => {
-                    for frame in batch?.frames() {
+                    let batch = batch?;
+                    for frame in batch.frames() {
                         match frame {
                             Frame::Keepalive { wal_end, .. } => self.collector.keepalive(wal_end),
                             Frame::Data { body, .. } => {
@@ -75,6 +76,7 @@ impl Pump {
                             }
                         }
                     }
+                    self.collector.batch_read();
                 }
                 () = tokio::time::sleep_until(told + PROGRESS_EVERY), if self.collector.has_progress() => {}
                 command = self.commands.recv(), if self.collector.is_between() => match command {

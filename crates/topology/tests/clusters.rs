@@ -1,4 +1,5 @@
 //! What is found out about real clusters, and what is refused.
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 use testkit::{Cluster, ClusterOptions, Kind, TableKind as Spread, TableSpec};
 use topology::{LogicalTable, Provider, TableKind, TopologyError, check_node, discover, tables};

@@ -1,5 +1,5 @@
 //! An aggregator that only does what a test tells it, and a mirror of what an agent ships.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test file uses its part")]
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
