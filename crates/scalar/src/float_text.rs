@@ -76,8 +76,13 @@ fn scientific(text: &str) -> (String, i32) {
 /// correctly, `print(0)` the shortest ones that read back.
 fn shortest(m: u64, e: i32, asymmetric: bool, print: impl Fn(usize) -> String) -> (String, i32) {
     let (mut digits, mut exponent) = scientific(&print(0));
-    // Only an even mantissa lets Rust take a number on the edge.
     let mut length = digits.len();
+    // Of two that are as short and as near, PostgreSQL takes the even one, as rounding to that many digits does.
+    let rounded = scientific(&print(length));
+    if inside(m, e, asymmetric, &rounded.0, rounded.1) {
+        (digits, exponent) = rounded;
+    }
+    // Only an even mantissa lets Rust take a number on the edge.
     while m % 2 == 0 && length < 17 && !inside(m, e, asymmetric, &digits, exponent) {
         length += 1;
         (digits, exponent) = scientific(&print(length));

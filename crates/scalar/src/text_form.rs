@@ -181,7 +181,11 @@ fn float<F: Float>(text: &str, ty: &'static str) -> Result<F, EvalError> {
     let unsigned = body.strip_prefix(['+', '-']).unwrap_or(body).to_ascii_lowercase();
     let named = matches!(unsigned.as_str(), "nan" | "inf" | "infinity");
     if !named {
-        if unsigned.starts_with("0x") || unsigned.starts_with("nan(") {
+        let hexadecimal = unsigned.strip_prefix("0x").is_some_and(|rest| {
+            let digits = rest.strip_prefix('.').unwrap_or(rest);
+            digits.bytes().next().is_some_and(|b| b.is_ascii_hexdigit())
+        });
+        if hexadecimal || (unsigned.starts_with("nan(") && unsigned.ends_with(')')) {
             return Err(EvalError::raised("0A000", "this form of a float is not read natively"));
         }
         let well_formed = unsigned.bytes().next().is_some_and(|b| b.is_ascii_digit() || b == b'.')

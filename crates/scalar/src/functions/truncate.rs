@@ -26,6 +26,7 @@ fn first_year(year: i64, span: i64) -> i64 {
     if year > 0 { (year + span - 1) / span * span - span + 1 } else { -((span - 1 - (year - 1)) / span) * span + 1 }
 }
 
+/// A local time truncated; not yet checked to be within the limits.
 fn truncated(field: Field, at: i64) -> Result<i64, EvalError> {
     let (days, of_day) = split(at);
     let civil = calendar::civil_of(days);
@@ -46,13 +47,13 @@ fn truncated(field: Field, at: i64) -> Result<i64, EvalError> {
             return Ok(at - of_day % unit);
         }
     };
-    calendar::timestamp(i128::from(days) * i128::from(DAY))
+    Ok(days.saturating_mul(DAY))
 }
 
 pub(super) fn timestamp<'a>(field: Field, _: &TimeZone, value: &Datum<'a>) -> Result<Datum<'a>, EvalError> {
     match value {
         Datum::Timestamp(at) if is_infinite(*at) => Ok(Datum::Timestamp(*at)),
-        Datum::Timestamp(at) => truncated(field, *at).map(Datum::Timestamp),
+        Datum::Timestamp(at) => calendar::timestamp(i128::from(truncated(field, *at)?)).map(Datum::Timestamp),
         _ => Err(mismatch()),
     }
 }
