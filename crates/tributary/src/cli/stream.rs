@@ -1,0 +1,399 @@
+//! `tributary stream …`
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, anyhow};
+use clap::{Args, Subcommand};
+use proto::v1;
+use proto::v1::stream_table::State;
+use serde_json::json;
+use types::TableName;
+
+use crate::cli::client::{refused, stream_tables};
+use crate::cli::{duration, progress, text};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StreamCommand {
+    /// Define a stream table; returns when it is exact
+    Create(CreateArgs),
+    /// Show all stream tables
+    List(ListArgs),
+    /// Show one stream table
+    Describe(DescribeArgs),
+    /// Remove a stream table
+    Drop(NameArg),
+    /// Stop keeping a stream table; its content stays
+    Pause(NameArg),
+    /// Keep a paused stream table again; returns when it is exact
+    Resume(NameArg),
+    /// Compute a stream table again; returns when it is exact
+    Rebuild(NameArg),
+    /// Show how a query is, or would be, kept
+    Explain(ExplainArgs),
+    /// Show each cut that changes a stream table
+    Watch(WatchArgs),
+    /// Compare stream tables with their queries; exit code 1 when one differs
+    Verify(VerifyArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NameArg {
+    /// The stream table, `name` or `schema.name`
+    name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QueryArgs {
+    /// The query
+    #[arg(long, value_name = "SQL")]
+    query: Option<String>,
+    /// A file that holds the query; - is standard input
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// Its name, `name` or `schema.name`
+    name: String,
+    #[command(flatten)]
+    query: QueryArgs,
+    #[command(flatten)]
+    _one: CreateQuery,
+    /// Return at once; `stream list` shows when it is exact
+    #[arg(long)]
+    no_wait: bool,
+    /// Accept sources under row-level security: the table holds what the daemon's role sees
+    #[arg(long)]
+    allow_row_security: bool,
+    /// A setting that the query's functions go by, such as TimeZone=UTC
+    #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
+    set: Vec<(String, String)>,
+}
+
+/// Either the text or a file.
+#[derive(Debug, Args)]
+#[group(id = "one_query", required = true, multiple = false, args = ["query", "file"])]
+pub(crate) struct CreateQuery {}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DescribeArgs {
+    /// The stream table
+    name: String,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "explained", required = true, multiple = false, args = ["name", "query", "file"])]
+pub(crate) struct ExplainArgs {
+    /// A stream table, or
+    name: Option<String>,
+    /// a query that is not defined yet
+    #[arg(long, value_name = "SQL")]
+    query: Option<String>,
+    /// A file that holds the query; - is standard input
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// The stream table
+    name: String,
+    /// End after so many cuts
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// End after so long
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse)]
+    during: Option<std::time::Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// The stream table; all when it is not given
+    name: Option<String>,
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("'{text}' is not NAME=VALUE"))?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+pub(crate) async fn run(command: StreamCommand, endpoint: &str) -> anyhow::Result<ExitCode> {
+    match command {
+        StreamCommand::Create(args) => create(args, endpoint).await?,
+        StreamCommand::List(args) => list(&args, endpoint).await?,
+        StreamCommand::Describe(args) => describe(args, endpoint).await?,
+        StreamCommand::Drop(NameArg { name }) => {
+            let request = v1::DropStreamTableRequest { name: name.clone() };
+            stream_tables(endpoint).await?.drop(request).await.map_err(refused)?;
+            println!("{name} is dropped");
+        }
+        StreamCommand::Pause(NameArg { name }) => {
+            let answer = stream_tables(endpoint).await?.pause(v1::PauseStreamTableRequest { name }).await;
+            println!("{}", outcome(&answer.map_err(refused)?.into_inner()));
+        }
+        StreamCommand::Resume(NameArg { name }) => {
+            let answer = stream_tables(endpoint).await?.resume(v1::ResumeStreamTableRequest { name }).await;
+            println!("{}", outcome(&progress::follow(answer.map_err(refused)?.into_inner()).await?));
+        }
+        StreamCommand::Rebuild(NameArg { name }) => {
+            let answer = stream_tables(endpoint).await?.rebuild(v1::RebuildStreamTableRequest { name }).await;
+            println!("{}", outcome(&progress::follow(answer.map_err(refused)?.into_inner()).await?));
+        }
+        StreamCommand::Explain(args) => explain(args, endpoint).await?,
+        StreamCommand::Watch(args) => watch(args, endpoint).await?,
+        StreamCommand::Verify(args) => return verify(args, endpoint).await,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn create(args: CreateArgs, endpoint: &str) -> anyhow::Result<()> {
+    let request = v1::CreateStreamTableRequest {
+        name: args.name,
+        query: query_text(args.query.query, args.query.file.as_deref())?,
+        no_wait: args.no_wait,
+        options: Some(v1::Options {
+            allow_row_security: args.allow_row_security,
+            settings: args.set.into_iter().collect::<HashMap<_, _>>(),
+        }),
+    };
+    let answer = stream_tables(endpoint).await?.create(request).await.map_err(refused)?;
+    let table = progress::follow(answer.into_inner()).await?;
+    println!("{}", outcome(&table));
+    Ok(())
+}
+
+fn query_text(query: Option<String>, file: Option<&Path>) -> anyhow::Result<String> {
+    match (query, file) {
+        (Some(query), _) => Ok(query),
+        (None, Some(path)) if path == Path::new("-") => {
+            std::io::read_to_string(std::io::stdin()).context("reading the query from standard input")
+        }
+        (None, Some(path)) => std::fs::read_to_string(path).with_context(|| path.display().to_string()),
+        (None, None) => Err(anyhow!("no query was given")),
+    }
+}
+
+fn outcome(table: &v1::StreamTable) -> String {
+    match table.state() {
+        State::Active => format!("{} is exact at cut {} ({})", table.name, table.seq, text::rows(table.rows)),
+        State::Building | State::Unspecified => format!("{} is being built", table.name),
+        State::Paused => format!("{} is paused at cut {}", table.name, table.seq),
+        State::Failed => format!("{} is stopped at cut {}: {}", table.name, table.seq, table.reason),
+    }
+}
+
+/// A state as commands show it.
+pub(crate) fn state_name(state: State) -> &'static str {
+    match state {
+        State::Unspecified => "unknown",
+        State::Building => "building",
+        State::Active => "active",
+        State::Paused => "paused",
+        State::Failed => "failed",
+    }
+}
+
+/// The table that `list` and `status` show.
+pub(crate) fn summary(tables: &[v1::StreamTable]) -> String {
+    let rows: Vec<_> = tables
+        .iter()
+        .map(|t| {
+            let state = state_name(t.state()).to_owned();
+            vec![t.name.clone(), state, t.seq.to_string(), text::number(t.rows), t.sources.join(", "), t.reason.clone()]
+        })
+        .collect();
+    text::table(&["STREAM TABLE", "STATE", "CUT", "ROWS", "SOURCES", "REASON"], &rows)
+}
+
+/// All that is known of a stream table.
+pub(crate) fn as_json(t: &v1::StreamTable) -> serde_json::Value {
+    json!({
+        "name": t.name,
+        "id": t.id,
+        "query": t.query,
+        "state": state_name(t.state()),
+        "reason": t.reason,
+        "seq": t.seq,
+        "rows": t.rows,
+        "sources": t.sources,
+        "columns": t.columns.iter().map(|c| json!({"name": c.name, "type": c.r#type})).collect::<Vec<_>>(),
+        "key": t.key,
+        "options": t.options.as_ref().map(|o| json!({"allow_row_security": o.allow_row_security, "settings": o.settings})),
+    })
+}
+
+async fn list(args: &ListArgs, endpoint: &str) -> anyhow::Result<()> {
+    let answer = stream_tables(endpoint).await?.list(v1::ListStreamTablesRequest {}).await.map_err(refused)?;
+    let tables = answer.into_inner().stream_tables;
+    if args.json {
+        println!("{}", serde_json::Value::Array(tables.iter().map(as_json).collect()));
+    } else {
+        println!("{}", summary(&tables));
+    }
+    Ok(())
+}
+
+async fn describe(args: DescribeArgs, endpoint: &str) -> anyhow::Result<()> {
+    let request = v1::GetStreamTableRequest { name: args.name };
+    let table = stream_tables(endpoint).await?.get(request).await.map_err(refused)?.into_inner();
+    if args.json {
+        println!("{}", as_json(&table));
+        return Ok(());
+    }
+    let columns: Vec<_> = table.columns.iter().map(|c| format!("{} {}", c.name, c.r#type)).collect();
+    let mut rows = vec![
+        ("name", table.name.clone()),
+        ("state", state_name(table.state()).to_owned()),
+        ("reason", table.reason.clone()),
+        ("cut", table.seq.to_string()),
+        ("rows", text::number(table.rows)),
+        ("sources", table.sources.join(", ")),
+        ("columns", columns.join(", ")),
+        ("key", if table.key.is_empty() { "none: always one row".into() } else { table.key.join(", ") }),
+    ];
+    let options = table.options.unwrap_or_default();
+    let mut settings: Vec<_> = options.settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    settings.sort();
+    rows.push(("settings", settings.join(", ")));
+    rows.retain(|(_, value)| !value.is_empty());
+    for (name, value) in rows {
+        println!("{name:8} {value}");
+    }
+    println!("query    {}", table.query.trim().replace('\n', "\n         "));
+    Ok(())
+}
+
+async fn explain(args: ExplainArgs, endpoint: &str) -> anyhow::Result<()> {
+    let query = match &args.name {
+        Some(_) => String::new(),
+        None => query_text(args.query, args.file.as_deref())?,
+    };
+    let request = v1::ExplainStreamTableRequest { name: args.name.unwrap_or_default(), query };
+    let answer = stream_tables(endpoint).await?.explain(request).await.map_err(refused)?.into_inner();
+    println!("{}", if args.json { answer.json } else { answer.text }.trim_end());
+    Ok(())
+}
+
+async fn watch(args: WatchArgs, endpoint: &str) -> anyhow::Result<()> {
+    let request = v1::WatchStreamTableRequest { name: args.name };
+    let mut changes = stream_tables(endpoint).await?.watch(request).await.map_err(refused)?.into_inner();
+    let until = args.during.and_then(|d| tokio::time::Instant::now().checked_add(d));
+    let over = async {
+        match until {
+            Some(until) => tokio::time::sleep_until(until).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(over);
+    let mut seen = 0;
+    while args.count.is_none_or(|count| seen < count) {
+        let change = tokio::select! {
+            change = changes.message() => change.map_err(refused)?,
+            () = &mut over => return Ok(()),
+            signal = tokio::signal::ctrl_c() => return signal.context("waiting for an interrupt"),
+        };
+        let Some(c) = change else { anyhow::bail!("the daemon ended the watch") };
+        seen += 1;
+        println!(
+            "cut {}  +{} ~{} -{}  {} after commit",
+            c.seq,
+            c.inserted,
+            c.updated,
+            c.deleted,
+            text::seconds(c.delay_seconds)
+        );
+    }
+    Ok(())
+}
+
+async fn verify(args: VerifyArgs, endpoint: &str) -> anyhow::Result<ExitCode> {
+    let request = v1::VerifyStreamTableRequest { name: args.name.unwrap_or_default() };
+    let answer = stream_tables(endpoint).await?.verify(request).await.map_err(refused)?.into_inner();
+    let mut wrong = Vec::new();
+    for v in &answer.results {
+        let detail = if v.detail.is_empty() { String::new() } else { format!(" ({})", v.detail) };
+        if v.exact {
+            println!("{} is exact at cut {}: {}{detail}", v.name, v.seq, text::rows(v.rows));
+        } else {
+            println!(
+                "{} differs at cut {}: {} too many, {} missing{detail}",
+                v.name,
+                v.seq,
+                text::rows(v.surplus),
+                text::rows(v.missing)
+            );
+            wrong.push(v.name.as_str());
+        }
+    }
+    if wrong.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    anyhow::bail!("not exact: {}; `tributary stream rebuild` computes a stream table again", wrong.join(", "))
+}
+
+/// `schema.name` or `name`, as SQL reads it: quotes keep case. `None` when it is neither.
+pub(crate) fn table_name(text: &str) -> Option<TableName> {
+    let mut parts = vec![String::new()];
+    let mut chars = text.trim().chars().peekable();
+    let mut quoted = false;
+    while let Some(c) = chars.next() {
+        let part = parts.last_mut()?;
+        match c {
+            '"' if quoted && chars.peek() == Some(&'"') => part.extend(chars.next()),
+            '"' => quoted = !quoted,
+            '.' if !quoted => parts.push(String::new()),
+            c if quoted => part.push(c),
+            c if c.is_alphanumeric() || c == '_' || c == '$' => part.extend(c.to_lowercase()),
+            _ => return None,
+        }
+    }
+    if quoted || parts.iter().any(String::is_empty) {
+        return None;
+    }
+    match <[String; 2]>::try_from(parts) {
+        Ok([schema, name]) => Some(TableName { schema, name }),
+        Err(mut one) if one.len() == 1 => one.pop().map(|name| TableName::new("public", name)),
+        Err(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_read_as_sql_reads_it() {
+        let name = |s: &str| table_name(s).map(|n| n.to_string());
+        assert_eq!(name("Orders").as_deref(), Some("public.orders"));
+        assert_eq!(name("s.\"A.b\"").as_deref(), Some("s.A.b"));
+        for bad in ["", "a.b.c", "\"a", "a b", "a."] {
+            assert_eq!(name(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn outcomes_are_one_line() {
+        let mut table = v1::StreamTable { name: "public.t".into(), seq: 4, rows: 1, ..Default::default() };
+        table.set_state(State::Active);
+        assert_eq!(outcome(&table), "public.t is exact at cut 4 (1 row)");
+        table.set_state(State::Failed);
+        table.reason = "why".into();
+        assert_eq!(outcome(&table), "public.t is stopped at cut 4: why");
+    }
+}
