@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use pgoutput::{Decoder, Message};
 use testkit::{Cluster, ClusterOptions, Kind};
+use tokio_postgres::Client;
 use wal::{Endpoint, Frame, Pace, ReplicationConnection, StreamOptions};
 
 const PUBLICATION: &str = "capture";
@@ -90,44 +91,94 @@ async fn main() -> anyhow::Result<()> {
     let client = cluster.client().await?;
     let end: String = client.query_one("SELECT pg_current_wal_flush_lsn()::text", &[]).await?.get(0);
 
-    let mut rates: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    let mut runs: BTreeMap<&str, Vec<Run>> = BTreeMap::new();
     for round in 0..=rounds {
         for variant in &variants {
-            let (begun, cpu) = (Instant::now(), own_cpu());
-            let seen = match &variant.endpoint {
-                None => recvlogical(&tcp, &format!("s{}", round + 1), &end).await.map(|()| rows)?,
+            let (begun, own) = (Instant::now(), cpu_of("self"));
+            let (seen, server) = match &variant.endpoint {
+                None => (rows, recvlogical(&client, &tcp, &format!("s{}", round + 1), &end).await?),
                 // Slot 0 is never confirmed: its stream is always the same.
-                Some(endpoint) => Box::pin(stream(endpoint, "s0", variant.pace)).await?,
+                Some(endpoint) => Box::pin(stream(&client, endpoint, "s0", variant.pace)).await?,
             };
             anyhow::ensure!(seen == rows, "{}: {seen} rows instead of {rows}", variant.name);
-            let seconds = begun.elapsed().as_secs_f64();
-            let rate = rows as f64 / seconds / 1000.0;
-            let cpu = (own_cpu() - cpu) / seconds * 100.0;
-            println!("{round} {:16} {rate:7.0} thousand rows/s, {cpu:3.0} % of a core here", variant.name);
+            let a_row = |seconds: f64| seconds * 1e6 / rows as f64;
+            let run = Run {
+                rate: rows as f64 / begun.elapsed().as_secs_f64() / 1000.0,
+                server: a_row(server),
+                own: a_row(cpu_of("self") - own),
+            };
+            println!("{round} {:16} {run}", variant.name);
             // The first round warms the caches.
             if round > 0 {
-                rates.entry(&variant.name).or_default().push(rate);
+                runs.entry(&variant.name).or_default().push(run);
             }
         }
     }
     // Other work on the machine only ever makes a run slower: the best run says what a variant can do.
-    let figures = |name: &str| {
-        let mut all = rates.get(name)?.clone();
-        all.sort_by(f64::total_cmp);
-        Some((all.get(all.len() / 2).copied()?, all.last().copied()?))
-    };
-    println!("\n{rounds} interleaved rounds, thousand rows/s and times pg_recvlogical's");
-    let (median_base, best_base) = figures("pg_recvlogical").unwrap_or((f64::NAN, f64::NAN));
+    // The processor times hardly depend on it.
+    println!("\n{rounds} interleaved rounds; behind the figures the ratio to pg_recvlogical's");
+    let figures = |name: &str| runs.get(name).map(|runs| Figures::of(runs));
+    let base = figures("pg_recvlogical");
     for variant in &variants {
-        let Some((median, best)) = figures(&variant.name) else { continue };
-        let (m, b) = (median / median_base, best / best_base);
-        println!("{:16} median {median:5.0} ({m:.2})   best {best:5.0} ({b:.2})", variant.name);
+        let Some(f) = figures(&variant.name) else { continue };
+        let ratio = |of: fn(&Figures) -> f64| base.as_ref().map_or(f64::NAN, |base| of(&f) / of(base));
+        println!(
+            "{:16} rows/s median {:4.0}k ({:.2}), best {:4.0}k ({:.2}); server {:.2} µs a row ({:.2}), own {:.2} µs",
+            variant.name,
+            f.median,
+            ratio(|f| f.median),
+            f.best,
+            ratio(|f| f.best),
+            f.server,
+            ratio(|f| f.server),
+            f.own
+        );
     }
     Ok(())
 }
 
-/// Reads the slot's stream to the end of the first transaction with rows, and counts them.
-async fn stream(endpoint: &Endpoint, slot: &str, pace: Pace) -> anyhow::Result<u64> {
+/// One reading of the stream: thousand rows a second, and processor time in microseconds a row.
+#[derive(Clone, Copy)]
+struct Run {
+    rate: f64,
+    server: f64,
+    own: f64,
+}
+
+impl std::fmt::Display for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:5.0}k rows/s, server {:.2} µs a row, own {:.2} µs", self.rate, self.server, self.own)
+    }
+}
+
+/// What the runs of a variant come to.
+struct Figures {
+    median: f64,
+    best: f64,
+    server: f64,
+    own: f64,
+}
+
+impl Figures {
+    fn of(runs: &[Run]) -> Self {
+        let sorted = |of: fn(&Run) -> f64| {
+            let mut all: Vec<f64> = runs.iter().map(of).collect();
+            all.sort_by(f64::total_cmp);
+            all
+        };
+        let middle = |of: fn(&Run) -> f64| sorted(of).get(runs.len() / 2).copied().unwrap_or(f64::NAN);
+        Self {
+            median: middle(|run| run.rate),
+            best: sorted(|run| run.rate).last().copied().unwrap_or(f64::NAN),
+            server: middle(|run| run.server),
+            own: middle(|run| run.own),
+        }
+    }
+}
+
+/// Reads the slot's stream to the end of the first transaction with rows, and counts them; also the walsender's
+/// processor time.
+async fn stream(client: &Client, endpoint: &Endpoint, slot: &str, pace: Pace) -> anyhow::Result<(u64, f64)> {
     let connection = ReplicationConnection::connect(endpoint, "capture").await?;
     let options = StreamOptions {
         publications: vec![PUBLICATION.to_owned()],
@@ -137,6 +188,7 @@ async fn stream(endpoint: &Endpoint, slot: &str, pace: Pace) -> anyhow::Result<u
         ..StreamOptions::default()
     };
     let mut stream = Box::pin(connection.start(slot, types::Lsn::ZERO, &options)).await?;
+    let sender = walsender(client, slot).await?.context("no walsender")?;
     let mut decoder = Decoder::new();
     let mut rows = 0;
     loop {
@@ -146,9 +198,10 @@ async fn stream(endpoint: &Endpoint, slot: &str, pace: Pace) -> anyhow::Result<u
             match decoder.decode(body)?.message {
                 Message::Insert(insert) => rows += u64::from(insert.new.len() == 6),
                 Message::Commit(_) if rows > 0 => {
+                    let server = cpu_of(&sender);
                     drop(batch);
                     stream.close().await;
-                    return Ok(rows);
+                    return Ok((rows, server));
                 }
                 _ => {}
             }
@@ -156,7 +209,8 @@ async fn stream(endpoint: &Endpoint, slot: &str, pace: Pace) -> anyhow::Result<u
     }
 }
 
-async fn recvlogical(endpoint: &Endpoint, slot: &str, end: &str) -> anyhow::Result<()> {
+/// Lets PostgreSQL's own client read the slot's stream; the walsender's processor time.
+async fn recvlogical(client: &Client, endpoint: &Endpoint, slot: &str, end: &str) -> anyhow::Result<f64> {
     let mut command = testkit::postgres_command("pg_recvlogical")?;
     let url = format!("host=127.0.0.1 port={} user=postgres dbname=app sslmode=disable", endpoint.port());
     command
@@ -164,15 +218,34 @@ async fn recvlogical(endpoint: &Endpoint, slot: &str, end: &str) -> anyhow::Resu
         .args(["-o", "proto_version=3", "-o", "binary=true", "-o", "two_phase=on"])
         .args(["-o", &format!("publication_names={PUBLICATION}")])
         .stderr(Stdio::inherit());
-    let status = tokio::process::Command::from(command).status().await?;
-    anyhow::ensure!(status.success(), "pg_recvlogical failed");
-    Ok(())
+    let mut child = tokio::process::Command::from(command).spawn()?;
+    let mut sender = None;
+    let mut server = 0.0;
+    loop {
+        if sender.is_none() {
+            sender = walsender(client, slot).await?;
+        }
+        // It is gone when the client is: the last look before that counts.
+        server = sender.as_deref().map_or(server, |sender| cpu_of(sender).max(server));
+        if let Ok(status) = tokio::time::timeout(Duration::from_millis(5), child.wait()).await {
+            anyhow::ensure!(status?.success(), "pg_recvlogical failed");
+            return Ok(server);
+        }
+    }
 }
 
-/// This process's CPU time in seconds.
-fn own_cpu() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |i: usize| fields.get(i).and_then(|f| f.parse::<f64>().ok()).unwrap_or_default();
-    (ticks(11) + ticks(12)) / 100.0
+/// The process that serves a slot.
+async fn walsender(client: &Client, slot: &str) -> anyhow::Result<Option<String>> {
+    let sql = "SELECT active_pid::text FROM pg_replication_slots WHERE slot_name = $1";
+    Ok(client.query_one(sql, &[&slot]).await?.get(0))
+}
+
+/// A process's processor time in seconds, 0 when it is gone.
+fn cpu_of(process: &str) -> f64 {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let nanoseconds = threads.filter_map(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        stat.split_whitespace().next()?.parse::<f64>().ok()
+    });
+    nanoseconds.sum::<f64>() / 1e9
 }

@@ -99,15 +99,6 @@ impl Handoff {
         }
     }
 
-    /// A batch that is there already.
-    pub(crate) fn try_next(&self) -> Option<Batch> {
-        let batch = self.state().queue.pop_front();
-        if batch.is_some() {
-            self.room.notify_one();
-        }
-        batch
-    }
-
     pub(crate) fn is_drained(&self) -> bool {
         self.state().queue.is_empty()
     }

@@ -29,8 +29,9 @@ const STATUS_EVERY: Duration = Duration::from_secs(1);
 const CONFIRM_EVERY: Duration = Duration::from_millis(100);
 /// The server is asked for a sign of life when it was silent this long…
 const ASK_AFTER: Duration = Duration::from_secs(15);
-/// … and given up when it was silent this long.
-const SILENT_AFTER: Duration = Duration::from_secs(60);
+/// … and given up when it was silent this long. A walsender in the middle of a large transaction of which nothing is
+/// published may be silent for minutes; a host that is gone is noticed earlier, by TCP.
+const SILENT_AFTER: Duration = Duration::from_secs(300);
 /// How long the server may take to let go of the slot.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -70,6 +71,8 @@ pub(crate) struct Reader {
     asked: bool,
     /// Why the stream ended, to be told behind what was read before.
     end: Option<WalError>,
+    /// The server could not be written to.
+    unwritable: Option<WalError>,
 }
 
 impl Reader {
@@ -98,6 +101,7 @@ impl Reader {
             heard_at: now,
             asked: false,
             end: None,
+            unwritable: None,
         }
     }
 
@@ -125,7 +129,10 @@ impl Reader {
             if let Some(end) = self.end.take() {
                 return Err(end);
             }
-            self.send_what_is_due()?;
+            self.send_what_is_due();
+            if let Some(error) = self.unwritable.take() {
+                return Err(self.last_words().unwrap_or(error));
+            }
             let read = self.read()?;
             if read == 0 {
                 self.wait()?;
@@ -139,6 +146,16 @@ impl Reader {
                 std::thread::sleep(self.pace.pause);
             }
         }
+    }
+
+    /// A server that ends a connection says why before; what it said may still wait to be read.
+    fn last_words(&mut self) -> Option<WalError> {
+        while matches!(self.read(), Ok(1..)) && self.scan().is_ok() && matches!(self.hand_over(), Ok(true)) {
+            if self.end.is_some() {
+                break;
+            }
+        }
+        self.end.take()
     }
 
     /// Reads what is there; 0 when nothing is.
@@ -181,7 +198,7 @@ impl Reader {
             }
         }
         if answer && self.end.is_none() {
-            self.send_status(false)?;
+            self.send_status(false);
         }
         self.grow_for_a_large_message()
     }
@@ -233,7 +250,7 @@ impl Reader {
                     batch = again;
                     // Not reading is our choice: the server is not silent.
                     self.heard_at = Instant::now();
-                    self.send_what_is_due()?;
+                    self.send_what_is_due();
                 }
             }
         }
@@ -260,26 +277,25 @@ impl Reader {
         }
         let silent = self.heard_at.elapsed();
         if silent > SILENT_AFTER {
-            return Err(self.wire.ended("the server has been silent for a minute"));
+            return Err(self.wire.ended("the server has been silent for five minutes"));
         }
         if silent > ASK_AFTER && !self.asked {
             self.asked = true;
-            self.send_status(true)?;
+            self.send_status(true);
         }
         Ok(())
     }
 
     /// Sends a status when one is due.
-    fn send_what_is_due(&mut self) -> Result<(), WalError> {
+    fn send_what_is_due(&mut self) {
         let since = self.sent_at.elapsed();
         if since >= STATUS_EVERY || (since >= CONFIRM_EVERY && self.control.confirmed() > self.sent) {
-            self.send_status(false)?;
+            self.send_status(false);
         }
-        Ok(())
     }
 
     /// `r`, written, flushed, applied, the time in µs since 2000, whether an answer is wanted.
-    fn send_status(&mut self, ask: bool) -> Result<(), WalError> {
+    fn send_status(&mut self, ask: bool) {
         let confirmed = self.control.confirmed();
         let mut out = Vec::with_capacity(39);
         out.push(b'd');
@@ -290,10 +306,11 @@ impl Reader {
         out.extend(confirmed.0.to_be_bytes());
         out.extend(clock().to_be_bytes());
         out.push(ask.into());
-        self.wire.socket.write_all(&out, WRITE_PATIENCE).map_err(|e| self.wire.broken(&e))?;
+        if let Err(error) = self.wire.socket.write_all(&out, WRITE_PATIENCE) {
+            self.unwritable = Some(self.wire.broken(&error));
+        }
         self.sent = confirmed;
         self.sent_at = Instant::now();
-        Ok(())
     }
 
     /// The last status, then "no more from me", then what still comes is thrown away until the server is done: then
@@ -301,7 +318,8 @@ impl Reader {
     fn say_goodbye(&mut self) {
         const COPY_DONE: [u8; 5] = [b'c', 0, 0, 0, 4];
         let until = Instant::now() + GOODBYE;
-        if self.send_status(false).is_err() || self.wire.socket.write_all(&COPY_DONE, GOODBYE).is_err() {
+        self.send_status(false);
+        if self.unwritable.is_some() || self.wire.socket.write_all(&COPY_DONE, GOODBYE).is_err() {
             return;
         }
         loop {

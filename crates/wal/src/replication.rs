@@ -192,11 +192,11 @@ impl ReplicationConnection {
         ReplicationStream::new(wire, slot, from, options.pace)
     }
 
-    /// Says goodbye and waits until the connection is closed on this side.
+    /// Ends the connection and waits (a second at most) until the server has done so too: its temporary slots are gone.
     pub async fn close(mut self) {
         if let Some(wire) = self.wire.take() {
             let _ = blocking(move || {
-                wire.terminate();
+                wire.terminate_and_wait();
                 Ok(())
             })
             .await;

@@ -118,16 +118,6 @@ impl SnapshotReader {
         })
     }
 
-    /// A session in the snapshot for anything else that must be read there, in a read-only transaction.
-    ///
-    /// # Errors
-    /// Those of [`crate::connect`]; [`WalError::Sql`] when the snapshot is gone.
-    pub async fn session(&self) -> Result<Client, WalError> {
-        let client = crate::connect(&self.endpoint, &self.application_name).await?;
-        enter(&client, &self.snapshot).await?;
-        Ok(client)
-    }
-
     /// Ends the sessions and gives the slot back, in order.
     pub async fn close(self) {
         self.turns.close();

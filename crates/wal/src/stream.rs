@@ -111,11 +111,6 @@ impl ReplicationStream {
         self.handoff.next().await
     }
 
-    /// A batch that has arrived already.
-    pub fn try_next(&mut self) -> Option<Batch> {
-        self.handoff.try_next()
-    }
-
     /// Whether no further batch has arrived yet: the moment to send on what was collected.
     #[must_use]
     pub fn is_drained(&self) -> bool {

@@ -3,7 +3,7 @@
 //! The read loop of a stream does not use it: it takes the socket and the bytes that were read too far.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use postgres_protocol::message::backend::{Header, Message};
@@ -126,6 +126,19 @@ impl Wire {
         let mut out = BytesMut::new();
         frontend::terminate(&mut out);
         let _ = self.socket.write_all(&out, Duration::from_millis(100));
+        self.socket.transport().shutdown();
+    }
+
+    /// Says goodbye and waits (a second at most) until the server has ended its side: then its temporary slots are gone.
+    pub(crate) fn terminate_and_wait(mut self) {
+        let mut out = BytesMut::new();
+        frontend::terminate(&mut out);
+        let patience = Duration::from_secs(1);
+        let asked = self.socket.transport().set_timeout(Some(patience)).is_ok()
+            && self.socket.write_all(&out, patience).is_ok();
+        let until = Instant::now() + patience;
+        let mut rest = [0; 1024];
+        while asked && Instant::now() < until && matches!(self.socket.read(&mut rest), Ok(1..)) {}
         self.socket.transport().shutdown();
     }
 
