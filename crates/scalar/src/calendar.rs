@@ -95,6 +95,16 @@ pub(crate) fn timestamp(micros: i128) -> Result<i64, EvalError> {
     }
 }
 
+/// Whether it is a timestamp that PostgreSQL stores.
+pub(crate) fn is_timestamp(micros: i64) -> bool {
+    is_infinite(micros) || (FIRST..END).contains(&micros)
+}
+
+/// Whether it is a date that PostgreSQL stores.
+pub(crate) fn is_date(days: i32) -> bool {
+    is_infinite_date(days) || (-EPOCH_JULIAN..END_OF_DATES).contains(&i64::from(days))
+}
+
 /// A finite date within PostgreSQL's limits.
 pub(crate) fn date(days: i64) -> Result<i32, EvalError> {
     let fits = (-EPOCH_JULIAN..END_OF_DATES).contains(&days);

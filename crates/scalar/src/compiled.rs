@@ -266,6 +266,11 @@ impl Node {
         }
     }
 
+    /// Whether its evaluation can fail on values that are what they should be.
+    fn may_raise(&self) -> bool {
+        !matches!(self, Self::Const(_) | Self::Column { .. })
+    }
+
     /// The value of a boolean expression; `None` is NULL.
     fn truth(&self, row: &Row) -> Result<Option<bool>, EvalError> {
         match self {
@@ -288,11 +293,15 @@ impl Node {
             Self::AnyOf { family, relation, all, left, list } => {
                 let left = left.eval(row)?;
                 let mut unknown = false;
-                for item in list {
+                for (at, item) in list.iter().enumerate() {
                     let item = item.eval(row)?;
                     if left.is_null() || item.is_null() {
                         unknown = true;
                     } else if relation.holds(outcome(*family, &left, &item)?) != *all {
+                        // PostgreSQL makes the whole list first, with the errors of all of it.
+                        for rest in list.iter().skip(at + 1).filter(|n| n.may_raise()) {
+                            rest.eval(row)?;
+                        }
                         return Ok(Some(!*all));
                     }
                 }

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use types::{Oid, oid};
 
+use crate::calendar::{DAY, is_date, is_timestamp};
 use crate::error::DatumError;
 use crate::numeric::Numeric;
 
@@ -153,15 +154,22 @@ impl Form {
             Self::Numeric => Datum::Numeric(Numeric::read(bytes)?),
             Self::Text => Datum::Text(Cow::Borrowed(std::str::from_utf8(bytes).ok()?)),
             Self::Bytea => Datum::Bytea(Cow::Borrowed(bytes)),
-            Self::Date => Datum::Date(i32::from_be_bytes(bytes.try_into().ok()?)),
-            Self::Time => Datum::Time(i64::from_be_bytes(bytes.try_into().ok()?)),
-            Self::Timestamp => Datum::Timestamp(i64::from_be_bytes(bytes.try_into().ok()?)),
-            Self::Timestamptz => Datum::Timestamptz(i64::from_be_bytes(bytes.try_into().ok()?)),
+            Self::Date => Datum::Date(Some(i32::from_be_bytes(bytes.try_into().ok()?)).filter(|d| is_date(*d))?),
+            Self::Time => {
+                Datum::Time(Some(i64::from_be_bytes(bytes.try_into().ok()?)).filter(|t| (0..=DAY).contains(t))?)
+            }
+            Self::Timestamp => Datum::Timestamp(instant(bytes)?),
+            Self::Timestamptz => Datum::Timestamptz(instant(bytes)?),
             Self::Interval => Datum::Interval(Interval::read(bytes)?),
             Self::Uuid => Datum::Uuid(bytes.try_into().ok()?),
             Self::Opaque => Datum::Opaque(Cow::Borrowed(bytes)),
         })
     }
+}
+
+/// A timestamp within PostgreSQL's limits.
+fn instant(bytes: &[u8]) -> Option<i64> {
+    Some(i64::from_be_bytes(bytes.try_into().ok()?)).filter(|at| is_timestamp(*at))
 }
 
 impl<'a> Datum<'a> {

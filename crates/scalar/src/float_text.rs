@@ -83,7 +83,7 @@ fn shortest(m: u64, e: i32, asymmetric: bool, print: impl Fn(usize) -> String) -
         (digits, exponent) = rounded;
     }
     // Only an even mantissa lets Rust take a number on the edge.
-    while m % 2 == 0 && length < 17 && !inside(m, e, asymmetric, &digits, exponent) {
+    while m.is_multiple_of(2) && length < 17 && !inside(m, e, asymmetric, &digits, exponent) {
         length += 1;
         (digits, exponent) = scientific(&print(length));
     }
@@ -104,14 +104,14 @@ fn inside(m: u64, e: i32, asymmetric: bool, digits: &str, exponent: i32) -> bool
         let mut right = BigUint::from(quarters);
         let scale = |n: &mut BigUint, base: u32, power: u32| *n *= BigUint::from(base).pow(power);
         if ten >= 0 {
-            scale(&mut left, 10, ten as u32)
+            scale(&mut left, 10, ten as u32);
         } else {
-            scale(&mut right, 10, ten.unsigned_abs())
+            scale(&mut right, 10, ten.unsigned_abs());
         }
         if two >= 0 {
-            scale(&mut right, 2, two as u32)
+            scale(&mut right, 2, two as u32);
         } else {
-            scale(&mut left, 2, two.unsigned_abs())
+            scale(&mut left, 2, two.unsigned_abs());
         }
         left.cmp(&right)
     };

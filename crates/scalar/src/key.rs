@@ -157,11 +157,16 @@ fn float4(value: f32) -> u32 {
 fn numeric(value: &[u8], into: &mut Vec<u8>) -> Option<()> {
     let wire = Wire::parse(value)?;
     let negative = match wire.sign {
-        WireSign::NegInfinity => return Some(into.push(0)),
-        WireSign::Infinity => return Some(into.push(4)),
-        WireSign::NaN => return Some(into.push(5)),
         WireSign::Positive => false,
         WireSign::Negative => true,
+        special => {
+            into.push(match special {
+                WireSign::NegInfinity => 0,
+                WireSign::Infinity => 4,
+                _ => 5,
+            });
+            return Some(());
+        }
     };
     let leading = wire.groups().take_while(|g| *g == 0).count();
     let trailing = wire.groups().rev().take_while(|g| *g == 0).count();

@@ -11,6 +11,9 @@ use crate::compiled::mismatch;
 use crate::datum::Datum;
 use crate::error::EvalError;
 
+/// PostgreSQL's constant.
+const RADIANS_OF_A_DEGREE: f64 = 0.017_453_292_519_943_295;
+
 fn double(value: &Datum<'_>) -> Result<f64, EvalError> {
     value.as_float().ok_or_else(mismatch)
 }
@@ -161,6 +164,9 @@ fn arithmetic(func: Oid) -> Option<Fun> {
             }
             Ok(Datum::Float8(a.sqrt()))
         },
+        1608 => |a| one(a).and_then(|a| over(a, RADIANS_OF_A_DEGREE)).map(Datum::Float8),
+        1609 => |a| one(a).and_then(|a| times(a, RADIANS_OF_A_DEGREE)).map(Datum::Float8),
+        1610 => |a| if a.is_empty() { Ok(Datum::Float8(std::f64::consts::PI)) } else { Err(mismatch()) },
         223 => |a| doubles(a).map(|(a, b)| Datum::Float8(if order_floats(a, b).is_gt() { a } else { b })),
         224 => |a| doubles(a).map(|(a, b)| Datum::Float8(if order_floats(a, b).is_lt() { a } else { b })),
         209 => |a| reals(a).map(|(a, b)| Datum::Float4(if order_floats(a.into(), b.into()).is_gt() { a } else { b })),

@@ -116,6 +116,33 @@ fn like_any_case(args: &[Datum<'_>]) -> Result<bool, EvalError> {
     }
 }
 
+/// A pattern with another escape character, with PostgreSQL's own: `LIKE … ESCAPE`.
+fn with_backslashes(pattern: &str, escape: &str) -> Result<String, EvalError> {
+    let mut characters = escape.chars();
+    let escape = characters.next();
+    if characters.next().is_some() {
+        return Err(EvalError::raised("22025", "invalid escape string"));
+    }
+    if escape == Some('\\') {
+        return Ok(pattern.to_owned());
+    }
+    let mut out = String::with_capacity(pattern.len() + 4);
+    let mut after_escape = false;
+    for c in pattern.chars() {
+        if Some(c) == escape && !after_escape {
+            out.push('\\');
+            after_escape = true;
+            continue;
+        }
+        if c == '\\' && !after_escape {
+            out.push('\\');
+        }
+        out.push(c);
+        after_escape = false;
+    }
+    Ok(out)
+}
+
 /// The function of an identifier, and what it needs of its collation.
 pub(super) fn function(func: Oid) -> Option<Function> {
     let (needs, fun): (Needs, Fun) = match func {
@@ -125,6 +152,10 @@ pub(super) fn function(func: Oid) -> Option<Function> {
         2006 | 2008 => (Needs::Nothing, |a| like(a).map(|v| Datum::Bool(!v))),
         1633 | 1635 | 1660 => (Needs::AsciiCase, |a| like_any_case(a).map(Datum::Bool)),
         1634 | 1636 | 1661 => (Needs::AsciiCase, |a| like_any_case(a).map(|v| Datum::Bool(!v))),
+        1637 => (Needs::Nothing, |a| match a {
+            [Datum::Text(pattern), Datum::Text(escape)] => Ok(Datum::Text(with_backslashes(pattern, escape)?.into())),
+            _ => Err(mismatch()),
+        }),
         _ => return None,
     };
     Some(Function::needing(needs, fun))

@@ -4,8 +4,8 @@ use num_bigint::BigInt;
 use num_traits::{Signed, ToPrimitive, Zero};
 
 use super::{
-    Big, Infinity, MAX_SCALE, NaN, NegInfinity, Numeric, Small, decimal_digits, divide_rounded, divide_rounded_big,
-    power_of_ten, scale_up, small_power,
+    Big, Infinity, MAX_INTEGER_DIGITS, MAX_SCALE, NaN, NegInfinity, Numeric, Small, decimal_digits, divide_rounded,
+    divide_rounded_big, power_of_ten, scale_up, small_power,
 };
 use crate::error::EvalError;
 
@@ -13,8 +13,10 @@ use crate::error::EvalError;
 const MIN_SIGNIFICANT_DIGITS: i64 = 16;
 /// The largest scale that a quotient is given.
 pub(super) const MAX_DISPLAY_SCALE: i64 = 1000;
-/// The largest scale that `round` and `trunc` take, in both directions.
-const MAX_RESULT_SCALE: i32 = 2000;
+/// The scales that `round` takes: one digit more than a value can have, in case it rounds up.
+const ROUNDED: std::ops::RangeInclusive<i32> = -(MAX_INTEGER_DIGITS as i32) - 1..=MAX_SCALE as i32;
+/// The scales that `trunc` takes.
+const TRUNCATED: std::ops::RangeInclusive<i32> = -(MAX_INTEGER_DIGITS as i32)..=MAX_SCALE as i32;
 
 impl Numeric {
     /// `self + other`.
@@ -263,7 +265,7 @@ impl Numeric {
     /// # Errors
     /// When PostgreSQL cannot store the result.
     pub fn round(&self, scale: i32) -> Result<Self, EvalError> {
-        self.rescaled(scale.clamp(-MAX_RESULT_SCALE, MAX_RESULT_SCALE), true).stored()
+        self.rescaled(scale.clamp(*ROUNDED.start(), *ROUNDED.end()), true).stored()
     }
 
     /// PostgreSQL's `trunc(value, scale)`: towards zero; the result shows `scale` digits (none when negative).
@@ -271,7 +273,7 @@ impl Numeric {
     /// # Errors
     /// When PostgreSQL cannot store the result.
     pub fn trunc(&self, scale: i32) -> Result<Self, EvalError> {
-        self.rescaled(scale.clamp(-MAX_RESULT_SCALE, MAX_RESULT_SCALE), false).stored()
+        self.rescaled(scale.clamp(*TRUNCATED.start(), *TRUNCATED.end()), false).stored()
     }
 
     pub(super) fn rescaled(&self, scale: i32, round: bool) -> Self {

@@ -113,7 +113,7 @@ impl FloatSum {
             *side += count;
         } else {
             let bits = value.to_bits();
-            let fraction = (bits & ((1 << 52) - 1)) as i128;
+            let fraction = i128::from(bits & ((1 << 52) - 1));
             let exponent = (bits >> 52 & 0x7FF) as i32;
             let (m, e) = if exponent == 0 { (fraction, -1074) } else { (fraction | 1 << 52, exponent - 1075) };
             let zeros = if m == 0 { 0 } else { m.trailing_zeros() };

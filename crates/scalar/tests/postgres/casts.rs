@@ -15,7 +15,14 @@ fn via_text(from: Oid, to: Oid) -> Scalar {
 }
 
 /// Compares over random values; the number compared.
-async fn compare(server: &Server, env: &Env, from: (Oid, &str), to: (Oid, &str), sql: &str, data: &[Vec<Value>]) -> usize {
+async fn compare(
+    server: &Server,
+    env: &Env,
+    from: (Oid, &str),
+    to: (Oid, &str),
+    sql: &str,
+    data: &[Vec<Value>],
+) -> usize {
     let Ok(compiled) = Compiled::new(&via_text(from.0, to.0), env) else { return 0 };
     server.fill(&[from.1], data).await;
     let answers = server.answers(sql, to.1).await;
@@ -47,7 +54,15 @@ async fn text_forms_are_those_of_the_output_functions() {
         let env = Env { timezone: zone.into(), ..server.env.clone() };
         for from in TYPES.iter().copied().chain([(oid::UUID, "uuid"), (server.mood, "mood")]) {
             let data: Vec<Vec<Value>> = (0..rows(3000)).map(|_| vec![values::value(&mut rng, from.0)]).collect();
-            let done = compare(&server, &env, from, (oid::TEXT, "text"), "CASE WHEN r.a1 IS NOT NULL THEN format('%s', r.a1) END", &data).await;
+            let done = compare(
+                &server,
+                &env,
+                from,
+                (oid::TEXT, "text"),
+                "CASE WHEN r.a1 IS NOT NULL THEN format('%s', r.a1) END",
+                &data,
+            )
+            .await;
             compared += done;
             native += usize::from(done > 0);
         }
@@ -59,9 +74,50 @@ async fn text_forms_are_those_of_the_output_functions() {
 /// Texts that are values of a type, nearly are, or are not.
 fn written(rng: &mut StdRng, ty: Oid) -> Value {
     const ODD: [&str; 44] = [
-        "", " ", "+", "-", ".", "1.", ".5", "+.5e3", "1e", "1e+", "e5", "1e5", "1E-5", "0x10", "1_000", "NaN", "nan", "-nan", "+inf", "-Infinity",
-        "infinity", "INF", "infinit", "t", "TRUE", "tr", "yes", "y", "on", "o", "off", "of", "fals", "1 2", "--1", "1e400", "1e-400", "1e39", "1e-46",
-        "99999999999999999999", "32768", "-2147483649", "2147483648", "1e200000",
+        "",
+        " ",
+        "+",
+        "-",
+        ".",
+        "1.",
+        ".5",
+        "+.5e3",
+        "1e",
+        "1e+",
+        "e5",
+        "1e5",
+        "1E-5",
+        "0x10",
+        "1_000",
+        "NaN",
+        "nan",
+        "-nan",
+        "+inf",
+        "-Infinity",
+        "infinity",
+        "INF",
+        "infinit",
+        "t",
+        "TRUE",
+        "tr",
+        "yes",
+        "y",
+        "on",
+        "o",
+        "off",
+        "of",
+        "fals",
+        "1 2",
+        "--1",
+        "1e400",
+        "1e-400",
+        "1e39",
+        "1e-46",
+        "99999999999999999999",
+        "32768",
+        "-2147483649",
+        "2147483648",
+        "1e200000",
     ];
     let text = match rng.random_range(0..6) {
         0 => (*ODD.choose(rng).unwrap()).to_owned(),
@@ -129,8 +185,7 @@ async fn text_concatenates_with_anything_as_its_cast_does() {
         for (func, sql, flip) in [(2003, "r.a1 || r.a2", false), (2004, "r.a2 || r.a1", true)] {
             let (text, any) = (column(0, oid::TEXT), column(1, other.0));
             let args = if flip { vec![any, text] } else { vec![text, any] };
-            let scalar =
-                Scalar { kind: ScalarKind::Call { func, args, collation: 100 }, ty: PgType::plain(oid::TEXT) };
+            let scalar = Scalar { kind: ScalarKind::Call { func, args, collation: 100 }, ty: PgType::plain(oid::TEXT) };
             let Ok(compiled) = Compiled::new(&scalar, &server.env) else { continue };
             let data: Vec<Vec<Value>> = (0..rows(300))
                 .map(|_| vec![values::value(&mut rng, oid::TEXT), values::value(&mut rng, other.0)])

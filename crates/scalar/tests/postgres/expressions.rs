@@ -100,8 +100,7 @@ fn value(rng: &mut StdRng, ty: Oid, depth: usize) -> Made {
                 _ => [(1724, "+"), (1725, "-"), (1726, "*"), (1727, "/")][rng.random_range(0..4)],
             };
             let (left, right) = (expression(rng, ty, depth), expression(rng, ty, depth));
-            let kind =
-                ScalarKind::Call { func, args: vec![left.0, right.0], collation: collation::DEFAULT };
+            let kind = ScalarKind::Call { func, args: vec![left.0, right.0], collation: collation::DEFAULT };
             (of(kind, ty), format!("({} {sign} {})", left.1, right.1))
         }
         _ => {
@@ -147,7 +146,8 @@ fn condition(rng: &mut StdRng, depth: usize) -> Made {
         }
         4 => {
             let made = expression(rng, oid::BOOL, depth);
-            let (want, word) = [(Some(true), "TRUE"), (Some(false), "FALSE"), (None, "UNKNOWN")][rng.random_range(0..3)];
+            let (want, word) =
+                [(Some(true), "TRUE"), (Some(false), "FALSE"), (None, "UNKNOWN")][rng.random_range(0..3)];
             let negated = rng.random();
             let not = if negated { "NOT " } else { "" };
             let kind = ScalarKind::BoolTest { arg: Box::new(made.0), want, negated };
@@ -217,7 +217,9 @@ async fn random_expressions_give_postgresqls_values_and_errors() {
                 shown_answer(ty, theirs),
                 row.iter().zip(COLUMNS).map(|(v, c)| shown(c.0, v)).collect::<Vec<_>>()
             );
-            if ty == oid::BOOL && let Ok(value) = &ours {
+            if ty == oid::BOOL
+                && let Ok(value) = &ours
+            {
                 assert_eq!(compiled.is_true(&crate::server::row(row)).unwrap(), value.as_deref() == Some(&[1]));
             }
             compared += 1;

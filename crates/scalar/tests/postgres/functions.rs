@@ -113,7 +113,14 @@ fn argument(rng: &mut StdRng, function: &Function, index: usize) -> Value {
     values::value(rng, ty)
 }
 
-async fn compare(server: &Server, env: &Env, function: &Function, collation: Oid, rng: &mut StdRng, count: usize) -> (usize, Vec<String>) {
+async fn compare(
+    server: &Server,
+    env: &Env,
+    function: &Function,
+    collation: Oid,
+    rng: &mut StdRng,
+    count: usize,
+) -> (usize, Vec<String>) {
     let Ok(compiled) = Compiled::new(&function.scalar(collation), env) else { return (0, vec![]) };
     let data: Vec<Vec<Value>> = (0..count)
         .map(|_| {
@@ -207,7 +214,15 @@ async fn functions_of_time_zones_follow_the_sessions_zone() {
     let mut rng = StdRng::seed_from_u64(testkit::seed());
     let (mut compared, mut native, mut wrong) = (0, 0, vec![]);
     let all = functions(&server).await;
-    for zone in ["America/New_York", "Europe/London", "Asia/Kolkata", "Australia/Lord_Howe", "Pacific/Apia", "Africa/Casablanca", "Etc/GMT+12"] {
+    for zone in [
+        "America/New_York",
+        "Europe/London",
+        "Asia/Kolkata",
+        "Australia/Lord_Howe",
+        "Pacific/Apia",
+        "Africa/Casablanca",
+        "Etc/GMT+12",
+    ] {
         server.client.batch_execute(&format!("SET TimeZone = '{zone}'")).await.unwrap();
         let env = Env { timezone: zone.into(), ..server.env.clone() };
         for function in &all {
@@ -225,8 +240,25 @@ async fn functions_of_time_zones_follow_the_sessions_zone() {
 #[tokio::test]
 async fn parts_of_dates_and_times_are_postgresqls() {
     const PARTS: [&str; 19] = [
-        "microseconds", "milliseconds", "second", "minute", "hour", "day", "week", "month", "quarter", "year", "decade", "century",
-        "millennium", "julian", "isoyear", "dow", "isodow", "doy", "epoch",
+        "microseconds",
+        "milliseconds",
+        "second",
+        "minute",
+        "hour",
+        "day",
+        "week",
+        "month",
+        "quarter",
+        "year",
+        "decade",
+        "century",
+        "millennium",
+        "julian",
+        "isoyear",
+        "dow",
+        "isodow",
+        "doy",
+        "epoch",
     ];
     const FUNCTIONS: [(Oid, &str, Oid, Oid); 13] = [
         (6199, "extract", oid::DATE, oid::NUMERIC),

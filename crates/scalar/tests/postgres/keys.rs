@@ -27,8 +27,11 @@ fn key(types: &[Oid], row: &[Value]) -> Vec<u8> {
 async fn ranks(server: &Server, types: &[(Oid, &str)], data: &[Vec<Value>], collate: &str) -> (Vec<i64>, Vec<i64>) {
     let sql: Vec<&str> = types.iter().map(|t| t.1).collect();
     server.fill(&sql, data).await;
-    let by: Vec<String> =
-        types.iter().enumerate().map(|(i, t)| format!("a{}{}", i + 1, if is_text(t.0) { collate } else { "" })).collect();
+    let by: Vec<String> = types
+        .iter()
+        .enumerate()
+        .map(|(i, t)| format!("a{}{}", i + 1, if is_text(t.0) { collate } else { "" }))
+        .collect();
     let query = format!("SELECT dense_rank() OVER (ORDER BY {}) FROM pg_temp.t ORDER BY id", by.join(", "));
     let theirs = server.client.query(&query, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
     let oids: Vec<Oid> = types.iter().map(|t| t.0).collect();
@@ -108,4 +111,21 @@ async fn keys_of_enums_are_their_labels() {
     assert!(!key_support(typed(oid::JSONB), &server.env).equality);
     assert_ne!(key(&[server.mood], &[Some(b"ok".to_vec())]), key(&[server.mood], &[Some(b"sad".to_vec())]));
     assert!(encode_key(typed(oid::JSONB), Some(b"\x01{}"), &mut vec![]).is_err());
+}
+
+/// glibc's `C.UTF-8` orders by code points, which is by bytes: databases with it may be taken as ones with `C`.
+#[tokio::test]
+async fn the_locale_c_utf8_orders_by_bytes() {
+    let server = Server::start().await;
+    let mut rng = StdRng::seed_from_u64(testkit::seed());
+    server.client.batch_execute("CREATE COLLATION utf8_bytes (provider = libc, locale = 'C.UTF-8')").await.unwrap();
+    let data: Vec<Vec<Value>> = (0..rows(4000))
+        .map(|_| {
+            let length = rng.random_range(0..4);
+            let text: String = (0..length).map(|_| rng.random_range('\u{1}'..=char::MAX)).collect();
+            vec![Some(if rng.random() { text } else { values::text(&mut rng) }.into_bytes())]
+        })
+        .collect();
+    let (theirs, ours) = ranks(&server, &[(oid::TEXT, "text")], &data, " COLLATE utf8_bytes").await;
+    assert_eq!(ours, theirs);
 }

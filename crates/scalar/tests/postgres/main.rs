@@ -4,6 +4,8 @@
 //! and wants the same bytes and the same SQLSTATEs. `TRIBUTARY_SEED` repeats a run, `TRIBUTARY_TEST_ROWS` makes
 //! it longer.
 
+#![allow(clippy::unwrap_used, reason = "a test's way to fail")]
+
 mod casts;
 mod expressions;
 mod functions;

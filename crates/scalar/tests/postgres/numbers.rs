@@ -29,13 +29,19 @@ fn any_numeric(rng: &mut StdRng) -> Value {
 async fn compare(server: &Server, calls: &[(Oid, &str, &[Oid], Oid)], count: usize, rng: &mut StdRng) -> usize {
     let mut compared = 0;
     let data: Vec<Vec<Value>> = (0..count)
-        .map(|_| vec![any_numeric(rng), any_numeric(rng), Datum::Int4(rng.random_range(-2100..2100)).to_bytes()])
+        .map(|_| {
+            vec![
+                any_numeric(rng),
+                any_numeric(rng),
+                Datum::Int4(if rng.random() { rng.random_range(-3000..3000) } else { rng.random_range(-30..60) })
+                    .to_bytes(),
+            ]
+        })
         .collect();
     server.fill(&["numeric", "numeric", "integer"], &data).await;
     for (func, sql, args, result) in calls {
         let args = args.iter().enumerate().map(|(i, ty)| column(if *ty == oid::INT4 { 2 } else { i }, *ty)).collect();
-        let scalar =
-            Scalar { kind: ScalarKind::Call { func: *func, args, collation: 0 }, ty: PgType::plain(*result) };
+        let scalar = Scalar { kind: ScalarKind::Call { func: *func, args, collation: 0 }, ty: PgType::plain(*result) };
         let compiled = Compiled::new(&scalar, &server.env).unwrap();
         let name = server.client.query_one("SELECT format_type($1, NULL)", &[result]).await.unwrap();
         let answers = server.answers(sql, name.get(0)).await;

@@ -84,8 +84,7 @@ impl Server {
 
     /// Makes the temporary table `t(id, a1, a2, …)` with the rows.
     pub(crate) async fn fill(&self, sql_types: &[&str], data: &[Vec<Value>]) {
-        let columns: String =
-            sql_types.iter().enumerate().map(|(i, ty)| format!(", a{} {ty}", i + 1)).collect();
+        let columns: String = sql_types.iter().enumerate().map(|(i, ty)| format!(", a{} {ty}", i + 1)).collect();
         self.client
             .batch_execute(&format!("DROP TABLE IF EXISTS pg_temp.t; CREATE TEMP TABLE t (id int{columns})"))
             .await

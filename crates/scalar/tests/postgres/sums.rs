@@ -53,7 +53,12 @@ fn answer(value: Result<Option<Datum<'_>>, EvalError>) -> Answer {
 
 fn check(what: &str, ty: types::Oid, ours: &[Answer], theirs: &[Answer]) -> usize {
     for (ours, theirs) in ours.iter().zip(theirs) {
-        assert!(agree(ty, ours, theirs), "{what}: ours {}, PostgreSQL's {}", shown_answer(ty, ours), shown_answer(ty, theirs));
+        assert!(
+            agree(ty, ours, theirs),
+            "{what}: ours {}, PostgreSQL's {}",
+            shown_answer(ty, ours),
+            shown_answer(ty, theirs)
+        );
     }
     assert_eq!(ours.len(), theirs.len());
     ours.len()
@@ -188,7 +193,8 @@ async fn sums_of_floats_are_postgresqls_where_those_are_exact() {
 fn units(value: f64) -> BigInt {
     let bits = value.to_bits();
     let (fraction, exponent) = (bits & ((1 << 52) - 1), (bits >> 52 & 0x7FF) as u32);
-    let magnitude = if exponent == 0 { BigInt::from(fraction) } else { BigInt::from(fraction | 1 << 52) << (exponent - 1) };
+    let magnitude =
+        if exponent == 0 { BigInt::from(fraction) } else { BigInt::from(fraction | 1 << 52) << (exponent - 1) };
     if value.is_sign_negative() { -magnitude } else { magnitude }
 }
 
@@ -197,10 +203,12 @@ fn units(value: f64) -> BigInt {
 fn sums_of_floats_are_rounded_once() {
     let mut rng = StdRng::seed_from_u64(testkit::seed());
     for _ in 0..rows(20_000) {
-        let (steps, left) = history(&mut rng, |rng| loop {
-            let value = values::float8(rng);
-            if value.is_finite() {
-                break value;
+        let (steps, left) = history(&mut rng, |rng| {
+            loop {
+                let value = values::float8(rng);
+                if value.is_finite() {
+                    break value;
+                }
             }
         });
         let mut sum = FloatSum::default();

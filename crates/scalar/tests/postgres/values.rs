@@ -1,8 +1,8 @@
 //! Random values of every native type, the odd ones often.
 
+use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
-use rand::Rng;
 use scalar::{Datum, Interval, Numeric};
 use types::{Oid, oid};
 
@@ -65,8 +65,29 @@ fn int(rng: &mut StdRng, low: i64, high: i64) -> i64 {
 
 pub(crate) fn float8(rng: &mut StdRng) -> f64 {
     const ODD: [f64; 24] = [
-        0.0, -0.0, 1.0, -1.0, 0.5, 1.5, 2.5, -0.5, -2.5, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, f64::MIN,
-        f64::MIN_POSITIVE, 5e-324, -5e-324, 32767.5, -32768.5, 2147483647.5, -2147483648.5, 9223372036854775807.0, 1e15,
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        0.5,
+        1.5,
+        2.5,
+        -0.5,
+        -2.5,
+        f64::NAN,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        f64::MAX,
+        f64::MIN,
+        f64::MIN_POSITIVE,
+        5e-324,
+        -5e-324,
+        32767.5,
+        -32768.5,
+        2147483647.5,
+        -2147483648.5,
+        9223372036854775807.0,
+        1e15,
         123456.5,
     ];
     match rng.random_range(0..8) {
@@ -83,8 +104,22 @@ pub(crate) fn float8(rng: &mut StdRng) -> f64 {
 
 fn float4(rng: &mut StdRng) -> f32 {
     const ODD: [f32; 16] = [
-        0.0, -0.0, 1.0, -1.0, 0.5, 2.5, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN, f32::MIN_POSITIVE,
-        1e-45, 1e6, 123456.5, 32767.5,
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        0.5,
+        2.5,
+        f32::NAN,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        f32::MAX,
+        f32::MIN,
+        f32::MIN_POSITIVE,
+        1e-45,
+        1e6,
+        123456.5,
+        32767.5,
     ];
     match rng.random_range(0..6) {
         0 => *ODD.choose(rng).unwrap(),
@@ -98,13 +133,38 @@ fn float4(rng: &mut StdRng) -> f32 {
 
 pub(crate) fn numeric(rng: &mut StdRng) -> Numeric {
     const ODD: [&str; 26] = [
-        "0", "0.0", "0.000", "1", "-1", "1.0", "1.00", "0.5", "-0.5", "1.5", "2.5", "NaN", "Infinity", "-Infinity", "9999", "10000", "0.0001",
-        "0.9999", "99999999.99999999", "32767.5", "-32768.5", "2147483647.5", "9223372036854775807.5",
-        "-9223372036854775808.4", "170141183460469231731687303715884105727", "-170141183460469231731687303715884105728",
+        "0",
+        "0.0",
+        "0.000",
+        "1",
+        "-1",
+        "1.0",
+        "1.00",
+        "0.5",
+        "-0.5",
+        "1.5",
+        "2.5",
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        "9999",
+        "10000",
+        "0.0001",
+        "0.9999",
+        "99999999.99999999",
+        "32767.5",
+        "-32768.5",
+        "2147483647.5",
+        "9223372036854775807.5",
+        "-9223372036854775808.4",
+        "170141183460469231731687303715884105727",
+        "-170141183460469231731687303715884105728",
     ];
     let digits = |rng: &mut StdRng, n: usize| -> String {
         let kind = rng.random_range(0..4);
-        (0..n).map(|_| char::from(b'0' + if kind == 0 { *[0, 9].choose(rng).unwrap() } else { rng.random_range(0..10) })).collect()
+        (0..n)
+            .map(|_| char::from(b'0' + if kind == 0 { *[0, 9].choose(rng).unwrap() } else { rng.random_range(0..10) }))
+            .collect()
     };
     let text = match rng.random_range(0..12) {
         0 | 1 => (*ODD.choose(rng).unwrap()).to_owned(),
@@ -128,7 +188,8 @@ pub(crate) fn numeric(rng: &mut StdRng) -> Numeric {
 
 pub(crate) fn text(rng: &mut StdRng) -> String {
     const PIECES: [&str; 26] = [
-        "a", "b", "c", "A", "B", "z", "ab", "abc", " ", "  ", "%", "_", "\\", "é", "ß", "漢", "😀", "1", "23", ".", ",", "-", "\t", "É", "İ", "aa",
+        "a", "b", "c", "A", "B", "z", "ab", "abc", " ", "  ", "%", "_", "\\", "é", "ß", "漢", "😀", "1", "23", ".",
+        ",", "-", "\t", "É", "İ", "aa",
     ];
     match rng.random_range(0..12) {
         0 => String::new(),
