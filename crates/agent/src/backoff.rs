@@ -5,9 +5,10 @@ use std::time::Duration;
 use crate::AgentError;
 
 const FIRST: Duration = Duration::from_millis(50);
-const LONGEST: Duration = Duration::from_secs(5);
+const LONGEST: Duration = Duration::from_secs(2);
+const DEFINITE: Duration = Duration::from_secs(5);
 
-/// Doubles the pause with each failure in a row, from 50 ms to 5 s. What cannot heal by itself waits the longest at once.
+/// Doubles the pause with each failure in a row, from 50 ms to 2 s. What cannot heal by itself waits for 5 s.
 pub(crate) struct Backoff(Duration);
 
 impl Backoff {
@@ -18,7 +19,7 @@ impl Backoff {
     /// The pause after this failure.
     pub(crate) fn next(&mut self, error: &AgentError) -> Duration {
         if !error.is_transient() {
-            self.0 = LONGEST;
+            return DEFINITE;
         }
         let pause = self.0;
         self.0 = (pause * 2).min(LONGEST);
@@ -39,10 +40,10 @@ mod tests {
     fn pauses_grow_to_a_limit_and_start_again_after_a_success() {
         let mut b = Backoff::new();
         let gone = AgentError::NodeGone;
-        let pauses: Vec<u128> = (0..9).map(|_| b.next(&gone).as_millis()).collect();
-        assert_eq!(pauses, [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+        let pauses: Vec<u128> = (0..8).map(|_| b.next(&gone).as_millis()).collect();
+        assert_eq!(pauses, [50, 100, 200, 400, 800, 1600, 2000, 2000]);
         b.reset();
         assert_eq!(b.next(&gone).as_millis(), 50);
-        assert_eq!(b.next(&AgentError::SlotLost("gone".into())), LONGEST);
+        assert_eq!(b.next(&AgentError::SlotLost("gone".into())), DEFINITE);
     }
 }

@@ -68,7 +68,7 @@ pub(crate) struct Collector {
     sent: Lsn,
     /// Where this attachment's first stream began.
     low: Lsn,
-    /// Branches sent again that the aggregator may know.
+    /// Branches sent again that the aggregator may know, until their decision was sent again too; over several streams.
     again: HashSet<String>,
     /// The last position told, and the last that may be.
     told: Lsn,
@@ -111,7 +111,6 @@ impl Collector {
         self.low = self.low.min(from);
         self.moved = self.moved.max(from);
         self.read = self.read.max(from);
-        self.again.clear();
     }
 
     /// Ships this table too. To be called between transactions.

@@ -49,6 +49,16 @@ pub enum AgentError {
         /// The backend that reads it.
         pid: i32,
     },
+    /// Slots' names are the whole server's, and another database of it has this one.
+    #[error(
+        "replication slot {slot} belongs to database {database} on the same server; choose another --instance for one of them"
+    )]
+    SlotTaken {
+        /// The slot.
+        slot: String,
+        /// The database that it belongs to.
+        database: String,
+    },
     /// The node closed a session, or is shutting down.
     #[error("the node closed its sessions")]
     NodeGone,
@@ -75,6 +85,7 @@ impl AgentError {
             | Self::Stream(_)
             | Self::OutOfOrder(_)
             | Self::SlotLost(_)
+            | Self::SlotTaken { .. }
             | Self::Unfit(_)
             | Self::BadAddress(_) => false,
         }

@@ -35,6 +35,8 @@ impl Sql {
                 let client = tokio::time::timeout(CONNECT_WITHIN, connecting).await.map_err(late)??;
                 // On Citus: shards are hidden from ordinary sessions.
                 wal::prepare_publication_session(&client).await?;
+                // Nothing that is written here has to reach a standby before it counts.
+                client.batch_execute("SET synchronous_commit = local").await?;
                 client
             }
         };

@@ -49,8 +49,14 @@ pub(crate) async fn prepare(
 ) -> Result<Lsn, AgentError> {
     let name = options.slot();
     let found = wal::inspect_slot(client, &name).await?;
-    if found.as_ref().is_some_and(|s| s.active) {
-        release(client, &name).await?;
+    if let Some(SlotInfo { database: Some(database), active, .. }) = &found {
+        let here: String = client.query_one("SELECT current_database()::text", &[]).await?.get(0);
+        if *database != here {
+            return Err(AgentError::SlotTaken { slot: name, database: database.clone() });
+        }
+        if *active {
+            release(client, &name).await?;
+        }
     }
     if resume_after == Lsn::ZERO {
         wal::drop_slot_if_exists(client, &name).await?;

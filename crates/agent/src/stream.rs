@@ -5,8 +5,9 @@
 //!                                ▲ commands (between transactions)
 //! ```
 //!
-//! A batch is everything that the socket held; what it completed leaves at once, so a lone transaction is not delayed
-//! and many small ones share a message. Positions without events leave at most every 10 ms.
+//! A batch is everything that the socket held; what it completed leaves at once when nothing left within the last
+//! millisecond, so a lone transaction is not delayed and many small ones share a message. Positions without events
+//! leave at most every 10 ms.
 //!
 //! Cancellation: dropping the pump at any await loses at most what was read and not sent. It was not confirmed, so
 //! the next stream sends it again.
@@ -25,6 +26,9 @@ use crate::collector::Collector;
 use crate::link::Outgoing;
 use crate::node::Sql;
 use crate::orders::{Command, done};
+
+/// At most so often a message that is not full leaves.
+const EVENTS_EVERY: Duration = Duration::from_millis(1);
 
 /// At most so often a position leaves without events.
 const PROGRESS_EVERY: Duration = Duration::from_millis(10);
@@ -48,8 +52,9 @@ impl Pump {
         watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut told = Instant::now();
         loop {
-            let due = self.collector.has_progress() && told.elapsed() >= PROGRESS_EVERY;
-            if due || (self.collector.has_events() && stream.is_drained()) {
+            let events = self.collector.has_events();
+            let due = told + if events { EVENTS_EVERY } else { PROGRESS_EVERY };
+            if (events || self.collector.has_progress()) && stream.is_drained() && due <= Instant::now() {
                 self.flush().await?;
                 told = Instant::now();
             }
@@ -78,7 +83,7 @@ impl Pump {
                     }
                     self.collector.batch_read();
                 }
-                () = tokio::time::sleep_until(told + PROGRESS_EVERY), if self.collector.has_progress() => {}
+                () = tokio::time::sleep_until(due), if self.collector.has_events() || self.collector.has_progress() => {}
                 command = self.commands.recv(), if self.collector.is_between() => match command {
                     Some(command) => self.take_over(command).await?,
                     None => return Err(AgentError::Link("its stream ended".into())),

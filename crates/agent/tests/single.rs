@@ -305,6 +305,27 @@ async fn a_lost_slot_is_told_and_a_new_start_makes_a_new_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_slot_of_another_database_is_left_alone() {
+    let (cluster, client) = cluster().await;
+    client.batch_execute("CREATE DATABASE other").await.unwrap();
+    let other = wal::Endpoint::parse(&cluster.url()).unwrap().with_database("other");
+    let other = wal::connect(&other, "test").await.unwrap();
+    let sql = "SELECT pg_create_logical_replication_slot('tributary_test', 'pgoutput', false, true)";
+    other.batch_execute(sql).await.unwrap();
+    let mut aggregator = Aggregator::start().await;
+    let _agent = spawn(&cluster.url(), &aggregator.address);
+    let mut up = aggregator.attached().await;
+    up.start(Lsn::ZERO, vec![]).await;
+    let mut mirror = Mirror::default();
+    while up.troubles.is_empty() {
+        assert!(up.step(&mut mirror).await);
+    }
+    assert!(up.troubles[0].reason.contains("belongs to database other"), "{:?}", up.troubles);
+    let slot = wal::inspect_slot(&client, "tributary_test").await.unwrap().unwrap();
+    assert_eq!(slot.database.as_deref(), Some("other"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_was_unpublished_meanwhile_is_told_not_passed_over() {
     let (cluster, client) = cluster().await;
     let mut aggregator = Aggregator::start().await;

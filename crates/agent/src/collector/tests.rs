@@ -340,6 +340,23 @@ fn a_stream_that_starts_again_within_an_attachment_sends_nothing_twice() {
 }
 
 #[test]
+fn a_branch_that_was_sent_again_gets_its_decision_also_when_the_stream_breaks_in_between() {
+    let mut c = Collector::new(Lsn(200), vec![wanted(7, &["a"])], Arc::default());
+    c.start(Lsn(90));
+    let branch = [begin_prepare(100, 105, "g"), prepare(100, 105, "g")];
+    feed(&mut c, &branch);
+    assert_eq!(said(&mut c), ["prepare g 100 105"]);
+    c.start(Lsn(90));
+    feed(&mut c, &branch);
+    feed(&mut c, &[commit_prepared(110, 120, "g")]);
+    assert_eq!(said(&mut c), ["commit prepared g 120"]);
+    c.start(Lsn(90));
+    feed(&mut c, &branch);
+    feed(&mut c, &[commit_prepared(110, 120, "g")]);
+    assert_eq!(said(&mut c), Vec::<String>::new());
+}
+
+#[test]
 fn a_transaction_that_broke_off_after_a_piece_was_sent_is_taken_back() {
     let mut c = collector(10, &["b"]);
     let big = "x".repeat(PIECE_BYTES);

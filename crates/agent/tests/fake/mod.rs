@@ -215,7 +215,8 @@ pub struct Mirror {
 impl std::fmt::Debug for Mirror {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let prepared: Vec<_> = self.prepared.keys().collect();
-        write!(f, "at {} after {} commits, prepared {prepared:?}, log {:?}", self.position, self.commits, self.log)
+        let last = &self.log[self.log.len().saturating_sub(20)..];
+        write!(f, "at {} after {} commits, prepared {prepared:?}, last {last:?}", self.position, self.commits)
     }
 }
 
