@@ -1,1 +1,30 @@
 //! A cut's source deltas to its stream tables' deltas.
+//!
+//! In come definitions ([`SourceDef`], [`StreamDef`]) and cuts (the nodes' committed [`Transaction`]s in their encoded
+//! form); out come the changes of every stream table ([`CutOutput`]), durable. Everything is synchronous and
+//! deterministic, and free of anything that only an aggregator has.
+
+mod apply;
+mod arrangement;
+mod backlog;
+mod cache;
+mod compile;
+mod definition;
+mod engine;
+mod error;
+mod kept;
+mod key;
+mod layout;
+mod load;
+mod meta;
+mod operators;
+mod outbox;
+mod resolve;
+mod streams;
+mod table;
+mod touched;
+
+pub use definition::{CutOutput, CutStats, Evaluator, OperatorStats, SourceDef, StreamDef, StreamOutput, Transaction};
+pub use engine::Engine;
+pub use error::{EvaluatorError, IvmError, RowError};
+pub use outbox::Outbox;

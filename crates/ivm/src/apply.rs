@@ -1,0 +1,303 @@
+//! One cut: from the nodes' transactions to what each stream table is told.
+
+use std::collections::BTreeMap;
+
+use bytes::{Bytes, BytesMut};
+use state::{Batch, Durability};
+use types::{Change, Cut, Row, SourceId, StreamId, TableId};
+
+use crate::backlog;
+use crate::definition::{CutOutput, CutStats, StreamOutput, Transaction};
+use crate::engine::Engine;
+use crate::error::{Failure, IvmError};
+use crate::kept::RowCache;
+use crate::meta::{self, SourceCondition, StoredSource, StreamCondition};
+use crate::operators::Cx;
+use crate::outbox;
+use crate::resolve::SourceDelta;
+use crate::streams::Stream;
+use crate::touched::{Broken, TouchError, Touched};
+
+/// What a cut's transactions say.
+#[derive(Debug, Default)]
+struct Collected {
+    touched: Vec<(SourceId, Touched)>,
+    broken: BTreeMap<SourceId, String>,
+    changes: u64,
+}
+
+/// Where the changes of a physical table go.
+#[derive(Debug, Clone, Copy)]
+enum Route {
+    /// Into this place of [`Collected::touched`].
+    Touched(usize),
+    Backlog(SourceId),
+    /// Nobody wants them.
+    Nowhere,
+}
+
+impl Engine {
+    /// Applies the next cut. What it gives is durable.
+    ///
+    /// # Errors
+    /// Nothing was written then. Of a transient one ([`IvmError::is_transient`]) the same cut can be applied again.
+    pub fn apply(&mut self, cut: Cut, transactions: &[Transaction]) -> Result<CutOutput, IvmError> {
+        if cut.seq.0 != self.frontier.seq.0 + 1 || !self.frontier.positions.within(&cut.positions) {
+            return Err(IvmError::OutOfOrder { found: cut.seq, last: self.frontier.seq });
+        }
+        let result = self.prepare(&cut, transactions);
+        let result = result.and_then(|mut prepared| {
+            self.write(&mut prepared.batch, Durability::Synced)?;
+            Ok(prepared)
+        });
+        match result {
+            Ok(prepared) => self.commit(cut, prepared),
+            Err(error) => {
+                self.forget_memory();
+                Err(error)
+            }
+        }
+    }
+
+    /// Everything up to the write.
+    fn prepare(&mut self, cut: &Cut, transactions: &[Transaction]) -> Result<Prepared, IvmError> {
+        let mut batch = Batch::new();
+        let collected = self.collect(cut, transactions, &mut batch)?;
+        let mut stats = CutStats { changes: collected.changes, ..CutStats::default() };
+        let mut broken = collected.broken;
+        let mut deltas = BTreeMap::new();
+        for (source, touched) in collected.touched {
+            if touched.is_empty() || broken.contains_key(&source) {
+                continue;
+            }
+            let kept = self.sources.get(source)?;
+            let mut writes = Batch::new();
+            match kept.resolve(touched, &self.store, self.rows.get_mut(&source), &mut writes) {
+                Ok(delta) => {
+                    stats.rows += delta.len() as u64;
+                    for arrangement in self.arrangements.values().filter(|a| a.def.source == source && a.def.complete) {
+                        arrangement.follow(&delta, &mut writes)?;
+                    }
+                    batch.append(&mut writes);
+                    deltas.insert(source, delta);
+                }
+                Err(TouchError::Engine(error)) => return Err(error),
+                Err(TouchError::Broken(Broken(reason))) => {
+                    broken.insert(source, reason);
+                }
+            }
+        }
+        let mut prepared = Prepared { batch, deltas, ..Prepared::default() };
+        self.put_broken(broken, &mut prepared)?;
+        self.step(&mut prepared)?;
+        for (stream, reason) in &prepared.failed {
+            self.put_stopped(*stream, StreamCondition::Failed(reason.clone()), &mut prepared.batch)?;
+        }
+        if let Some(upto) = self.published {
+            outbox::prune(&mut prepared.batch, upto);
+        }
+        outbox::put(&mut prepared.batch, cut, &prepared.streams)?;
+        meta::put_frontier(&mut prepared.batch, cut)?;
+        stats.outputs = prepared.streams.iter().map(|s| s.changes.len() as u64).sum();
+        stats.writes = prepared.batch.len() as u64;
+        stats.bytes = prepared.batch.size() as u64;
+        prepared.stats = stats;
+        Ok(prepared)
+    }
+
+    /// Sorts the changes by source and key. Those of sources whose first read is under way are put aside.
+    fn collect(&self, cut: &Cut, transactions: &[Transaction], batch: &mut Batch) -> Result<Collected, IvmError> {
+        let mut out = Collected::default();
+        let mut routes: BTreeMap<TableId, Route> = BTreeMap::new();
+        let mut aside: BTreeMap<SourceId, BytesMut> = BTreeMap::new();
+        let mut aside_count = 0;
+        for transaction in transactions {
+            for piece in &transaction.pieces {
+                self.collect_piece(piece, &mut out, &mut routes, &mut aside)?;
+                while let Some((source, changes)) = aside.pop_first() {
+                    backlog::put(batch, source, cut.seq, aside_count, transaction, &changes);
+                    aside_count += 1;
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    fn collect_piece(
+        &self,
+        piece: &Bytes,
+        out: &mut Collected,
+        routes: &mut BTreeMap<TableId, Route>,
+        aside: &mut BTreeMap<SourceId, BytesMut>,
+    ) -> Result<(), IvmError> {
+        let mut rest = piece.clone();
+        let mut last: Option<(TableId, Route)> = None;
+        while let Some(change) = Change::decode(&mut rest).map_err(|e| IvmError::Changes(e.to_string()))? {
+            let route = match last {
+                Some((table, route)) if table == change.table => route,
+                _ => *routes.entry(change.table).or_insert_with(|| self.route(change.table, out)),
+            };
+            last = Some((change.table, route));
+            match route {
+                Route::Nowhere => continue,
+                Route::Backlog(source) => change.encode(aside.entry(source).or_default()),
+                Route::Touched(place) => {
+                    let Some((source, touched)) = out.touched.get_mut(place) else { continue };
+                    match self.sources.get(*source)?.touch(touched, change.table, change.op, &self.store) {
+                        Ok(()) => {}
+                        Err(TouchError::Engine(error)) => return Err(error),
+                        Err(TouchError::Broken(Broken(reason))) => {
+                            out.broken.entry(*source).or_insert(reason);
+                        }
+                    }
+                }
+            }
+            out.changes += 1;
+        }
+        Ok(())
+    }
+
+    fn route(&self, table: TableId, out: &mut Collected) -> Route {
+        let Some(source) = self.sources.by_table.get(&table) else { return Route::Nowhere };
+        match self.conditions.get(source) {
+            Some(SourceCondition::Ready) => {}
+            Some(SourceCondition::Loading) => return Route::Backlog(*source),
+            _ => return Route::Nowhere,
+        }
+        let place = out.touched.iter().position(|(s, _)| s == source).unwrap_or_else(|| {
+            out.touched.push((*source, Touched::default()));
+            out.touched.len() - 1
+        });
+        Route::Touched(place)
+    }
+
+    /// Sources whose rows are not exact any more stop everything that reads them.
+    fn put_broken(&self, broken: BTreeMap<SourceId, String>, prepared: &mut Prepared) -> Result<(), IvmError> {
+        for (source, reason) in broken {
+            let stored = StoredSource {
+                def: self.sources.get(source)?.def.clone(),
+                condition: SourceCondition::Broken(reason.clone()),
+            };
+            meta::put_source(&mut prepared.batch, &stored)?;
+            for stream in self.streams_over(source) {
+                if prepared.failed.iter().all(|(s, _)| *s != stream) {
+                    prepared.failed.push((stream, reason.clone()));
+                }
+            }
+            prepared.broken.push((source, reason));
+        }
+        Ok(())
+    }
+
+    /// Takes the sources' deltas through the stream tables that read them.
+    fn step(&mut self, prepared: &mut Prepared) -> Result<(), IvmError> {
+        let evaluator = self.evaluator.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut writes = Batch::new();
+        for (id, stream) in &mut self.streams {
+            let touched = stream.stored.def.sources.iter().any(|s| prepared.deltas.contains_key(s));
+            if !touched || !stream.is_active() || prepared.failed.iter().any(|(s, _)| s == id) {
+                continue;
+            }
+            writes.clear();
+            let mut cx = Cx {
+                store: &self.store,
+                batch: &mut writes,
+                sources: &self.sources,
+                arrangements: &self.arrangements,
+                deltas: &prepared.deltas,
+                rows: &mut self.rows,
+                evaluator: evaluator.as_mut(),
+                cache_bytes: self.cache_bytes,
+            };
+            match step_stream(stream, &mut cx) {
+                Ok((changes, grown)) => {
+                    if grown != 0 {
+                        let rows = stream.rows.saturating_add_signed(grown);
+                        meta::put_rows(&mut writes, *id, rows);
+                        prepared.rows.push((*id, rows));
+                    }
+                    prepared.batch.append(&mut writes);
+                    if !changes.is_empty() {
+                        prepared.streams.push(StreamOutput { stream: *id, changes });
+                    }
+                }
+                Err(Failure::Stream(reason)) => prepared.failed.push((*id, reason)),
+                Err(Failure::Engine(error)) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything after the write.
+    fn commit(&mut self, cut: Cut, prepared: Prepared) -> Result<CutOutput, IvmError> {
+        for (source, delta) in &prepared.deltas {
+            if let Some(cache) = self.rows.get_mut(source) {
+                remember(cache, delta);
+                cache.trim(self.cache_bytes);
+            }
+        }
+        for (stream, rows) in prepared.rows {
+            if let Some(stream) = self.streams.get_mut(&stream) {
+                stream.rows = rows;
+            }
+        }
+        for (source, reason) in &prepared.broken {
+            self.conditions.insert(*source, SourceCondition::Broken(reason.clone()));
+        }
+        self.published = None;
+        let seq = cut.seq;
+        self.frontier = cut;
+        for (stream, reason) in &prepared.failed {
+            self.stopped(*stream, StreamCondition::Failed(reason.clone()))?;
+        }
+        Ok(CutOutput {
+            seq,
+            streams: prepared.streams,
+            failed: prepared.failed,
+            broken: prepared.broken,
+            stats: prepared.stats,
+        })
+    }
+}
+
+/// A cut that only has to be written.
+#[derive(Debug, Default)]
+struct Prepared {
+    batch: Batch,
+    deltas: BTreeMap<SourceId, SourceDelta>,
+    streams: Vec<StreamOutput>,
+    failed: Vec<(StreamId, String)>,
+    broken: Vec<(SourceId, String)>,
+    rows: Vec<(StreamId, u64)>,
+    stats: CutStats,
+}
+
+fn step_stream(stream: &mut Stream, cx: &mut Cx<'_>) -> Result<(Vec<types::TableChange>, i64), Failure> {
+    let Some(tree) = &mut stream.tree else { return Ok((Vec::new(), 0)) };
+    let rows = tree.root.step(cx)?;
+    tree.output.step(cx, &rows)
+}
+
+/// Rows in memory as of the cut that was written.
+fn remember(cache: &mut RowCache, delta: &SourceDelta) {
+    let SourceDelta::Keyed(keys, changes) = delta else { return };
+    for change in changes {
+        let key = keys.key(change.key);
+        // Copied, so that a row does not hold the whole piece that it came in.
+        let held =
+            change.new.as_ref().map(|row| (change.table, Row::from_bytes(Bytes::copy_from_slice(row.as_bytes()))));
+        let bytes = held.as_ref().map_or(0, |(_, row)| row.as_bytes().len());
+        match cache.find(key) {
+            Some(slot) => {
+                if let Some(place) = cache.get_mut(slot) {
+                    *place = held;
+                }
+                cache.resize(slot, bytes);
+            }
+            None if held.is_some() => {
+                cache.insert(key, held, bytes);
+            }
+            None => {}
+        }
+    }
+}

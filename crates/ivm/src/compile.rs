@@ -1,0 +1,366 @@
+//! A plan to a tree of operators.
+//!
+//! Deterministic: the same definition asks for the same states in the same order, so that a stream table finds its state
+//! again after a restart. Whoever changes that raises [`TREE_VERSION`].
+
+use plan::{Aggregate as PlanAggregate, OutputKey as PlanKey, Rel};
+use scalar::{Compiled, Env};
+use types::{Field, PgType, Row, Scalar, ScalarKind, SourceId, push_field};
+
+use crate::definition::StreamDef;
+use crate::kept::Sources;
+use crate::key::{KeyEncoder, same_keys};
+use crate::layout::{Labels, Layout};
+use crate::operators::{
+    Access, Aggregate, Branch, Columns, Filter, Groups, Index, Join, Node, Operator, Output, OutputKey, PgCompute,
+    PgMap, Predicate, Project, Shape, Side, Source, UnionAll, Values,
+};
+
+/// Raised when a definition compiles to operators that do not understand the states of before.
+pub(crate) const TREE_VERSION: u32 = 1;
+
+/// Where operators get the numbers of their states from.
+pub(crate) trait States {
+    /// A state of the stream table's own.
+    fn own(&mut self) -> Result<u32, String>;
+    /// The arrangement of a source by columns, ascending.
+    fn shared(&mut self, source: SourceId, columns: &[usize]) -> Result<u32, String>;
+}
+
+/// A compiled stream table.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    pub(crate) root: Node,
+    pub(crate) output: Output,
+}
+
+/// An operator, and what its parent has to know of it.
+struct Built {
+    node: Node,
+    layout: Layout,
+    /// No row is ever there twice.
+    unique: bool,
+    labels: Labels,
+    /// Rows of a source behind filters only.
+    plain: Option<Plain>,
+}
+
+struct Plain {
+    source: SourceId,
+    filters: Vec<Predicate>,
+}
+
+/// Compiles a definition over these sources.
+pub(crate) fn compile(def: &StreamDef, env: &Env, sources: &Sources, states: &mut dyn States) -> Result<Tree, String> {
+    let mut compiler = Compiler { def, env: pinned(env, &def.plan.settings), sources, states, holds_rows: false };
+    let mut built = compiler.rel(&def.plan.root)?;
+    let output = compiler.output(&built)?;
+    if !compiler.holds_rows {
+        note_used(&mut built.node, def, sources);
+    }
+    Ok(Tree { root: built.node, output })
+}
+
+/// The settings that were pinned with the definition, over those of the database.
+fn pinned(env: &Env, settings: &[(String, String)]) -> Env {
+    let mut env = env.clone();
+    for (name, value) in settings {
+        match name.to_ascii_lowercase().as_str() {
+            "timezone" => env.timezone.clone_from(value),
+            "datestyle" => env.date_style.clone_from(value),
+            "intervalstyle" => env.interval_style.clone_from(value),
+            _ => {}
+        }
+    }
+    env
+}
+
+/// Tells sources which of their columns the query reads.
+fn note_used(node: &mut Node, def: &StreamDef, sources: &Sources) {
+    if let Operator::Source(source) = &mut node.operator {
+        let maps = def.sources.iter().zip(&def.column_map).filter(|(id, _)| **id == source.source);
+        let mut used: Vec<usize> = maps.flat_map(|(_, map)| map.iter().copied()).collect();
+        used.sort_unstable();
+        used.dedup();
+        let all = sources.by_id.get(&source.source).map_or(0, |kept| kept.def.columns.len());
+        source.used = (used.len() < all).then_some(used);
+    }
+    for input in node.inputs_mut() {
+        note_used(input, def, sources);
+    }
+}
+
+struct Compiler<'a> {
+    def: &'a StreamDef,
+    env: Env,
+    sources: &'a Sources,
+    states: &'a mut dyn States,
+    /// Some operator keeps whole rows of its input.
+    holds_rows: bool,
+}
+
+impl Compiler<'_> {
+    fn rel(&mut self, rel: &Rel) -> Result<Built, String> {
+        match rel {
+            Rel::Source(index) => self.source(*index),
+            Rel::Filter { input, predicate } => self.filter(input, predicate),
+            Rel::Project { input, exprs } => self.project(input, exprs),
+            Rel::PgMap { input, exprs } => self.pg_map(input, exprs),
+            Rel::Join { left, right, keys, key_types } => self.join(left, right, keys, key_types),
+            Rel::Aggregate { input, keys, key_types, aggregates } => self.aggregate(input, keys, key_types, aggregates),
+            Rel::UnionAll(inputs) => self.union_all(inputs),
+            Rel::Values { rows, types } => self.values(rows, types),
+        }
+    }
+
+    fn expression(&self, layout: &Layout, expression: &Scalar) -> Result<Compiled, String> {
+        Compiled::new(&layout.expression(expression)?, &self.env).map_err(|e| e.to_string())
+    }
+
+    fn source(&mut self, index: usize) -> Result<Built, String> {
+        let missing = || format!("the plan names source {index}, which is not defined");
+        let id = *self.def.sources.get(index).ok_or_else(missing)?;
+        let map = self.def.column_map.get(index).ok_or_else(missing)?;
+        let kept = self.sources.by_id.get(&id).ok_or_else(missing)?;
+        let width = kept.def.columns.len();
+        let wanted = self.def.plan.sources.get(index).ok_or_else(missing)?;
+        if map.len() != wanted.columns.len() || map.iter().any(|c| *c >= width) {
+            return Err(format!("the kept source {} lacks columns of {}", id, wanted.table));
+        }
+        let name = |column: &usize| format!("{}.{}", kept.def.table.name, kept.def.columns[*column].name);
+        let labels = kept.def.identity.iter().map(|c| (name(c), *c, kept.def.columns[*c].ty.oid)).collect();
+        Ok(Built {
+            node: Node::new(Operator::Source(Source { source: id, used: None })),
+            layout: Layout { columns: map.clone(), width },
+            unique: kept.key.is_some(),
+            labels: Labels(labels),
+            plain: Some(Plain { source: id, filters: Vec::new() }),
+        })
+    }
+
+    fn filter(&mut self, input: &Rel, predicate: &Scalar) -> Result<Built, String> {
+        let mut built = self.rel(input)?;
+        let condition = self.expression(&built.layout, predicate)?;
+        let predicate = Predicate { condition, labels: built.labels.clone() };
+        if let Some(plain) = &mut built.plain {
+            plain.filters.push(predicate.clone());
+        }
+        built.node = Node::new(Operator::Filter(Filter { input: Box::new(built.node), predicate }));
+        Ok(built)
+    }
+
+    fn project(&mut self, input: &Rel, exprs: &[Scalar]) -> Result<Built, String> {
+        let mut built = self.rel(input)?;
+        if let Some(columns) = exprs.iter().map(plain_column).collect::<Option<Vec<_>>>() {
+            built.layout.columns = built.layout.physical(&columns)?;
+            return Ok(built);
+        }
+        let compiled = exprs.iter().map(|e| self.expression(&built.layout, e)).collect::<Result<Vec<_>, _>>()?;
+        let mut labels = Labels::default();
+        for (i, expr) in exprs.iter().enumerate() {
+            let Some(column) = plain_column(expr).and_then(|c| built.layout.at(c).ok()) else { continue };
+            labels.0.extend(built.labels.0.iter().filter(|l| l.1 == column).map(|l| (l.0.clone(), i, l.2)));
+        }
+        let columns = Columns { exprs: compiled, labels: built.labels };
+        Ok(Built {
+            node: Node::new(Operator::Project(Project { input: Box::new(built.node), columns })),
+            layout: Layout::exact(exprs.len()),
+            unique: false,
+            labels,
+            plain: None,
+        })
+    }
+
+    fn pg_map(&mut self, input: &Rel, exprs: &[plan::PgExpr]) -> Result<Built, String> {
+        let mut built = self.rel(input)?;
+        let physical = exprs
+            .iter()
+            .map(|e| Ok(plan::PgExpr { args: built.layout.physical(&e.args)?, ..e.clone() }))
+            .collect::<Result<Vec<_>, String>>()?;
+        let compute = PgCompute::new(&physical, &self.def.plan.settings, built.labels.clone());
+        built.layout.columns.extend(built.layout.width..built.layout.width + exprs.len());
+        built.layout.width += exprs.len();
+        built.plain = None;
+        built.node = Node::new(Operator::PgMap(PgMap { input: Box::new(built.node), compute }));
+        Ok(built)
+    }
+
+    fn join(&mut self, left: &Rel, right: &Rel, keys: &[(usize, usize)], types: &[PgType]) -> Result<Built, String> {
+        if keys.len() != types.len() {
+            return Err("the plan has not one type for each pair of join keys".into());
+        }
+        let (left, right) = (self.rel(left)?, self.rel(right)?);
+        let lefts = left.layout.physical(&keys.iter().map(|k| k.0).collect::<Vec<_>>())?;
+        let rights = right.layout.physical(&keys.iter().map(|k| k.1).collect::<Vec<_>>())?;
+        let left_index = self.index(&left, &lefts, &rights, types)?;
+        let right_index = self.index(&right, &rights, &lefts, types)?;
+        let offset = left.layout.width;
+        let mut layout = left.layout;
+        layout.columns.extend(right.layout.columns.iter().map(|c| c + offset));
+        layout.width += right.layout.width;
+        let mut labels = left.labels;
+        labels.0.extend(right.labels.0.into_iter().map(|(name, column, ty)| (name, column + offset, ty)));
+        let join = Join {
+            left: Side { input: left.node, index: left_index },
+            right: Side { input: right.node, index: right_index },
+        };
+        Ok(Built {
+            node: Node::new(Operator::Join(Box::new(join))),
+            layout,
+            unique: left.unique && right.unique,
+            labels,
+            plain: None,
+        })
+    }
+
+    /// Where a side's rows are found by the join's key.
+    fn index(&mut self, side: &Built, own: &[usize], other: &[usize], types: &[PgType]) -> Result<Index, String> {
+        let (access, order, marked) = self.access(side, own, types)?;
+        let pick = |columns: &[usize]| order.iter().filter_map(|&i| columns.get(i).copied()).collect::<Vec<_>>();
+        let types: Vec<PgType> = order.iter().filter_map(|&i| types.get(i).copied()).collect();
+        Ok(Index {
+            access,
+            own: KeyEncoder::new(&pick(own), &types, &self.env)?,
+            probe: KeyEncoder::new(&pick(other), &types, &self.env)?,
+            marked,
+            filters: side.plain.as_ref().map(|p| p.filters.clone()).unwrap_or_default(),
+        })
+    }
+
+    /// How a side is found, the order of the pairs for it, and how many of them are the identity.
+    fn access(&mut self, side: &Built, own: &[usize], types: &[PgType]) -> Result<(Access, Vec<usize>, usize), String> {
+        let all: Vec<usize> = (0..own.len()).collect();
+        if let Some(plain) = &side.plain
+            && let Some(kept) = self.sources.by_id.get(&plain.source)
+        {
+            let as_kept = |i: usize| kept.def.columns.get(own[i]).is_some_and(|c| same_keys(c.ty, types[i]));
+            if kept.key.as_ref().is_some_and(KeyEncoder::is_native) {
+                let mut order = Vec::new();
+                for column in &kept.def.identity {
+                    let Some(i) = all.iter().find(|&&i| own[i] == *column && as_kept(i)) else { break };
+                    order.push(*i);
+                }
+                let marked = order.len();
+                if marked == kept.def.identity.len() {
+                    order.extend(all.iter().filter(|i| !order[..marked].contains(i)).collect::<Vec<_>>());
+                    return Ok((Access::Rows { source: plain.source }, order, marked));
+                }
+                if marked == all.len() {
+                    return Ok((Access::Prefix { source: plain.source }, order, marked));
+                }
+            }
+            let mut order = all.clone();
+            order.sort_by_key(|&i| own[i]);
+            let columns: Vec<usize> = order.iter().map(|&i| own[i]).collect();
+            if all.iter().all(|&i| as_kept(i)) && columns.windows(2).all(|w| w[0] != w[1]) {
+                let state = self.states.shared(plain.source, &columns)?;
+                return Ok((Access::Shared { state }, order, 0));
+            }
+        }
+        self.holds_rows = true;
+        let state = self.states.own()?;
+        Ok((Access::Private { state, unique: side.unique }, all, 0))
+    }
+
+    fn aggregate(
+        &mut self,
+        input: &Rel,
+        keys: &[usize],
+        types: &[PgType],
+        aggregates: &[PlanAggregate],
+    ) -> Result<Built, String> {
+        let built = self.rel(input)?;
+        let columns = built.layout.physical(keys)?;
+        if columns.len() != types.len() {
+            return Err("the plan has not one type for each group key".into());
+        }
+        let key = KeyEncoder::new(&columns, types, &self.env)?;
+        let mut shape = Shape::default();
+        for aggregate in aggregates {
+            shape.add(aggregate, &built.layout, &self.env)?;
+        }
+        let mut labels = Labels::default();
+        for (i, column) in columns.iter().enumerate() {
+            labels.0.extend(built.labels.0.iter().filter(|l| l.1 == *column).map(|l| (l.0.clone(), i, l.2)));
+        }
+        let state = self.states.own()?;
+        let groups = Groups::new(state, key, shape);
+        Ok(Built {
+            node: Node::new(Operator::Aggregate(Box::new(Aggregate { input: Box::new(built.node), groups }))),
+            layout: Layout::exact(keys.len() + aggregates.len()),
+            unique: true,
+            labels,
+            plain: None,
+        })
+    }
+
+    fn union_all(&mut self, inputs: &[Rel]) -> Result<Built, String> {
+        let mut branches = Vec::with_capacity(inputs.len());
+        let mut width = None;
+        for input in inputs {
+            let built = self.rel(input)?;
+            let columns = built.layout.columns.len();
+            if *width.get_or_insert(columns) != columns {
+                return Err("the plan unites inputs of different widths".into());
+            }
+            let exact = built.layout.is_exact();
+            branches.push(Branch { node: built.node, columns: (!exact).then_some(built.layout.columns) });
+        }
+        // A branch may drop the columns in which its rows differ, so rows can repeat even over keyed sources.
+        Ok(Built {
+            node: Node::new(Operator::UnionAll(UnionAll { inputs: branches })),
+            layout: Layout::exact(width.unwrap_or(0)),
+            unique: false,
+            labels: Labels::default(),
+            plain: None,
+        })
+    }
+
+    fn values(&mut self, rows: &[Vec<Scalar>], types: &[PgType]) -> Result<Built, String> {
+        let mut out = Vec::with_capacity(rows.len());
+        for row in rows {
+            let mut bytes = Vec::new();
+            for expr in row {
+                let compiled = Compiled::new(expr, &self.env).map_err(|e| e.to_string())?;
+                let nothing = Row::default();
+                let value = compiled.eval(&nothing).map_err(|e| format!("{e} ({}) in VALUES", e.sqlstate()))?;
+                push_field(&mut bytes, value.as_deref().map_or(Field::Null, Field::Value));
+            }
+            out.push(Row::from_bytes(bytes.into()));
+        }
+        Ok(Built {
+            node: Node::new(Operator::Values(Values { rows: out })),
+            layout: Layout::exact(types.len()),
+            unique: false,
+            labels: Labels::default(),
+            plain: None,
+        })
+    }
+
+    fn output(&mut self, built: &Built) -> Result<Output, String> {
+        let shown: Vec<usize> = (0..self.def.plan.output.len()).collect();
+        let shown = built.layout.physical(&shown)?;
+        let exact = shown.len() == built.layout.width && shown.iter().enumerate().all(|(i, c)| i == *c);
+        let key = match &self.def.plan.key {
+            PlanKey::RowId => OutputKey::RowId { state: self.states.own()? },
+            PlanKey::Columns(columns) => {
+                let types = columns
+                    .iter()
+                    .map(|&c| self.def.plan.output.get(c).map(|o| o.ty))
+                    .collect::<Option<Vec<_>>>()
+                    .ok_or("the plan's key names a column that the answer does not have")?;
+                OutputKey::Columns(KeyEncoder::of(&built.layout.physical(columns)?, &types, &self.env))
+            }
+        };
+        Ok(Output { columns: (!exact).then_some(shown), key })
+    }
+}
+
+/// The column, where an expression is one as it is.
+fn plain_column(expression: &Scalar) -> Option<usize> {
+    match &expression.kind {
+        ScalarKind::Column(column) => Some(*column),
+        ScalarKind::Relabel(inner) => plain_column(inner),
+        _ => None,
+    }
+}

@@ -1,0 +1,121 @@
+//! What the engine is told and what it gives back.
+
+use bytes::Bytes;
+use plan::{PgExpr, Plan};
+use serde::{Deserialize, Serialize};
+use types::{Column, Lsn, NodeId, Row, Seq, SourceId, StreamId, TableChange, TableId, TableName};
+
+use crate::error::{EvaluatorError, RowError};
+
+/// Evaluates what is left to PostgreSQL (ring 2), batched.
+pub trait Evaluator: Send {
+    /// For each row a row with one column an expression, in the order of `rows`. Expressions read the columns named by
+    /// their `args`. A row for which PostgreSQL raises an error has that error in its place.
+    ///
+    /// # Errors
+    /// [`EvaluatorError`] when PostgreSQL could not be asked; the call is repeated later.
+    fn eval(
+        &mut self,
+        exprs: &[PgExpr],
+        settings: &[(String, String)],
+        rows: &[Row],
+    ) -> Result<Vec<Result<Row, RowError>>, EvaluatorError>;
+}
+
+/// A logical table whose rows are kept, once for all stream tables that read it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceDef {
+    /// Its number.
+    pub id: SourceId,
+    /// Its name.
+    pub table: TableName,
+    /// The columns that are kept; every row has exactly these.
+    pub columns: Vec<Column>,
+    /// Positions in `columns` of the key; empty for a table without one, which is kept as a multiset under
+    /// `REPLICA IDENTITY FULL`.
+    pub identity: Vec<usize>,
+    /// The physical tables that hold its rows, and their nodes.
+    pub tables: Vec<(TableId, NodeId)>,
+}
+
+/// A stream table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamDef {
+    /// Its number.
+    pub id: StreamId,
+    /// Its query.
+    pub plan: Plan,
+    /// The kept source for each of `plan.sources`.
+    pub sources: Vec<SourceId>,
+    /// For each of `plan.sources` and each of its columns: the column's position in the kept source.
+    pub column_map: Vec<Vec<usize>>,
+}
+
+/// A committed transaction of one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transaction {
+    /// Where it committed.
+    pub node: NodeId,
+    /// The end of its commit record.
+    pub end: Lsn,
+    /// Its changes: encoded lists of [`types::Change`], in order.
+    pub pieces: Vec<Bytes>,
+}
+
+/// What a cut does to one stream table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamOutput {
+    /// Which.
+    pub stream: StreamId,
+    /// Its changes, at most one a key (or a delete and an insert of keys that PostgreSQL calls equal and that differ
+    /// in their bytes, in this order).
+    pub changes: Vec<TableChange>,
+}
+
+/// What came of a cut. It is durable when it is given back.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CutOutput {
+    /// The cut's number.
+    pub seq: Seq,
+    /// The stream tables that change.
+    pub streams: Vec<StreamOutput>,
+    /// Stream tables that could not follow and stay at the cut before this one, with the reason.
+    pub failed: Vec<(StreamId, String)>,
+    /// Sources whose rows are not exact any more, with the reason: everything that reads them is among the failed, and they
+    /// have to be dropped and read again.
+    pub broken: Vec<(SourceId, String)>,
+    /// How much it was.
+    pub stats: CutStats,
+}
+
+/// How much work a cut was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CutStats {
+    /// Changes of known tables that came in.
+    pub changes: u64,
+    /// Rows of ready sources that are different after the cut.
+    pub rows: u64,
+    /// Changes of stream tables that go out.
+    pub outputs: u64,
+    /// Keys written to the store.
+    pub writes: u64,
+    /// Bytes written to the store.
+    pub bytes: u64,
+}
+
+/// What one operator did in the last cut, for `explain` and metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperatorStats {
+    /// How deep it is in the tree; the output, above the root, has 0.
+    pub depth: usize,
+    /// What it is.
+    pub name: &'static str,
+    /// How it reads or keeps its state, in a few words; empty for operators without state.
+    pub state: String,
+    /// Rows in, in the last cut that touched it.
+    pub rows_in: u64,
+    /// Rows out, in the same.
+    pub rows_out: u64,
+    /// About how many bytes its own state takes on disk.
+    pub state_bytes: u64,
+}

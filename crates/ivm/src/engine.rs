@@ -1,0 +1,290 @@
+//! The engine: definitions in, cuts in, stream tables' changes out.
+//!
+//! ```text
+//!   apply    transactions ─ collect ─▶ touched keys ─ resolve ─▶ sources' deltas ─▶ shared arrangements
+//!                                                                      └──▶ each stream table's tree ─▶ changes
+//!            one synced write: rows, arrangements, operators' states, outbox, frontier
+//! ```
+//!
+//! Invariants: what is in the store is the state at [`Engine::frontier`], never in between; an `apply` that gave an error wrote
+//! nothing and can be repeated with the same cut. A stream table that cannot follow stops alone, at the cut before: its
+//! writes are collected apart and thrown away.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use scalar::Env;
+use state::{Batch, Durability, Family, Read, Store, Write};
+use types::{Cut, Seq, SourceId, StreamId};
+
+use crate::arrangement::Arrangement;
+use crate::compile::{TREE_VERSION, compile};
+use crate::definition::{Evaluator, OperatorStats};
+use crate::error::IvmError;
+use crate::kept::{Kept, RowCache, Sources};
+use crate::meta::{self, SourceCondition, StoredSource, StoredStream, StreamCondition};
+use crate::outbox::Outbox;
+use crate::streams::{Given, Stream};
+
+/// Bytes that rows and groups may take in memory, all together.
+const CACHE_BYTES: usize = 128 << 20;
+
+/// See the module's description. Everything is synchronous; it belongs to one thread.
+pub struct Engine {
+    pub(crate) store: Store,
+    /// Behind a lock that nobody ever waits for, so that the engine can be looked at from several threads.
+    pub(crate) evaluator: Mutex<Box<dyn Evaluator>>,
+    pub(crate) env: Env,
+    pub(crate) frontier: Cut,
+    pub(crate) next_state: u32,
+    pub(crate) sources: Sources,
+    pub(crate) conditions: BTreeMap<SourceId, SourceCondition>,
+    pub(crate) arrangements: BTreeMap<u32, Arrangement>,
+    pub(crate) streams: BTreeMap<StreamId, Stream>,
+    pub(crate) rows: BTreeMap<SourceId, RowCache>,
+    pub(crate) published: Option<Seq>,
+    /// Bytes that each operator or source may hold in memory.
+    pub(crate) cache_bytes: usize,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("frontier", &self.frontier)
+            .field("sources", &self.sources.by_id.len())
+            .field("streams", &self.streams.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Opens what is in a store. Stream tables that were not active (or paused) are forgotten with their states; so are
+    /// those that an older version of this crate compiled differently.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or holds what this version does not understand.
+    pub fn open(store: Store, evaluator: Box<dyn Evaluator>, env: Env) -> Result<Self, IvmError> {
+        let definitions = meta::load(&store)?;
+        let mut engine = Self {
+            store,
+            evaluator: Mutex::new(evaluator),
+            env,
+            frontier: definitions.frontier,
+            next_state: definitions.next_state,
+            sources: Sources::default(),
+            conditions: BTreeMap::new(),
+            arrangements: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            rows: BTreeMap::new(),
+            published: None,
+            cache_bytes: CACHE_BYTES,
+        };
+        for StoredSource { def, condition } in definitions.sources {
+            engine.conditions.insert(def.id, condition);
+            engine.sources.insert(Kept::new(def, &engine.env));
+        }
+        let mut batch = Batch::new();
+        for def in definitions.arrangements {
+            match engine.sources.by_id.get(&def.source) {
+                Some(kept) if def.complete => {
+                    let arrangement = Arrangement::new(def, kept, &engine.env)?;
+                    engine.arrangements.insert(arrangement.def.state, arrangement);
+                }
+                _ => meta::delete_arrangement(&mut batch, def.state),
+            }
+        }
+        for (stored, rows) in definitions.streams {
+            engine.reopen(stored, rows, &mut batch)?;
+        }
+        engine.release_arrangements(&mut batch);
+        engine.write(&mut batch, Durability::Synced)?;
+        engine.share_memory();
+        Ok(engine)
+    }
+
+    fn reopen(&mut self, stored: StoredStream, rows: u64, batch: &mut Batch) -> Result<(), IvmError> {
+        let id = stored.def.id;
+        let tree = match stored.condition {
+            StreamCondition::Active if stored.version == TREE_VERSION => {
+                let complete = stored.arrangements.iter().all(|a| self.arrangements.contains_key(a));
+                let mut given = Given::again(&stored.states, &self.arrangements);
+                match compile(&stored.def, &self.env, &self.sources, &mut given) {
+                    Ok(tree) if complete && given.is_used_up() => Some(tree),
+                    Ok(_) => None,
+                    Err(reason) => {
+                        tracing::warn!(stream = %id, reason, "a stream table's operators are not what they were");
+                        None
+                    }
+                }
+            }
+            _ => None,
+        };
+        match (tree, &stored.condition) {
+            (Some(tree), _) => {
+                self.streams.insert(id, Stream { stored, tree: Some(tree), rows });
+            }
+            (None, StreamCondition::Paused | StreamCondition::Failed(_)) => {
+                self.streams.insert(id, Stream { stored, tree: None, rows });
+            }
+            (None, condition) => {
+                tracing::info!(stream = %id, ?condition, "a stream table's state is cleared; it has to be computed again");
+                stored.states.iter().for_each(|s| meta::delete_state(batch, *s));
+                meta::delete_stream(batch, id);
+            }
+        }
+        Ok(())
+    }
+
+    /// The last durable cut.
+    #[must_use]
+    pub fn frontier(&self) -> &Cut {
+        &self.frontier
+    }
+
+    /// Gives a store without cuts its first frontier.
+    ///
+    /// # Errors
+    /// When there is one already, or the store cannot be written.
+    pub fn start_at(&mut self, cut: Cut) -> Result<(), IvmError> {
+        if self.frontier != Cut::default() {
+            return Err(IvmError::NotNow(format!("the state is at cut {} already", self.frontier.seq)));
+        }
+        let mut batch = Batch::new();
+        meta::put_frontier(&mut batch, &cut)?;
+        self.write(&mut batch, Durability::Synced)?;
+        self.frontier = cut;
+        Ok(())
+    }
+
+    /// Forgets everything: the store is as if it were new.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn clear(&mut self) -> Result<(), IvmError> {
+        self.store.clear()?;
+        self.frontier = Cut::default();
+        self.next_state = 1;
+        self.sources = Sources::default();
+        self.conditions.clear();
+        self.arrangements.clear();
+        self.streams.clear();
+        self.rows.clear();
+        self.published = None;
+        Ok(())
+    }
+
+    /// A note of the caller's.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn note(&self, name: &str) -> Result<Option<Vec<u8>>, IvmError> {
+        Ok(self.store.get(Family::Meta, &meta::note_key(name))?)
+    }
+
+    /// Keeps a note for the caller.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn put_note(&mut self, name: &str, note: &[u8]) -> Result<(), IvmError> {
+        let mut batch = Batch::new();
+        batch.put(Family::Meta, &meta::note_key(name), note);
+        self.write(&mut batch, Durability::Synced)
+    }
+
+    /// Cuts behind `after` that changed stream tables and were not pruned, oldest first.
+    pub fn outbox_from(&self, after: Seq) -> Outbox<'_> {
+        Outbox::after(&self.store, after)
+    }
+
+    /// The target has everything up to `upto`: it is forgotten with the next cut.
+    pub fn published(&mut self, upto: Seq) {
+        self.published = self.published.max(Some(upto));
+    }
+
+    /// How many rows each active stream table has.
+    #[must_use]
+    pub fn row_counts(&self) -> BTreeMap<StreamId, u64> {
+        self.streams.iter().map(|(id, stream)| (*id, stream.rows)).collect()
+    }
+
+    /// Active stream tables that read a source.
+    #[must_use]
+    pub fn streams_over(&self, source: SourceId) -> Vec<StreamId> {
+        let reads = |s: &&Stream| s.is_active() && s.stored.def.sources.contains(&source);
+        self.streams.values().filter(reads).map(|s| s.stored.def.id).collect()
+    }
+
+    /// The sources of a stream table that is kept or paused; `None` for one that has to be computed again.
+    #[must_use]
+    pub fn stream_sources(&self, stream: StreamId) -> Option<Vec<SourceId>> {
+        let stream = self.streams.get(&stream)?;
+        let kept = matches!(stream.stored.condition, StreamCondition::Active | StreamCondition::Paused);
+        kept.then(|| stream.stored.def.sources.clone())
+    }
+
+    /// A stream table's operators, the root first, and what they did in the last cut.
+    ///
+    /// # Errors
+    /// [`IvmError::UnknownStream`].
+    pub fn operators(&self, stream: StreamId) -> Result<Vec<OperatorStats>, IvmError> {
+        let known = self.streams.get(&stream).ok_or(IvmError::UnknownStream(stream))?;
+        let mut out = Vec::new();
+        if let Some(tree) = &known.tree {
+            out.push(tree.output.stats(&self.store));
+            tree.root.stats(&self.store, 1, &mut out);
+            if let [output, root, ..] = &mut out[..] {
+                (output.rows_in, output.rows_out) = (root.rows_out, root.rows_out);
+            }
+        }
+        Ok(out)
+    }
+
+    /// A copy of the state at the last cut, in a directory that does not exist yet.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn checkpoint(&self, path: &std::path::Path) -> Result<(), IvmError> {
+        Ok(self.store.checkpoint(path)?)
+    }
+
+    pub(crate) fn write(&self, batch: &mut Batch, durability: Durability) -> Result<(), IvmError> {
+        if batch.is_empty() { Ok(()) } else { Ok(self.store.write(batch, durability)?) }
+    }
+
+    /// Writes and forgets arrangements that no stream table reads any more.
+    pub(crate) fn release_arrangements(&mut self, batch: &mut Batch) {
+        let mut used: Vec<u32> = Vec::new();
+        for stream in self.streams.values().filter(|s| s.tree.is_some()) {
+            used.extend(&stream.stored.arrangements);
+        }
+        self.arrangements.retain(|state, _| {
+            let keep = used.contains(state);
+            if !keep {
+                meta::delete_arrangement(batch, *state);
+            }
+            keep
+        });
+    }
+
+    /// Divides the memory among those that hold something.
+    pub(crate) fn share_memory(&mut self) {
+        let mut looked_up = Vec::new();
+        let mut holders = 0;
+        for tree in self.streams.values().filter_map(|s| s.tree.as_ref()) {
+            holders += tree.root.caches();
+            tree.root.looked_up(&mut looked_up);
+        }
+        looked_up.sort_unstable();
+        looked_up.dedup();
+        self.rows.retain(|source, _| looked_up.contains(source));
+        self.cache_bytes = CACHE_BYTES / (holders + looked_up.len()).max(1);
+    }
+
+    /// After something went wrong half-way: what is in memory may be ahead of the store.
+    pub(crate) fn forget_memory(&mut self) {
+        self.rows.clear();
+        for tree in self.streams.values_mut().filter_map(|s| s.tree.as_mut()) {
+            tree.root.forget();
+        }
+    }
+}

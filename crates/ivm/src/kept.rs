@@ -1,0 +1,266 @@
+//! The rows of a source as they are kept, and what a cut's changes make of them.
+//!
+//! ```text
+//!   Sources    source (u32) | key                  → physical table (u32) | row       with a key
+//!              source | physical table (u32) | row → count (u64)                      without one
+//! ```
+//!
+//! What a cut makes of them is in [`crate::resolve`].
+
+use std::collections::BTreeMap;
+
+use scalar::Env;
+use state::{Batch, Family, Read, Store, Write};
+use types::{Delta, Field, Op, Row, SourceId, TableId};
+
+use crate::cache::Cache;
+use crate::definition::SourceDef;
+use crate::error::IvmError;
+use crate::key::{FieldMap, KeyEncoder};
+use crate::touched::{Broken, Outcome, TouchError, Touched, damaged_key};
+
+/// A row with the physical table that it came from.
+pub(crate) type Held = (TableId, Row);
+
+/// Rows of a source in memory, by their key; `None` for a key that has no row.
+pub(crate) type RowCache = Cache<Option<Held>>;
+
+/// A source as the engine knows it.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) def: SourceDef,
+    /// Makes the rows' keys; `None` for a multiset.
+    pub(crate) key: Option<KeyEncoder>,
+    pub(crate) prefix: [u8; 4],
+}
+
+impl Kept {
+    pub(crate) fn new(def: SourceDef, env: &Env) -> Self {
+        let types: Vec<_> = def.identity.iter().filter_map(|&i| def.columns.get(i)).map(|c| c.ty).collect();
+        let key = (!def.identity.is_empty()).then(|| KeyEncoder::of(&def.identity, &types, env));
+        let prefix = def.id.0.to_be_bytes();
+        Self { def, key, prefix }
+    }
+
+    /// What all keys of its rows start with.
+    pub(crate) fn prefix(&self) -> [u8; 4] {
+        self.prefix
+    }
+
+    /// Takes one change in.
+    pub(crate) fn touch(&self, touched: &mut Touched, table: TableId, op: Op, store: &Store) -> Result<(), TouchError> {
+        let Some(key) = &self.key else { return self.touch_counted(touched, table, op) };
+        // Where a row can come to one physical table while another still has one of its key, it must be looked for.
+        let elsewhere = self.def.tables.len() > 1;
+        match op {
+            Op::Insert(new) => {
+                let partial = self.check(&new)?;
+                touched.set(key, &new, table, Outcome::of(new.clone(), partial), elsewhere)
+            }
+            Op::Delete(old) => touched.set(key, &old, table, Outcome::Absent, true),
+            Op::Truncate => {
+                touched.truncate(table);
+                Ok(())
+            }
+            Op::Update { old, new } => {
+                let mut partial = self.check(&new)?;
+                let mut new = new;
+                if partial && let Some(old) = &old {
+                    new = self.fill_key(&new, old);
+                    partial = new.has_unchanged();
+                }
+                let moved = match &old {
+                    Some(old) => touched.key_of(key, old)? != touched.key_of(key, &new)?,
+                    None => false,
+                };
+                if !moved {
+                    return touched.set(key, &new, table, Outcome::of(new.clone(), partial), true);
+                }
+                let Some(old) = old else { return Ok(()) };
+                if partial {
+                    new = new.fill_unchanged(&self.row_now(touched, &old, table, store)?);
+                    partial = false;
+                }
+                touched.set(key, &old, table, Outcome::Absent, true)?;
+                touched.set(key, &new, table, Outcome::of(new.clone(), partial), elsewhere)
+            }
+        }
+    }
+
+    fn touch_counted(&self, touched: &mut Touched, table: TableId, op: Op) -> Result<(), TouchError> {
+        match op {
+            Op::Insert(new) => {
+                self.check(&new)?;
+                touched.count(table, &new, 1);
+            }
+            Op::Delete(old) => {
+                self.check(&old)?;
+                touched.count(table, &old, -1);
+            }
+            Op::Update { old, new } => {
+                let Some(old) = old else {
+                    return Err(Broken(format!(
+                        "an update of {} came without the old row; it needs REPLICA IDENTITY FULL",
+                        self.def.table
+                    ))
+                    .into());
+                };
+                self.check(&old)?;
+                let new = if self.check(&new)? { new.fill_unchanged(&old) } else { new };
+                touched.count(table, &old, -1);
+                touched.count(table, &new, 1);
+            }
+            Op::Truncate => touched.truncate(table),
+        }
+        Ok(())
+    }
+
+    /// Whether columns of the row were not sent; an error when it has not as many as the source.
+    fn check(&self, row: &Row) -> Result<bool, TouchError> {
+        let (mut count, mut partial) = (0, false);
+        for field in row.fields() {
+            count += 1;
+            partial |= field == Field::Unchanged;
+        }
+        if count != self.def.columns.len() {
+            let expected = self.def.columns.len();
+            return Err(
+                Broken(format!("a row of {} came with {count} columns instead of {expected}", self.def.table)).into()
+            );
+        }
+        Ok(partial)
+    }
+
+    /// Key columns that were not sent, from the old key; a row logged whole fills the others too.
+    fn fill_key(&self, new: &Row, old: &Row) -> Row {
+        let mut out = types::RowBuilder::with_capacity(new.as_bytes().len() + 16);
+        let olds = old.fields().chain(std::iter::repeat(Field::Null));
+        for (i, (field, old)) in new.fields().zip(olds).enumerate() {
+            let known = self.def.identity.contains(&i) || matches!(old, Field::Value(_));
+            out.push(if field == Field::Unchanged && known { old } else { field });
+        }
+        out.finish()
+    }
+
+    /// The row of a key right now, the cut's changes so far included.
+    fn row_now(&self, touched: &mut Touched, old: &Row, table: TableId, store: &Store) -> Result<Row, TouchError> {
+        let missing = || Broken(format!("a row of {} was updated that is not kept", self.def.table));
+        let Some(encoder) = &self.key else { return Err(missing().into()) };
+        let key = touched.key_of(encoder, old)?;
+        let pending = touched.outcome_of(&key, table).cloned();
+        let partial = match pending {
+            Some(Outcome::Present(row)) => return Ok(row),
+            Some(Outcome::Absent) => return Err(missing().into()),
+            Some(Outcome::Partial(row)) => Some(row),
+            None => None,
+        };
+        let stored = store.get(Family::Sources, &[&self.prefix[..], &key].concat()).map_err(IvmError::from)?;
+        let (_, row) = stored.as_deref().and_then(held).ok_or_else(missing)?;
+        Ok(partial.map_or(row.clone(), |p| p.fill_unchanged(&row)))
+    }
+
+    /// Writes rows of the first read.
+    pub(crate) fn load(
+        &self,
+        table: TableId,
+        rows: &[Row],
+        store: &Store,
+        batch: &mut Batch,
+    ) -> Result<(), TouchError> {
+        let Some(key) = &self.key else {
+            let mut touched = Touched::default();
+            for row in rows {
+                self.touch(&mut touched, table, Op::Insert(row.clone()), store)?;
+            }
+            return self.resolve(touched, store, None, batch).map(drop);
+        };
+        let (mut scratch, mut fields) = (Vec::new(), FieldMap::default());
+        for row in rows {
+            if self.check(row)? {
+                return Err(Broken(format!("a row of {} was read incompletely", self.def.table)).into());
+            }
+            scratch.clear();
+            scratch.extend_from_slice(&self.prefix);
+            fields.read(row.as_bytes(), key.reach);
+            key.encode(&fields, row.as_bytes(), &mut scratch).map_err(|e| damaged_key(&e))?;
+            put_row(batch, &mut scratch, table, row);
+        }
+        Ok(())
+    }
+
+    /// Calls `f` with rows (and how often each is there), at most `chunk` at a time.
+    pub(crate) fn scan<E: From<IvmError>>(
+        &self,
+        store: &Store,
+        chunk: usize,
+        f: &mut dyn FnMut(Vec<Delta>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut cursor = store.cursor(Family::Sources);
+        cursor.seek(&self.prefix);
+        let mut rows = Vec::new();
+        while let Some((key, value)) = cursor.next().map_err(IvmError::from)? {
+            rows.push(self.read_entry(key, value)?);
+            if rows.len() >= chunk {
+                f(std::mem::take(&mut rows))?;
+            }
+        }
+        if rows.is_empty() { Ok(()) } else { f(rows) }
+    }
+
+    /// A row as the store has it.
+    pub(crate) fn read_entry(&self, key: &[u8], value: &[u8]) -> Result<Delta, IvmError> {
+        if self.key.is_some() {
+            let (_, row) = held(value).ok_or_else(|| IvmError::damaged("a kept row"))?;
+            return Ok(Delta::plus(row));
+        }
+        let row = key.get(8..).ok_or_else(|| IvmError::damaged("a kept row"))?;
+        let diff = i64::try_from(count(value)?).unwrap_or(i64::MAX);
+        Ok(Delta { row: Row::from_bytes(bytes::Bytes::copy_from_slice(row)), diff })
+    }
+}
+
+/// Puts a row: `scratch` has its key and is given back longer.
+pub(crate) fn put_row(batch: &mut Batch, scratch: &mut Vec<u8>, table: TableId, row: &Row) {
+    let key = scratch.len();
+    scratch.extend_from_slice(&table.0.to_be_bytes());
+    scratch.extend_from_slice(row.as_bytes());
+    let (key, value) = scratch.split_at(key);
+    batch.put(Family::Sources, key, value);
+}
+
+pub(crate) fn table_of(value: &[u8]) -> Option<TableId> {
+    Some(TableId(u32::from_be_bytes(value.get(..4)?.try_into().ok()?)))
+}
+
+/// A kept row as its value says.
+pub(crate) fn held(value: &[u8]) -> Option<Held> {
+    let row = bytes::Bytes::copy_from_slice(value.get(4..)?);
+    Some((table_of(value)?, Row::from_bytes(row)))
+}
+
+pub(crate) fn count(value: &[u8]) -> Result<u64, IvmError> {
+    Ok(u64::from_be_bytes(value.try_into().map_err(|_| IvmError::damaged("a row's count"))?))
+}
+
+/// All sources by their numbers, and which source a physical table's rows belong to.
+#[derive(Debug, Default)]
+pub(crate) struct Sources {
+    pub(crate) by_id: BTreeMap<SourceId, Kept>,
+    pub(crate) by_table: std::collections::HashMap<TableId, SourceId>,
+}
+
+impl Sources {
+    pub(crate) fn insert(&mut self, kept: Kept) {
+        self.by_table.extend(kept.def.tables.iter().map(|(table, _)| (*table, kept.def.id)));
+        self.by_id.insert(kept.def.id, kept);
+    }
+
+    pub(crate) fn remove(&mut self, id: SourceId) {
+        self.by_id.remove(&id);
+        self.by_table.retain(|_, source| *source != id);
+    }
+
+    pub(crate) fn get(&self, id: SourceId) -> Result<&Kept, IvmError> {
+        self.by_id.get(&id).ok_or(IvmError::UnknownSource(id))
+    }
+}

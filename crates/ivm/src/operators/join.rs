@@ -1,0 +1,188 @@
+//! Inner join on equal keys.
+//!
+//! ```text
+//!   d(L ⋈ R)  =  dL ⋈ R  +  L ⋈ dR  +  dL ⋈ dR          L, R as of the last cut
+//! ```
+//!
+//! Where a key changes on both sides at once, the three parts hold pairs of an old and a new row that cancel out. They
+//! are cancelled here: no expression above may ever see a pair that exists neither before nor after the cut.
+
+use state::Store;
+use types::Delta;
+
+use super::side::{Access, Found, Keyed, Side};
+use super::{CHUNK, Cx, Emit};
+use crate::error::Failure;
+use crate::table::KeyTable;
+
+/// Pairs rows with equal keys: all physical columns of the left, then all of the right.
+#[derive(Debug)]
+pub(crate) struct Join {
+    pub(crate) left: Side,
+    pub(crate) right: Side,
+}
+
+fn pair(left: &Delta, right: &Delta) -> Delta {
+    Delta { row: left.row.concat(&right.row), diff: left.diff * right.diff }
+}
+
+impl Join {
+    /// Rows in, and the pairs' deltas.
+    pub(crate) fn step(&mut self, cx: &mut Cx<'_>) -> Result<(usize, Vec<Delta>), Failure> {
+        let lefts = self.left.input.step(cx)?;
+        let rights = self.right.input.step(cx)?;
+        let rows_in = lefts.len() + rights.len();
+        let mut out = Vec::new();
+        if rows_in == 0 {
+            return Ok((0, out));
+        }
+        let left_keys = Keyed::of(&lefts, &self.right.index.probe, self.right.index.marked)?;
+        let right_keys = Keyed::of(&rights, &self.left.index.probe, self.left.index.marked)?;
+        let held_right = self.right.index.lookup(cx, &left_keys)?;
+        let held_left = self.left.index.lookup(cx, &right_keys)?;
+        let meeting = self.meeting(&left_keys, &lefts, &rights)?;
+        let mut mixed = Vec::new();
+        for (left, id) in lefts.iter().zip(&left_keys.ids) {
+            let Some(id) = *id else { continue };
+            let into = if meeting.rights_of(id).is_empty() { &mut out } else { &mut mixed };
+            into.extend(held_right.of(id).iter().map(|right| pair(left, right)));
+        }
+        for (i, (right, id)) in rights.iter().zip(&right_keys.ids).enumerate() {
+            let Some(id) = *id else { continue };
+            let into = if meeting.is_met(i) { &mut mixed } else { &mut out };
+            into.extend(held_left.of(id).iter().map(|left| pair(left, right)));
+        }
+        for (left, id) in lefts.iter().zip(&left_keys.ids) {
+            let Some(id) = *id else { continue };
+            mixed.extend(meeting.rights_of(id).iter().filter_map(|&i| Some(pair(left, rights.get(i)?))));
+        }
+        out.append(&mut consolidated(mixed));
+        self.left.index.write(cx, &lefts)?;
+        self.right.index.write(cx, &rights)?;
+        Ok((rows_in, out))
+    }
+
+    /// Which changed rows of the right have the key of a changed row of the left.
+    fn meeting(&self, left_keys: &Keyed, lefts: &[Delta], rights: &[Delta]) -> Result<Meeting, Failure> {
+        let mut meeting = Meeting::default();
+        if lefts.is_empty() || rights.is_empty() {
+            return Ok(meeting);
+        }
+        meeting.rights = vec![Vec::new(); left_keys.keys.len()];
+        meeting.met = vec![false; rights.len()];
+        let own = Keyed::of(rights, &self.right.index.own, self.right.index.marked)?;
+        for (i, id) in own.ids.iter().enumerate() {
+            let Some(key) = id.map(|id| own.keys.key(id)) else { continue };
+            if let Some(id) = left_keys.keys.find(key) {
+                meeting.rights[id as usize].push(i);
+                meeting.met[i] = true;
+            }
+        }
+        Ok(meeting)
+    }
+
+    /// All pairs, in pieces. One side's rows are read and looked up in the other, which is arranged first.
+    pub(crate) fn build(&mut self, cx: &mut Cx<'_>, emit: &mut Emit<'_>) -> Result<(), Failure> {
+        // Point reads are the cheapest, and what has to be computed is read once.
+        let cost = |side: &Side| match side.index.access {
+            Access::Rows { .. } => 0,
+            Access::Shared { .. } | Access::Prefix { .. } => 1,
+            Access::Private { .. } => 2,
+        };
+        let through_left = cost(&self.right) <= cost(&self.left);
+        let (read, other) =
+            if through_left { (&mut self.left, &mut self.right) } else { (&mut self.right, &mut self.left) };
+        arrange(other, cx)?;
+        let (Side { input, index: read }, other) = (read, &other.index);
+        input.build(cx, &mut |cx, rows| {
+            read.write(cx, &rows)?;
+            read.flush(cx)?;
+            let keys = Keyed::of(&rows, &other.probe, other.marked)?;
+            let found = other.lookup(cx, &keys)?;
+            emit_pairs(cx, emit, &rows, &keys, &found, through_left)
+        })
+    }
+
+    pub(crate) fn describe(&self) -> String {
+        format!("left: {}; right: {}", self.left.index.describe(), self.right.index.describe())
+    }
+
+    pub(crate) fn state_bytes(&self, store: &Store) -> u64 {
+        let own = [&self.left, &self.right].into_iter().filter_map(|side| match side.index.access {
+            Access::Private { state, .. } => Some(store.size_of(state::Family::Arrangements, &state.to_be_bytes())),
+            _ => None,
+        });
+        own.sum()
+    }
+}
+
+/// Changed rows of both sides that have a key in common.
+#[derive(Debug, Default)]
+struct Meeting {
+    /// Of each key of the left: changed rows of the right.
+    rights: Vec<Vec<usize>>,
+    /// Of each changed row of the right.
+    met: Vec<bool>,
+}
+
+impl Meeting {
+    fn rights_of(&self, key: u32) -> &[usize] {
+        self.rights.get(key as usize).map_or(&[], Vec::as_slice)
+    }
+    fn is_met(&self, right: usize) -> bool {
+        self.met.get(right).copied().unwrap_or(false)
+    }
+}
+
+/// Sums up what is said of each row.
+pub(crate) fn consolidated(rows: Vec<Delta>) -> Vec<Delta> {
+    if rows.len() < 2 {
+        return rows;
+    }
+    let mut table = KeyTable::default();
+    let mut out: Vec<Delta> = Vec::with_capacity(rows.len());
+    for delta in rows {
+        let (id, new) = table.id(delta.row.as_bytes());
+        if new {
+            out.push(delta);
+        } else {
+            out[id as usize].diff += delta.diff;
+        }
+    }
+    out.retain(|delta| delta.diff != 0);
+    out
+}
+
+/// Writes all of a side's rows into its own arrangement, if it has one.
+fn arrange(side: &mut Side, cx: &mut Cx<'_>) -> Result<(), Failure> {
+    let Side { input, index } = side;
+    if !matches!(index.access, Access::Private { .. }) {
+        return Ok(());
+    }
+    input.build(cx, &mut |cx, rows| {
+        index.write(cx, &rows)?;
+        index.flush(cx)
+    })?;
+    cx.flush()
+}
+
+fn emit_pairs(
+    cx: &mut Cx<'_>,
+    emit: &mut Emit<'_>,
+    rows: &[Delta],
+    keys: &Keyed,
+    found: &Found,
+    rows_are_left: bool,
+) -> Result<(), Failure> {
+    let mut out = Vec::new();
+    for (row, id) in rows.iter().zip(&keys.ids) {
+        let Some(id) = *id else { continue };
+        for other in found.of(id) {
+            out.push(if rows_are_left { pair(row, other) } else { pair(other, row) });
+            if out.len() >= CHUNK {
+                emit(cx, std::mem::take(&mut out))?;
+            }
+        }
+    }
+    if out.is_empty() { Ok(()) } else { emit(cx, out) }
+}

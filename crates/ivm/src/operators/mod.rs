@@ -1,0 +1,232 @@
+//! The operators of a stream table: differences in, differences out.
+//!
+//! ```text
+//!   step    a cut:   inputs' deltas ──▶ operator (reads its state as of the last cut, writes into the cut's batch) ──▶ deltas
+//!   build   once:    inputs' rows   ──▶ operator (its state is empty, written piece by piece)                      ──▶ rows
+//! ```
+//!
+//! Invariant: an operator that keeps state touches each key of it at most once a cut, so that reading the last cut's state
+//! is enough and no operator ever needs to see what the cut has written. Rows between operators carry every column of
+//! the source rows that they are made of; which of them a parent means is settled when the tree is compiled
+//! ([`crate::layout::Layout`]), so that columns are copied only where rows are made anew.
+
+mod aggregate;
+mod extremes;
+mod filter;
+mod group;
+mod join;
+mod output;
+mod pg_map;
+mod project;
+mod shape;
+mod side;
+mod source;
+mod union_all;
+mod values;
+
+use std::collections::BTreeMap;
+
+use state::{Batch, Durability, Store};
+use types::{Delta, SourceId};
+
+pub(crate) use aggregate::{Aggregate, Groups};
+pub(crate) use filter::{Filter, Predicate};
+pub(crate) use join::Join;
+pub(crate) use output::{Output, OutputKey};
+pub(crate) use pg_map::{PgCompute, PgMap};
+pub(crate) use project::{Columns, Project};
+pub(crate) use shape::Shape;
+pub(crate) use side::{Access, Index, Side};
+pub(crate) use source::Source;
+pub(crate) use union_all::{Branch, UnionAll};
+pub(crate) use values::Values;
+
+use crate::arrangement::Arrangement;
+use crate::definition::{Evaluator, OperatorStats};
+use crate::error::Failure;
+use crate::kept::{RowCache, Sources};
+use crate::resolve::SourceDelta;
+
+/// Rows handed on at once when a stream table is built.
+pub(crate) const CHUNK: usize = 4096;
+
+/// What an operator works with.
+pub(crate) struct Cx<'a> {
+    /// The state as of the last cut; while building, as of the last flush.
+    pub(crate) store: &'a Store,
+    /// What this stream table writes.
+    pub(crate) batch: &'a mut Batch,
+    pub(crate) sources: &'a Sources,
+    pub(crate) arrangements: &'a BTreeMap<u32, Arrangement>,
+    /// What the cut does to the sources; empty while building.
+    pub(crate) deltas: &'a BTreeMap<SourceId, SourceDelta>,
+    /// Rows of sources in memory.
+    pub(crate) rows: &'a mut BTreeMap<SourceId, RowCache>,
+    pub(crate) evaluator: &'a mut dyn Evaluator,
+    /// Bytes that each operator may hold in memory.
+    pub(crate) cache_bytes: usize,
+}
+
+impl Cx<'_> {
+    /// While building: makes what was written readable.
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        Ok(self.store.write(self.batch, Durability::Buffered)?)
+    }
+
+    /// Forgets rows of sources that were not used lately.
+    pub(crate) fn trim_rows(&mut self) {
+        self.rows.values_mut().for_each(|rows| rows.trim(self.cache_bytes));
+    }
+
+    /// While building: flushes when much has been written.
+    pub(crate) fn flush_large(&mut self) -> Result<(), Failure> {
+        if self.batch.size() > 4 << 20 { self.flush() } else { Ok(()) }
+    }
+}
+
+/// Where rows go while building.
+pub(crate) type Emit<'e> = dyn FnMut(&mut Cx<'_>, Vec<Delta>) -> Result<(), Failure> + 'e;
+
+/// An operator and what it did last.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) operator: Operator,
+    rows_in: u64,
+    rows_out: u64,
+}
+
+/// One relational operator. Each has a file of its name.
+#[derive(Debug)]
+pub(crate) enum Operator {
+    Source(Source),
+    Filter(Filter),
+    Project(Project),
+    PgMap(PgMap),
+    Join(Box<Join>),
+    Aggregate(Box<Aggregate>),
+    UnionAll(UnionAll),
+    Values(Values),
+}
+
+impl Node {
+    pub(crate) fn new(operator: Operator) -> Self {
+        Self { operator, rows_in: 0, rows_out: 0 }
+    }
+
+    /// What the cut does to this operator's rows.
+    pub(crate) fn step(&mut self, cx: &mut Cx<'_>) -> Result<Vec<Delta>, Failure> {
+        let (rows_in, out) = match &mut self.operator {
+            Operator::Source(o) => {
+                let out = o.step(cx);
+                (out.len(), out)
+            }
+            Operator::Filter(o) => {
+                let rows = o.input.step(cx)?;
+                (rows.len(), o.apply(rows)?)
+            }
+            Operator::Project(o) => {
+                let rows = o.input.step(cx)?;
+                (rows.len(), o.apply(&rows)?)
+            }
+            Operator::PgMap(o) => {
+                let rows = o.input.step(cx)?;
+                (rows.len(), o.apply(cx, &rows)?)
+            }
+            Operator::Join(o) => o.step(cx)?,
+            Operator::Aggregate(o) => {
+                let rows = o.input.step(cx)?;
+                (rows.len(), o.step(cx, &rows)?)
+            }
+            Operator::UnionAll(o) => {
+                let out = o.step(cx)?;
+                (out.len(), out)
+            }
+            Operator::Values(_) => (0, Vec::new()),
+        };
+        self.rows_in = rows_in as u64;
+        self.rows_out = out.len() as u64;
+        Ok(out)
+    }
+
+    /// All rows of this operator, in pieces, its state written on the way.
+    pub(crate) fn build(&mut self, cx: &mut Cx<'_>, emit: &mut Emit<'_>) -> Result<(), Failure> {
+        match &mut self.operator {
+            Operator::Source(o) => o.build(cx, emit),
+            Operator::Filter(o) => o.build(cx, emit),
+            Operator::Project(o) => o.build(cx, emit),
+            Operator::PgMap(o) => o.build(cx, emit),
+            Operator::Join(o) => o.build(cx, emit),
+            Operator::Aggregate(o) => o.build(cx, emit),
+            Operator::UnionAll(o) => o.build(cx, emit),
+            Operator::Values(o) => o.build(cx, emit),
+        }
+    }
+
+    fn inputs(&self) -> Vec<&Self> {
+        match &self.operator {
+            Operator::Source(_) | Operator::Values(_) => Vec::new(),
+            Operator::Filter(o) => vec![&o.input],
+            Operator::Project(o) => vec![&o.input],
+            Operator::PgMap(o) => vec![&o.input],
+            Operator::Join(o) => vec![&o.left.input, &o.right.input],
+            Operator::Aggregate(o) => vec![&o.input],
+            Operator::UnionAll(o) => o.inputs.iter().map(|i| &i.node).collect(),
+        }
+    }
+
+    pub(crate) fn inputs_mut(&mut self) -> Vec<&mut Self> {
+        match &mut self.operator {
+            Operator::Source(_) | Operator::Values(_) => Vec::new(),
+            Operator::Filter(o) => vec![&mut o.input],
+            Operator::Project(o) => vec![&mut o.input],
+            Operator::PgMap(o) => vec![&mut o.input],
+            Operator::Join(o) => vec![&mut o.left.input, &mut o.right.input],
+            Operator::Aggregate(o) => vec![&mut o.input],
+            Operator::UnionAll(o) => o.inputs.iter_mut().map(|i| &mut i.node).collect(),
+        }
+    }
+
+    /// Forgets what is held in memory: it may be ahead of the store.
+    pub(crate) fn forget(&mut self) {
+        if let Operator::Aggregate(o) = &mut self.operator {
+            o.forget();
+        }
+        for input in self.inputs_mut() {
+            input.forget();
+        }
+    }
+
+    /// How many operators of the tree hold state in memory.
+    pub(crate) fn caches(&self) -> usize {
+        let own = usize::from(matches!(self.operator, Operator::Aggregate(_)));
+        own + self.inputs().into_iter().map(Self::caches).sum::<usize>()
+    }
+
+    /// Sources whose rows are looked up by their key.
+    pub(crate) fn looked_up(&self, into: &mut Vec<SourceId>) {
+        if let Operator::Join(join) = &self.operator {
+            into.extend(join.left.index.looked_up().into_iter().chain(join.right.index.looked_up()));
+        }
+        for input in self.inputs() {
+            input.looked_up(into);
+        }
+    }
+
+    /// This operator and those below it, for `explain`.
+    pub(crate) fn stats(&self, store: &Store, depth: usize, into: &mut Vec<OperatorStats>) {
+        let (name, state, state_bytes) = match &self.operator {
+            Operator::Source(_) => ("source", String::new(), 0),
+            Operator::Filter(_) => ("filter", String::new(), 0),
+            Operator::Project(_) => ("project", String::new(), 0),
+            Operator::PgMap(_) => ("pg_map", String::new(), 0),
+            Operator::Join(o) => ("join", o.describe(), o.state_bytes(store)),
+            Operator::Aggregate(o) => ("aggregate", o.describe(), o.state_bytes(store)),
+            Operator::UnionAll(_) => ("union_all", String::new(), 0),
+            Operator::Values(_) => ("values", String::new(), 0),
+        };
+        into.push(OperatorStats { depth, name, state, rows_in: self.rows_in, rows_out: self.rows_out, state_bytes });
+        for input in self.inputs() {
+            input.stats(store, depth + 1, into);
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! One side of a join: where its rows as of the last cut are found by the join's key.
+//!
+//! | access | when | cost |
+//! | --- | --- | --- |
+//! | rows | the key holds the source's whole identity | nothing kept; a point read (or memory) a key |
+//! | prefix | the key is the identity's first columns, or there is none | nothing kept; a range read a key |
+//! | shared | other columns of a source | the source's rows once more, for all stream tables together |
+//! | private | anything computed | the side's rows, for this join alone |
+//!
+//! The first three also serve a source behind filters: the conditions are evaluated on what is found.
+//!
+//! ```text
+//!   Arrangements    state (u32) | join key | row → (nothing), or count (varint) where rows can repeat      private
+//! ```
+
+use bytes::Bytes;
+use state::{Family, Read, Store, Write};
+use types::{Delta, Row, SourceId};
+
+use super::filter::Predicate;
+use super::{Cx, Node};
+use crate::error::{Failure, IvmError};
+use crate::key::{FieldMap, KeyEncoder, put_varint, take_varint};
+use crate::table::KeyTable;
+
+/// A side: where its changes come from, and where its rows are found.
+#[derive(Debug)]
+pub(crate) struct Side {
+    pub(crate) input: Node,
+    pub(crate) index: Index,
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub(crate) struct Index {
+    pub(crate) access: Access,
+    /// The join's key of this side's rows, in the order in which the access needs its columns.
+    pub(crate) own: KeyEncoder,
+    /// The same of the other side's rows.
+    pub(crate) probe: KeyEncoder,
+    /// How many of the key's columns are the identity; what is behind them is compared.
+    pub(crate) marked: usize,
+    /// Conditions between the source and the join.
+    pub(crate) filters: Vec<Predicate>,
+}
+
+/// How a side's rows are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Rows {
+        source: SourceId,
+    },
+    Prefix {
+        source: SourceId,
+    },
+    Shared {
+        state: u32,
+    },
+    /// `unique`: no row is ever there twice.
+    Private {
+        state: u32,
+        unique: bool,
+    },
+}
+
+/// Rows with the numbers of their keys.
+#[derive(Debug, Default)]
+pub(crate) struct Keyed {
+    pub(crate) keys: KeyTable,
+    /// Of each row; `None` when its key has a NULL.
+    pub(crate) ids: Vec<Option<u32>>,
+    /// Of each key: how long its identity part is.
+    marks: Vec<usize>,
+}
+
+impl Keyed {
+    pub(crate) fn of(rows: &[Delta], key: &KeyEncoder, marked: usize) -> Result<Self, Failure> {
+        let mut out = Self::default();
+        let (mut scratch, mut fields) = (Vec::new(), FieldMap::default());
+        for delta in rows {
+            let row = delta.row.as_bytes();
+            scratch.clear();
+            fields.read(row, key.reach);
+            let mut mark = 0;
+            let joins = key
+                .encode_join(&fields, row, &mut scratch, marked, &mut mark)
+                .map_err(Failure::unreadable("a join's key"))?;
+            if !joins {
+                out.ids.push(None);
+                continue;
+            }
+            let (id, new) = out.keys.id(&scratch);
+            if new {
+                out.marks.push(mark);
+            }
+            out.ids.push(Some(id));
+        }
+        Ok(out)
+    }
+}
+
+/// Reads an entry: what is behind the join's key, and the value.
+type ReadEntry<'a> = dyn Fn(&[u8], &[u8]) -> Result<Delta, IvmError> + 'a;
+
+/// What was found for each key.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    rows: Vec<Delta>,
+    places: Vec<(usize, usize)>,
+}
+
+impl Found {
+    /// Rows of a key, with how often each is there.
+    pub(crate) fn of(&self, key: u32) -> &[Delta] {
+        let (from, to) = self.places.get(key as usize).copied().unwrap_or_default();
+        self.rows.get(from..to).unwrap_or_default()
+    }
+}
+
+impl Index {
+    /// Sources whose rows are read by their key.
+    pub(crate) fn looked_up(&self) -> Option<SourceId> {
+        match self.access {
+            Access::Rows { source } => Some(source),
+            _ => None,
+        }
+    }
+
+    /// This side's rows as of the last cut, for keys of the other side's rows.
+    pub(crate) fn lookup(&self, cx: &mut Cx<'_>, keyed: &Keyed) -> Result<Found, Failure> {
+        let mut found = Found { rows: Vec::new(), places: vec![(0, 0); keyed.keys.len()] };
+        if keyed.keys.len() == 0 {
+            return Ok(found);
+        }
+        match self.access {
+            Access::Rows { source } => self.by_identity(cx, source, keyed, &mut found)?,
+            Access::Prefix { source } => {
+                let kept = cx.sources.get(source)?;
+                self.by_range(cx.store, Family::Sources, kept.prefix(), keyed, &mut found, &|_, value| {
+                    kept.read_entry(&[], value)
+                })?;
+            }
+            Access::Shared { state } => {
+                let arrangement =
+                    cx.arrangements.get(&state).ok_or_else(|| IvmError::damaged("an arrangement is missing"))?;
+                self.by_range(
+                    cx.store,
+                    Family::Arrangements,
+                    state.to_be_bytes(),
+                    keyed,
+                    &mut found,
+                    &|rest, value| arrangement.read_entry(rest, value),
+                )?;
+            }
+            Access::Private { state, unique } => {
+                self.by_range(
+                    cx.store,
+                    Family::Arrangements,
+                    state.to_be_bytes(),
+                    keyed,
+                    &mut found,
+                    &|rest, value| {
+                        let row = Row::from_bytes(Bytes::copy_from_slice(rest));
+                        let diff = if unique { 1 } else { count(value)? };
+                        Ok(Delta { row, diff })
+                    },
+                )?;
+            }
+        }
+        Ok(found)
+    }
+
+    fn by_identity(&self, cx: &mut Cx<'_>, source: SourceId, keyed: &Keyed, found: &mut Found) -> Result<(), Failure> {
+        let prefix = source.0.to_be_bytes();
+        let cache = cx.rows.entry(source).or_default();
+        let mut rows: Vec<Option<Row>> = vec![None; keyed.keys.len()];
+        let (mut arena, mut wanted) = (Vec::new(), Vec::new());
+        for (id, (key, mark)) in keyed.keys.keys().zip(&keyed.marks).enumerate() {
+            let identity = &key[..*mark];
+            if let Some(slot) = cache.find(identity) {
+                rows[id] = cache.get(slot).and_then(Option::as_ref).map(|(_, row)| row.clone());
+                continue;
+            }
+            let start = arena.len();
+            arena.extend_from_slice(&prefix);
+            arena.extend_from_slice(identity);
+            wanted.push((id, start..arena.len()));
+        }
+        let keys: Vec<&[u8]> = wanted.iter().map(|(_, range)| &arena[range.clone()]).collect();
+        cx.store.multi_get(Family::Sources, &keys, &mut |i, value| {
+            let held = value.and_then(crate::kept::held);
+            let (id, _) = wanted[i];
+            rows[id] = held.as_ref().map(|(_, row)| row.clone());
+            let identity = &keys[i][4..];
+            // Two keys can share an identity and differ behind it.
+            if cache.find(identity).is_none() {
+                let bytes = held.as_ref().map_or(0, |(_, row)| row.as_bytes().len());
+                cache.insert(identity, held, bytes);
+            }
+        })?;
+        let (mut scratch, mut fields) = (Vec::new(), FieldMap::default());
+        for (id, row) in rows.into_iter().enumerate() {
+            let start = found.rows.len();
+            if let Some(row) = row {
+                let whole = self.marked == self.own.len() || {
+                    scratch.clear();
+                    fields.read(row.as_bytes(), self.own.reach);
+                    self.own
+                        .encode_join(&fields, row.as_bytes(), &mut scratch, 0, &mut 0)
+                        .map_err(Failure::unreadable("a join's key"))?
+                        && scratch == keyed.keys.key(id as u32)
+                };
+                if whole && self.passes(&row)? {
+                    found.rows.push(Delta::plus(row));
+                }
+            }
+            found.places[id] = (start, found.rows.len());
+        }
+        Ok(())
+    }
+
+    fn by_range(
+        &self,
+        store: &Store,
+        family: Family,
+        prefix: [u8; 4],
+        keyed: &Keyed,
+        found: &mut Found,
+        read: &ReadEntry<'_>,
+    ) -> Result<(), Failure> {
+        let mut cursor = store.cursor(family);
+        let mut place = prefix.to_vec();
+        // In order, so that neighbours are read from the same blocks.
+        for id in keyed.keys.sorted() {
+            place.truncate(prefix.len());
+            place.extend_from_slice(keyed.keys.key(id));
+            let start = found.rows.len();
+            cursor.seek(&place);
+            while let Some((key, value)) = cursor.next()? {
+                let delta = read(key.get(place.len()..).unwrap_or_default(), value)?;
+                if self.passes(&delta.row)? {
+                    found.rows.push(delta);
+                }
+            }
+            found.places[id as usize] = (start, found.rows.len());
+        }
+        Ok(())
+    }
+
+    fn passes(&self, row: &Row) -> Result<bool, Failure> {
+        for filter in &self.filters {
+            if !filter.is_true(row)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes the differences into this side's own arrangement, if it has one.
+    pub(crate) fn write(&self, cx: &mut Cx<'_>, rows: &[Delta]) -> Result<(), Failure> {
+        let Access::Private { state, unique } = self.access else { return Ok(()) };
+        let (mut scratch, mut fields) = (Vec::new(), FieldMap::default());
+        let mut entries = KeyTable::default();
+        let mut diffs: Vec<i64> = Vec::new();
+        for delta in rows {
+            let row = delta.row.as_bytes();
+            scratch.clear();
+            scratch.extend_from_slice(&state.to_be_bytes());
+            fields.read(row, self.own.reach);
+            if !self
+                .own
+                .encode_join(&fields, row, &mut scratch, 0, &mut 0)
+                .map_err(Failure::unreadable("a join's key"))?
+            {
+                continue;
+            }
+            scratch.extend_from_slice(row);
+            let (id, new) = entries.id(&scratch);
+            if new {
+                diffs.push(0);
+            }
+            diffs[id as usize] += delta.diff;
+        }
+        let lost = || Failure::Stream("a row left a join that was not in it; this is a defect of tributary".into());
+        if unique {
+            for (entry, diff) in entries.keys().zip(diffs) {
+                match diff {
+                    0 => {}
+                    1 => cx.batch.put(Family::Arrangements, entry, &[]),
+                    -1 => cx.batch.delete(Family::Arrangements, entry),
+                    _ => return Err(lost()),
+                }
+            }
+            return Ok(());
+        }
+        let changed: Vec<(&[u8], i64)> = entries.keys().zip(diffs).filter(|(_, diff)| *diff != 0).collect();
+        let keys: Vec<&[u8]> = changed.iter().map(|(key, _)| *key).collect();
+        let mut olds: Vec<Result<i64, IvmError>> = Vec::with_capacity(keys.len());
+        cx.store.multi_get(Family::Arrangements, &keys, &mut |_, value| olds.push(value.map_or(Ok(0), count)))?;
+        for ((entry, diff), old) in changed.into_iter().zip(olds) {
+            match old? + diff {
+                0 => cx.batch.delete(Family::Arrangements, entry),
+                n if n > 0 => {
+                    scratch.clear();
+                    put_varint(&mut scratch, n as u64);
+                    cx.batch.put(Family::Arrangements, entry, &scratch);
+                }
+                _ => return Err(lost()),
+            }
+        }
+        Ok(())
+    }
+
+    /// After rows were written while building: makes them readable where the next ones need it.
+    pub(crate) fn flush(&self, cx: &mut Cx<'_>) -> Result<(), Failure> {
+        match self.access {
+            // Rows that can repeat are counted, so the next piece must see this one.
+            Access::Private { unique: false, .. } => cx.flush(),
+            _ => cx.flush_large(),
+        }
+    }
+
+    /// In a few words.
+    pub(crate) fn describe(&self) -> String {
+        match self.access {
+            Access::Rows { source } => format!("rows of source {source} by their key"),
+            Access::Prefix { source } => format!("rows of source {source} by the first columns of their key"),
+            Access::Shared { state } => format!("shared arrangement {state}"),
+            Access::Private { state, .. } => format!("own arrangement {state}"),
+        }
+    }
+}
+
+fn count(mut value: &[u8]) -> Result<i64, IvmError> {
+    let count = take_varint(&mut value).and_then(|n| i64::try_from(n).ok());
+    count.ok_or_else(|| IvmError::damaged("a joined row's count"))
+}
