@@ -12,7 +12,10 @@ const QUERY: &str = "SELECT region, count(*) AS n, sum(amount) AS total FROM sal
 async fn started(kind: Kind) -> (Cluster, Daemon) {
     let cluster = Cluster::start(kind).await.unwrap();
     let client = cluster.client().await.unwrap();
-    client.batch_execute("CREATE TABLE sales (id bigint PRIMARY KEY, region text, amount numeric(10,2))").await.unwrap();
+    client
+        .batch_execute("CREATE TABLE sales (id bigint PRIMARY KEY, region text, amount numeric(10,2))")
+        .await
+        .unwrap();
     if kind == Kind::Citus {
         client.batch_execute("SELECT create_distributed_table('sales', 'id')").await.unwrap();
     }
@@ -49,7 +52,10 @@ async fn a_stream_table_lives_from_create_to_drop() {
         let path = file.path().to_str().unwrap();
         ok(d, &["stream", "create", "large", "--file", path, "--no-wait", "--set", "TimeZone=UTC"]).await;
 
-        client.batch_execute("UPDATE sales SET amount = 0 WHERE id = 1000; DELETE FROM sales WHERE id = 999").await.unwrap();
+        client
+            .batch_execute("UPDATE sales SET amount = 0 WHERE id = 1000; DELETE FROM sales WHERE id = 999")
+            .await
+            .unwrap();
         assert!(ok(d, &["wait", "--timeout", "20s"]).await.starts_with("readable at cut "));
         let waited: i64 = client.query_one("SELECT tributary.wait_for_frontier('20 s')", &[]).await.unwrap().get(0);
         assert!(waited > 0);
@@ -68,7 +74,9 @@ async fn a_stream_table_lives_from_create_to_drop() {
         assert_eq!(list.as_array().unwrap().len(), 2);
         assert!(ok(d, &["stream", "list"]).await.contains("public.by_region  active"));
         let described = ok(d, &["stream", "describe", "by_region"]).await;
-        for says in ["state    active", "key      region", "region text, n bigint, total numeric", "query    SELECT region"] {
+        for says in
+            ["state    active", "key      region", "region text, n bigint, total numeric", "query    SELECT region"]
+        {
             assert!(described.contains(says), "{says}: {described}");
         }
         assert!(!ok(d, &["stream", "explain", "by_region"]).await.trim().is_empty());

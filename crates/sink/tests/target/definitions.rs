@@ -68,23 +68,39 @@ async fn what_is_in_the_way_of_a_name_is_said_before_anything_is_made() {
 }
 
 #[tokio::test]
-async fn a_role_without_rights_is_told_what_it_needs() {
-    let t = Target::start(testkit::Kind::Single).await;
-    t.client.batch_execute("CREATE ROLE poor LOGIN").await.unwrap();
-    let url = t.cluster.url().replacen("postgres://postgres", "postgres://poor", 1);
-    assert_ne!(url, t.cluster.url());
-    let poor = sink::Sink::with_connector(connector(&url), sink::Instance::new("p").unwrap()).await.unwrap();
-    let error = poor.install().await.unwrap_err().to_string();
-    assert_eq!(
-        error,
-        "role 'poor' may not create schema 'tributary_p' of the target database; run `tributary setup` as an administrator"
-    );
-    t.client.batch_execute("CREATE SCHEMA tributary_p AUTHORIZATION poor").await.unwrap();
-    poor.install().await.unwrap();
-    let error = poor.check_free(&TableName::new("public", "x")).await.unwrap_err().to_string();
-    assert!(error.ends_with("GRANT USAGE, CREATE ON SCHEMA \"public\" TO \"poor\""), "{error}");
-    t.client.batch_execute("GRANT USAGE, CREATE ON SCHEMA public TO poor").await.unwrap();
-    poor.check_free(&TableName::new("public", "x")).await.unwrap();
+async fn a_role_without_rights_is_told_what_it_needs_and_needs_no_more() {
+    for kind in kinds() {
+        let mut t = Target::start(kind).await;
+        t.client.batch_execute("SET citus.enable_ddl_propagation = off; CREATE ROLE poor LOGIN").await.unwrap();
+        let poor = connector(&t.cluster.url_as(0, "poor", ""));
+        let poor = sink::Sink::with_connector(poor, sink::Instance::new("p").unwrap()).await.unwrap();
+        let error = poor.install().await.unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "role 'poor' may not create schema 'tributary_p' of the target database; run `tributary setup` as an administrator"
+        );
+        t.client.batch_execute("CREATE SCHEMA tributary_p AUTHORIZATION poor").await.unwrap();
+        poor.install().await.unwrap();
+        let error = poor.check_free(&TableName::new("public", "x")).await.unwrap_err().to_string();
+        assert!(error.ends_with("GRANT USAGE, CREATE ON SCHEMA \"public\" TO \"poor\""), "{error}");
+        t.client.batch_execute("GRANT USAGE, CREATE ON SCHEMA public TO poor").await.unwrap();
+        poor.check_free(&TableName::new("public", "x")).await.unwrap();
+        poor.take_over().await.unwrap();
+        t.sink = poor;
+        let spec = totals(1);
+        t.publish(&spec, vec![total(Some("a"), 1)], 1).await;
+        let many = (0..100).map(|i| types::TableChange::Insert(total(Some(&format!("r{i}")), i))).collect();
+        t.sink.apply(&batch(2, spec.stream, many)).await.unwrap();
+        let some =
+            vec![types::TableChange::Update(total(Some("a"), 2)), types::TableChange::Delete(region(Some("r1")))];
+        t.sink.apply(&batch(3, spec.stream, some)).await.unwrap();
+        assert_eq!(t.one::<i64>("SELECT count(*) FROM totals_1").await, 100);
+        t.stage(&spec, vec![total(None, 1)]).await.unwrap();
+        let again = sink::SinkBatch { cut: cut(4), publish: vec![spec.stream], ..Default::default() };
+        t.sink.apply(&again).await.unwrap();
+        assert_eq!(t.rows("totals_1").await, ["∅|1"]);
+        t.sink.drop_table(&spec).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -32,14 +32,13 @@ pub(crate) async fn follow(mut stream: Streaming<CreateStreamTableProgress>) -> 
 
 struct View {
     terminal: bool,
-    phase: String,
     last: Option<Instant>,
     shown: bool,
 }
 
 impl View {
     fn new() -> Self {
-        Self { terminal: std::io::stderr().is_terminal(), phase: String::new(), last: None, shown: false }
+        Self { terminal: std::io::stderr().is_terminal(), last: None, shown: false }
     }
 
     fn show(&mut self, read: &ReadProgress) {
@@ -47,11 +46,11 @@ impl View {
         if self.terminal {
             write(&format!("\r\x1b[K{line}"));
             self.shown = true;
-        } else if self.phase != read.phase || self.last.is_none_or(|last| last.elapsed() >= LINES) {
+        } else if !read.nodes.is_empty() && self.last.is_none_or(|last| last.elapsed() >= LINES) {
+            // What is refused is refused before anything is read: then the reason is the only line.
             write(&format!("{line}\n"));
             self.last = Some(Instant::now());
         }
-        self.phase.clone_from(&read.phase);
     }
 
     fn clear(&mut self) {
