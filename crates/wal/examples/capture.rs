@@ -1,9 +1,9 @@
 //! How fast the read loop takes a stream, against `pg_recvlogical`: one transaction of many rows of six columns,
 //! streamed again and again to nowhere, variants interleaved.
 //!
-//!     cargo run --release -p tributary-wal --example capture -- [rows] [rounds] [variant …]
+//!     cargo run -p tributary-wal --example capture -- [rows] [rounds, at most 38] [variant …]
 //!
-//! FIGURES
+//! The figures it gave, as ratios to `pg_recvlogical` in the same rounds, are in the header of `src/reader.rs`.
 use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
