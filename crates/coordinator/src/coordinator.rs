@@ -4,7 +4,6 @@
 //! cuts that are durable here and not yet in the target are sent again, then agents may attach and cuts go on. A state
 //! directory that is new, or older than the target, is made anew: its stream tables are computed from the sources.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -99,7 +98,7 @@ impl Coordinator {
         let listen = grpc.local_addr().map_err(CoordinatorError::io("the gRPC socket"))?;
 
         let store = state::Store::open(&options.data_dir.join("state"), &state::Options::default())?;
-        let mut sink = Sink::connect(&endpoint, &options.instance).await?;
+        let sink = Sink::connect(&endpoint, &options.instance).await?;
         sink.install().await?;
         let epoch = sink.take_over().await?;
         let target = sink.frontier().await?;
@@ -352,9 +351,4 @@ impl Running {
         tracing::info!("stopped");
         result
     }
-}
-
-/// Names of nodes, for messages.
-pub(crate) fn node_names(cluster: &Cluster) -> BTreeMap<types::NodeId, String> {
-    cluster.nodes.iter().map(|n| (n.id, n.name.clone())).collect()
 }

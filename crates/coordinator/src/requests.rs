@@ -108,7 +108,7 @@ impl Requests {
     }
 
     /// All agents are there and every node's position is known.
-    async fn all_attached(&self) -> Result<(), RequestError> {
+    pub(crate) async fn all_attached(&self) -> Result<(), RequestError> {
         let missing = |links: &std::collections::BTreeMap<NodeId, crate::links::LinkStatus>| {
             let away = self.cluster.nodes.iter().filter(|n| !links.get(&n.id).is_some_and(|l| l.connected));
             away.map(|n| {
@@ -301,11 +301,11 @@ impl Requests {
                         room.engine.drop_stream(id)?;
                         Ok(Err(reason))
                     }
-                    (Err(error), Ok(())) => {
+                    (Err(error), Ok(_)) => {
                         room.engine.drop_stream(id)?;
                         Ok(Err(error.to_string()))
                     }
-                    (Ok(_), Ok(())) => {
+                    (Ok(_), Ok(_)) => {
                         room.engine.activate(id)?;
                         fail::fail_point!("build-before-publish");
                         room.publish(id, visible)?;
@@ -378,7 +378,7 @@ impl Requests {
         let at = self.call(move |room| { room.engine.pause(id)?; Ok(room.engine.frontier().seq) }).await?;
         // Cuts before the pause may still be on their way.
         let mut published = self.published.clone();
-        let _stopping = published.wait_for(|p| p.seq >= at).await;
+        published.wait_for(|p| p.seq >= at).await.map(drop).ok();
         self.catalog.set_state(id, StreamState::Paused, at);
         let sink = self.sink().await?;
         sink.set_state(id, StreamState::Paused.name(), "").await.map_err(RequestError::unavailable)?;
@@ -398,7 +398,7 @@ impl Requests {
         let at = self.call(move |room| { room.engine.drop_stream(id)?; Ok(room.engine.frontier().seq) }).await?;
         self.catalog.set_state(id, StreamState::Building, at);
         let mut published = self.published.clone();
-        let _stopping = published.wait_for(|p| p.seq >= at).await;
+        published.wait_for(|p| p.seq >= at).await.map(drop).ok();
         sink.drop_table(&table_spec(&entry)).await.map_err(|e| RequestError::Refused(e.to_string()))?;
         self.catalog.remove(id);
         self.release_sources().await;
@@ -435,8 +435,11 @@ impl Requests {
         let ids: Vec<SourceId> = unused.iter().map(|s| s.id).collect();
         let forget = move |room: &mut EngineRoom| {
             for id in ids {
-                room.engine.drop_source(id)?;
-                room.tables.remove(id);
+                match room.engine.drop_source(id) {
+                    // Written down, but the process ended before the engine learned of it.
+                    Ok(()) | Err(ivm::IvmError::UnknownSource(_)) => room.tables.remove(id),
+                    Err(error) => return Err(error),
+                }
             }
             room.save_tables()
         };

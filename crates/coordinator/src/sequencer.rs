@@ -15,7 +15,7 @@
 //! Nothing here survives the process. A cut that was handed over but not made durable is made again from what the
 //! agents send again, because slots are confirmed only after `Applied`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -234,6 +234,12 @@ impl Sequencer {
             )));
             return Ok(());
         }
+        if known.as_deref() != Some(system) {
+            // Written down before its first cut can be: both go through the engine, this first.
+            self.tables.set_system(node, system);
+            let engine = self.engine.clone();
+            tokio::spawn(async move { engine.call(crate::engine::EngineRoom::save_tables).await.map(drop) });
+        }
         state.session = session;
         state.queue.clear()?;
         state.received = state.position;
@@ -387,9 +393,8 @@ impl Sequencer {
             metrics::gauge!("tributary_buffered_bytes", "node" => label.clone()).set((memory as u64 + disk) as f64);
             metrics::gauge!("tributary_received_lsn", "node" => label).set(state.received.0 as f64);
         }
-        let mut waiting: HashMap<String, ()> = HashMap::new();
-        let waiting_for = self.frontier.waiting_for().iter().map(ToString::to_string);
-        let waiting_for = waiting_for.filter(|w| waiting.insert(w.clone(), ()).is_none()).collect();
+        let waits: BTreeSet<String> = self.frontier.waiting_for().iter().map(ToString::to_string).collect();
+        let waiting_for = waits.into_iter().collect();
         self.progress.send_replace(Progress { nodes, waiting_for });
     }
 }

@@ -62,9 +62,8 @@ impl Tables {
         self.lock().systems.get(&node).cloned()
     }
 
-    /// True when it was not known so.
-    pub(crate) fn set_system(&self, node: NodeId, system: &str) -> bool {
-        self.lock().systems.insert(node, system.to_owned()).as_deref() != Some(system)
+    pub(crate) fn set_system(&self, node: NodeId, system: &str) {
+        self.lock().systems.insert(node, system.to_owned());
     }
 
     /// The tables that an agent ships.
@@ -80,10 +79,6 @@ impl Tables {
 
     pub(crate) fn source_of(&self, table: TableId) -> Option<KeptSource> {
         self.lock().sources.values().find(|s| s.tables.iter().any(|t| t.id == table)).cloned()
-    }
-
-    pub(crate) fn source(&self, id: SourceId) -> Option<KeptSource> {
-        self.lock().sources.get(&id).cloned()
     }
 
     pub(crate) fn sources(&self) -> Vec<KeptSource> {

@@ -56,7 +56,10 @@ pub(crate) async fn send_again(
 
 /// Computes again what was being computed when the last process ended, or what lost its state.
 pub(crate) async fn recover(requests: Arc<Requests>) {
-    requests.release_sources_of_nobody().await;
+    while requests.all_attached().await.is_err() {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    requests.release_sources().await;
     for entry in requests.catalog.all() {
         if entry.state != StreamState::Building {
             continue;
@@ -118,24 +121,31 @@ pub(crate) async fn answer_waits(requests: Arc<Requests>) {
 pub(crate) async fn report_nodes(requests: Arc<Requests>, status: Arc<StatusReader>) {
     let mut shown: Vec<NodeRow> = Vec::new();
     loop {
-        let rows: Vec<NodeRow> = status
-            .nodes()
-            .await
+        let nodes = status.nodes().await;
+        let positions: Vec<_> = nodes.iter().map(|n| types::Lsn(n.frontier_lsn)).collect();
+        let rows: Vec<NodeRow> = nodes
             .into_iter()
             .map(|n| NodeRow {
                 node: types::NodeId(n.id),
                 name: n.name,
                 host: n.host,
-                port: n.port,
+                port: u16::try_from(n.port).unwrap_or_default(),
+                // Moves all the time: written along when something else has changed.
+                position: types::Lsn(0),
                 connected: n.connected,
                 reason: n.trouble,
             })
             .collect();
-        if rows != shown
-            && let Ok(sink) = Sink::connect(&requests.endpoint, &requests.instance).await
-            && sink.write_nodes(&rows).await.is_ok()
-        {
-            shown = rows;
+        if rows != shown {
+            let mut written = rows.clone();
+            for (row, position) in written.iter_mut().zip(positions) {
+                row.position = position;
+            }
+            if let Ok(sink) = Sink::connect(&requests.endpoint, &requests.instance).await
+                && sink.set_nodes(&written).await.is_ok()
+            {
+                shown = rows;
+            }
         }
         tokio::time::sleep(Duration::from_secs(5)).await;
     }

@@ -1,0 +1,100 @@
+//! What every benchmark stands on: a cluster with tables, a daemon, and time.
+
+use std::time::Instant;
+
+use testkit::{Cluster, Daemon, DaemonOptions, Kind, TableKind, TableSpec};
+use tokio_postgres::Client;
+
+/// A cluster with the benchmark's tables.
+pub struct Ground {
+    pub cluster: Cluster,
+    pub client: Client,
+    data: tempfile::TempDir,
+}
+
+impl Ground {
+    /// Three nodes; `orders` distributed, `regions` a reference table of 100 rows.
+    pub async fn new() -> anyhow::Result<Self> {
+        let kind = if testkit::citus_available() { Kind::Citus } else { Kind::Fdw };
+        eprintln!("making a {kind:?} cluster");
+        let cluster = Cluster::start(kind).await?;
+        let tables = [
+            TableSpec {
+                name: "orders",
+                columns: "id bigint NOT NULL, user_id bigint NOT NULL, region_id int NOT NULL, \
+                          amount numeric(12,2) NOT NULL, quantity int NOT NULL, placed timestamptz NOT NULL DEFAULT now()",
+                primary_key: "user_id, id",
+                kind: TableKind::Distributed("user_id"),
+                colocate_with: None,
+            },
+            TableSpec {
+                name: "regions",
+                columns: "id int NOT NULL, name text NOT NULL",
+                primary_key: "id",
+                kind: TableKind::Reference,
+                colocate_with: None,
+            },
+        ];
+        for table in &tables {
+            cluster.create_table(table).await?;
+        }
+        let client = cluster.client().await?;
+        client.batch_execute("INSERT INTO regions SELECT i, 'region ' || i FROM generate_series(1, 100) i").await?;
+        let data = tempfile::Builder::new().prefix("tributary-bench-").tempdir()?;
+        Ok(Self { cluster, client, data })
+    }
+
+    pub async fn daemon(&self) -> anyhow::Result<Daemon> {
+        let options = DaemonOptions { data_dir: Some(self.data.path().to_owned()), ..Default::default() };
+        Daemon::standalone(&self.cluster, options).await
+    }
+
+    /// `count` more rows of `orders`, from `first`.
+    pub async fn insert(&self, first: u64, count: u64) -> anyhow::Result<()> {
+        const STEP: u64 = 50_000;
+        for at in (first..first + count).step_by(STEP as usize) {
+            let to = (at + STEP).min(first + count) - 1;
+            self.client
+                .batch_execute(&format!(
+                    "INSERT INTO orders (id, user_id, region_id, amount, quantity)
+                     SELECT i, i % 1000, i % 100 + 1, (i % 10000) / 100.0, i % 7 FROM generate_series({at}, {to}) i"
+                ))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Bytes of resident memory of a process.
+    pub fn resident(pid: u32) -> anyhow::Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find(|l| l.starts_with("VmHWM:")).unwrap_or_default();
+        Ok(line.split_whitespace().nth(1).unwrap_or("0").parse::<u64>()? * 1024)
+    }
+}
+
+/// Runs a command of the client and fails with what it said.
+pub async fn cli(daemon: &Daemon, args: &[&str]) -> anyhow::Result<String> {
+    Ok(testkit::cli(daemon, args).await?.ok()?.stdout)
+}
+
+pub fn seconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64()
+}
+
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
+}
+
+/// One row of the table.
+pub fn report(what: &str, this: &[f64], against: &[f64], unit: &str) {
+    let ratios: Vec<f64> = this.iter().zip(against).map(|(a, b)| a / b).collect();
+    let list = ratios.iter().map(|r| format!("{r:.2}")).collect::<Vec<_>>().join(" ");
+    println!(
+        "| {what} | {:.2} {unit} | {:.2} {unit} | **{:.2}** | {list} |",
+        median(this),
+        median(against),
+        median(&ratios)
+    );
+}
