@@ -318,7 +318,7 @@ impl Machine {
         if self.is_up(node) {
             self.log(|| format!("node {node} restarts"));
             self.seen.restarts += 1;
-            self.from_the_slot(node);
+            self.read_again(node);
             self.streams[node].changes.clear();
             self.streams[node].undecided.clear();
             self.streams[node].reached = Lsn::ZERO;
@@ -330,11 +330,11 @@ impl Machine {
     fn rewind(&mut self, node: usize) {
         if self.is_up(node) {
             self.log(|| format!("node {node} reads again"));
-            self.from_the_slot(node);
+            self.read_again(node);
         }
     }
 
-    fn from_the_slot(&mut self, node: usize) {
+    fn read_again(&mut self, node: usize) {
         let stream = &mut self.streams[node];
         stream.next = 0;
         stream.from = stream.confirmed;
@@ -350,7 +350,7 @@ impl Machine {
         let joined = (0..self.streams.len()).filter(|i| self.world.nodes[*i].joined.is_some());
         self.frontier = Frontier::new(joined.map(|i| NodeId(i as u32)), self.durable.clone(), rules());
         for node in 0..self.streams.len() {
-            self.from_the_slot(node);
+            self.read_again(node);
             self.streams[node].changes.clear();
             self.streams[node].undecided.clear();
             self.streams[node].reached = Lsn::ZERO;

@@ -2,6 +2,8 @@
 //!
 //! `TRIBUTARY_SEED=n` replays one history, `TRIBUTARY_LONG=1` runs 120,000 of them, otherwise 3,000.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod machine;
 mod world;
 

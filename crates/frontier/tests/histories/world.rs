@@ -129,7 +129,8 @@ impl World {
 
     pub(crate) fn is_active(&self, tx: usize) -> bool {
         let tx = &self.txs[tx];
-        !tx.finished() && !(tx.fate == Fate::Undecided && tx.branches.iter().all(|b| b.prepared.is_some()))
+        let in_doubt = tx.fate == Fate::Undecided && tx.branches.iter().all(|b| b.prepared.is_some());
+        !tx.finished() && !in_doubt
     }
 
     fn begin(&mut self, rng: &mut StdRng) {
@@ -154,7 +155,7 @@ impl World {
                     && t.began > all_began
                     && self.txs.iter().all(|o| o.name != t.name || o.leaves_its_name())
             };
-            name = self.txs.iter().filter(again).last().map(|t| t.name.clone());
+            name = self.txs.iter().rfind(again).map(|t| t.name.clone());
             if name.is_some() && fate == Fate::Undecided {
                 fate = Fate::Commit;
             }
