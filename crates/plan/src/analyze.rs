@@ -10,11 +10,12 @@ use types::{Column, Oid};
 
 use crate::PlanError;
 use crate::built::Built;
-use crate::catalog::{Catalog, asked, environment};
+use crate::catalog::{Catalog, asked};
+use crate::environment::environment;
 use crate::prune::prune;
 use crate::query::Planner;
 use crate::reader::{Node, Tree};
-use crate::tree::{OutputKey, PgExpr, Plan, Rel};
+use crate::tree::{OutputKey, PgExpr, Plan, Rel, SourceUse};
 
 /// How a query is planned.
 #[derive(Debug, Clone, Default)]
@@ -49,8 +50,20 @@ pub struct FunctionUse {
     pub source_hash: String,
 }
 
-/// Settings that text forms and time zones depend on.
-const PINNED: &[&str] = &["TimeZone", "DateStyle", "IntervalStyle"];
+/// Settings that time zones, text forms and the bodies of user-defined functions depend on.
+const PINNED: &[&str] = &[
+    "TimeZone",
+    "DateStyle",
+    "IntervalStyle",
+    "default_text_search_config",
+    "lc_monetary",
+    "lc_numeric",
+    "lc_time",
+    "search_path",
+];
+
+/// Settings that native text forms take for granted, whatever the session has.
+const FIXED: &[(&str, &str)] = &[("bytea_output", "hex"), ("extra_float_digits", "1")];
 
 const PROBE: &str = "__tributary_probe";
 
@@ -70,10 +83,7 @@ async fn in_transaction(client: &Client, query: &str, options: &PlanOptions) -> 
     let no_ddl = "SELECT pg_catalog.set_config('citus.enable_ddl_propagation', 'off', true)
         FROM pg_catalog.pg_extension WHERE extname = 'citus'";
     client.query(no_ddl, &[]).await.map_err(asked)?;
-    for (name, value) in &options.settings {
-        let set = "SELECT pg_catalog.set_config($1, $2, true)";
-        client.query(set, &[name, value]).await.map_err(|e| rejected(&e, "", 0))?;
-    }
+    let settings = pin(client, options).await?;
     let text = query.trim().trim_end_matches(';').trim_end();
     if text.is_empty() {
         return Err(PlanError::Rejected("the query is empty; write a SELECT".into()));
@@ -92,6 +102,8 @@ async fn in_transaction(client: &Client, query: &str, options: &PlanOptions) -> 
     let rule = "SELECT c.oid, r.ev_action::text FROM pg_catalog.pg_class c
         JOIN pg_catalog.pg_rewrite r ON r.ev_class = c.oid AND r.rulename = '_RETURN'
         WHERE c.oid = ('pg_temp.' || $1)::pg_catalog.regclass";
+    // Types made by users are written with their schemas from here on.
+    set(client, "search_path", "pg_catalog, pg_temp").await?;
     let row = client.query_one(rule, &[&PROBE]).await.map_err(asked)?;
     let (probe, action): (Oid, String) = (row.get(0), row.get(1));
     let tree = Tree::read(&action)?;
@@ -121,17 +133,14 @@ async fn in_transaction(client: &Client, query: &str, options: &PlanOptions) -> 
     let (mut sources, warnings) = (planner.sources, planner.warnings);
     let width = built.columns.len();
     let root = prune(built.rel, width, &mut sources);
+    readable(client, &sources).await?;
+    if let Some((_, path)) = settings.iter().find(|(name, _)| name == "search_path") {
+        set(client, "search_path", path).await?;
+    }
     let mut asked_exprs = Vec::new();
     pg_exprs(&root, &mut asked_exprs);
     for expr in asked_exprs {
         check_pg_expr(client, expr).await?;
-    }
-    let mut settings: BTreeMap<String, String> = options.settings.clone();
-    for name in PINNED {
-        if !settings.keys().any(|k| k.eq_ignore_ascii_case(name)) {
-            let row = client.query_one("SELECT pg_catalog.current_setting($1)", &[name]).await.map_err(asked)?;
-            settings.insert((*name).to_owned(), row.get(0));
-        }
     }
     let functions = catalog.functions.iter().filter(|(oid, _)| **oid >= 16384).map(|(oid, info)| FunctionUse {
         oid: *oid,
@@ -139,8 +148,58 @@ async fn in_transaction(client: &Client, query: &str, options: &PlanOptions) -> 
         source_hash: info.source_hash.clone(),
     });
     let functions = functions.collect();
-    let plan = Plan { sources, root, output, key, settings: settings.into_iter().collect() };
+    let plan = Plan { sources, root, output, key, settings };
     Ok(Planned { plan, warnings, functions })
+}
+
+async fn set(client: &Client, name: &str, value: &str) -> Result<(), PlanError> {
+    let sql = "SELECT pg_catalog.set_config($1, $2, true)";
+    client.query(sql, &[&name, &value]).await.map(drop).map_err(|e| rejected(&e, "", 0))
+}
+
+/// Sets what the definition asks for, and gives all that is pinned with it.
+async fn pin(client: &Client, options: &PlanOptions) -> Result<Vec<(String, String)>, PlanError> {
+    let mut settings = BTreeMap::new();
+    for (name, value) in &options.settings {
+        if FIXED.iter().any(|(fixed, only)| name.eq_ignore_ascii_case(fixed) && value != only) {
+            return Err(PlanError::refused(
+                format!("the setting {name}"),
+                "text forms are always exact here",
+                "leave it out, and round or format in the query",
+            ));
+        }
+        let name =
+            PINNED.iter().find(|pinned| name.eq_ignore_ascii_case(pinned)).map_or(name.as_str(), |pinned| pinned);
+        set(client, name, value).await?;
+        settings.insert(name.to_owned(), value.clone());
+    }
+    for (name, value) in FIXED {
+        set(client, name, value).await?;
+        settings.insert((*name).to_owned(), (*value).to_owned());
+    }
+    for name in PINNED {
+        let row = client.query_one("SELECT pg_catalog.current_setting($1)", &[name]).await.map_err(asked)?;
+        settings.insert((*name).to_owned(), row.get(0));
+    }
+    Ok(settings.into_iter().collect())
+}
+
+/// Whether this role may read all columns that are needed.
+async fn readable(client: &Client, sources: &[SourceUse]) -> Result<(), PlanError> {
+    let sql = "SELECT name FROM pg_catalog.unnest($2::pg_catalog.text[]) name
+        WHERE NOT pg_catalog.has_column_privilege($1::pg_catalog.oid, name, 'SELECT')";
+    for source in sources {
+        let names: Vec<&str> = source.columns.iter().map(|c| c.name.as_str()).collect();
+        let hidden = client.query(sql, &[&source.relation, &names]).await.map_err(asked)?;
+        if let Some(row) = hidden.first() {
+            return Err(PlanError::refused(
+                format!("column {} of {}", row.get::<_, &str>(0), source.table),
+                "this role may not read it",
+                format!("GRANT SELECT ON {} to it", source.table.quoted()),
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn build<'a>(planner: &mut Planner<'a>, root: &'a Node) -> Result<Built, PlanError> {
@@ -233,6 +292,9 @@ fn rejected(error: &tokio_postgres::Error, query: &str, prefix: usize) -> PlanEr
         let line = before.matches('\n').count() + 1;
         let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
         text.push_str(&format!(" (line {line}, column {column})"));
+    }
+    if db.code().code() == "42501" && text.contains("temporary") {
+        text.push_str("; GRANT TEMPORARY ON DATABASE to the role, which analyses queries as temporary views");
     }
     if let Some(hint) = db.hint() {
         text.push_str("; ");

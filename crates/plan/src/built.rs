@@ -74,30 +74,38 @@ impl Planner<'_> {
         Ok((rel, scalars))
     }
 
-    /// Rows on which all conditions hold. Native ones are tried first, in their order.
+    /// Rows on which all conditions hold. Native ones that raise no errors are tried first; the others in their order,
+    /// so that one can guard those behind it.
     pub(crate) fn filter(&self, built: Built, conditions: &[Expr]) -> Result<Built, PlanError> {
         let width = built.columns.len();
-        let (ours, theirs): (Vec<_>, Vec<_>) = conditions.iter().partition(|c| native(c, self.env).is_ok());
+        let safe = |c: &&Expr| native(c, self.env).is_ok() && self.raises_no_error(c);
+        let (first, rest): (Vec<_>, Vec<_>) = conditions.iter().partition(safe);
+        let ordered: Vec<&Expr> = first.into_iter().chain(rest).collect();
         let mut rel = built.rel;
-        for (group, is_native) in [(ours, true), (theirs, false)] {
-            if group.is_empty() {
-                continue;
-            }
-            let group: Vec<Expr> = group.into_iter().cloned().collect();
-            let (below, mut scalars) = self.scalars(rel, width, &group)?;
-            let predicate = if scalars.len() == 1 {
-                scalars.remove(0)
-            } else {
-                let ty = PgType::plain(types::oid::BOOL);
-                Scalar { kind: types::ScalarKind::And(scalars), ty }
+        for run in ordered.chunk_by(|a, b| native(a, self.env).is_ok() == native(b, self.env).is_ok()) {
+            let predicate = match run {
+                [one] => (*one).clone(),
+                many => Expr::and(many.iter().map(|c| (*c).clone()).collect()),
             };
-            rel = Rel::Filter { input: Box::new(below), predicate };
+            let is_native = native(&predicate, self.env).is_ok();
+            let (below, mut scalars) = self.scalars(rel, width, &[predicate])?;
+            rel = Rel::Filter { input: Box::new(below), predicate: scalars.remove(0) };
             if !is_native {
                 let exprs = (0..width).map(|c| Scalar::column(c, built.columns[c].ty)).collect();
                 rel = Rel::Project { input: Box::new(rel), exprs };
             }
         }
         Ok(Built { rel, ..built })
+    }
+
+    /// Whether the expression can be evaluated over rows that the query does not evaluate it over.
+    pub(crate) fn raises_no_error(&self, expr: &Expr) -> bool {
+        let itself = match &expr.kind {
+            ExprKind::Call { func, .. } | ExprKind::Any { func, .. } => self.catalog.comparisons.contains(func),
+            ExprKind::ViaText(_) | ExprKind::Cast(_) | ExprKind::Template(_) => false,
+            _ => true,
+        };
+        itself && expr.children().into_iter().all(|child| self.raises_no_error(child))
     }
 
     /// One column out an expression; keys follow where their columns go through unchanged.

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use scalar::{CollationKind, Env};
 use tokio_postgres::Client;
-use types::{Column, Oid, PgType, TableName};
+use types::{Column, Oid, PgType, TableName, quote_ident};
 
 use crate::PlanError;
+use crate::named::Named;
 use crate::reader::Tree;
 
 /// A table or view.
@@ -43,7 +43,6 @@ pub(crate) struct TypeInfo {
     pub(crate) base_typmod: i32,
     pub(crate) is_pseudo: bool,
     pub(crate) is_enum: bool,
-    pub(crate) is_composite: bool,
     pub(crate) element: Oid,
     pub(crate) collation: Oid,
 }
@@ -55,6 +54,8 @@ pub(crate) struct FunctionInfo {
     pub(crate) name: String,
     pub(crate) volatility: char,
     pub(crate) args: Vec<Oid>,
+    /// Its last argument is an array that a call may spell out.
+    pub(crate) is_variadic: bool,
     pub(crate) source_hash: String,
 }
 
@@ -63,6 +64,24 @@ pub(crate) struct FunctionInfo {
 pub(crate) struct OperatorInfo {
     pub(crate) schema: String,
     pub(crate) name: String,
+}
+
+impl OperatorInfo {
+    /// As SQL writes it, wherever the search path leads.
+    pub(crate) fn sql(&self) -> String {
+        format!("OPERATOR({}.{})", quote_ident(&self.schema), self.name)
+    }
+}
+
+/// How an implicit cast is made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Cast {
+    /// By a function of one argument.
+    Function(Oid),
+    /// The bytes stay.
+    Relabel,
+    /// By the text form.
+    Text,
 }
 
 /// A collation, quoted and with its schema.
@@ -80,43 +99,21 @@ pub(crate) struct Catalog {
     pub(crate) enum_labels: HashMap<Oid, String>,
     /// Functions of operators named `=` by which rows can be merged or hashed.
     pub(crate) equalities: BTreeSet<Oid>,
+    /// Functions of the operators of btree orders; none of them raises errors.
+    pub(crate) comparisons: BTreeSet<Oid>,
+    /// Implicit casts among the types, from and to.
+    pub(crate) casts: HashMap<(Oid, Oid), Cast>,
+    /// Names of composite types' fields, by type and number.
+    pub(crate) fields: HashMap<(Oid, i64), String>,
+    /// Types with modifiers as SQL writes them.
+    modified: HashMap<(Oid, i32), String>,
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "taken by map_err")]
 pub(crate) fn asked(error: tokio_postgres::Error) -> PlanError {
     match error.as_db_error() {
         Some(db) => PlanError::Unavailable(db.message().to_owned()),
         None => PlanError::Unavailable(error.to_string()),
-    }
-}
-
-/// The identifiers that a tree names, by what they identify.
-#[derive(Debug, Default)]
-struct Named {
-    relations: BTreeSet<Oid>,
-    types: BTreeSet<Oid>,
-    functions: BTreeSet<Oid>,
-    operators: BTreeSet<Oid>,
-    collations: BTreeSet<Oid>,
-}
-
-impl Named {
-    fn collect(&mut self, tree: &Tree) {
-        tree.walk(&mut |node| {
-            for (name, value) in node.fields() {
-                let Tree::Token(text) = value else { continue };
-                let Some(oid) = text.parse().ok().filter(|oid| *oid != 0) else { continue };
-                match name {
-                    "relid" => drop(self.relations.insert(oid)),
-                    "funcid" | "opfuncid" | "aggfnoid" | "winfnoid" => drop(self.functions.insert(oid)),
-                    "opno" => drop(self.operators.insert(oid)),
-                    "vartype" | "consttype" | "funcresulttype" | "opresulttype" | "aggtype" | "resulttype"
-                    | "casetype" | "coalescetype" | "minmaxtype" | "array_typeid" | "element_typeid" | "refrestype"
-                    | "row_typeid" | "refcontainertype" | "typeId" => drop(self.types.insert(oid)),
-                    _ if name.ends_with("collid") || name == "collOid" => drop(self.collations.insert(oid)),
-                    _ => {}
-                }
-            }
-        });
     }
 }
 
@@ -143,6 +140,7 @@ impl Catalog {
         for relation in catalog.relations.values() {
             named.types.extend(relation.columns.values().map(|c| c.declared));
         }
+        catalog.load_casts(client, &mut named).await?;
         catalog.load_functions(client, &named.functions).await?;
         named.types.extend(catalog.functions.values().flat_map(|f| f.args.iter().copied()));
         catalog.load_types(client, &named.types).await?;
@@ -221,7 +219,7 @@ impl Catalog {
                 UNION ALL
                 SELECT t.asked, d.typbasetype, d.typtypmod FROM t JOIN pg_catalog.pg_type d ON d.oid = t.oid
                 WHERE d.typtype = 'd')
-            SELECT t.asked, pg_catalog.format_type(t.asked, NULL), t.oid, t.typmod, b.typtype::text,
+            SELECT t.asked, pg_catalog.format_type(t.asked, -1), t.oid, t.typmod, b.typtype::text,
                 CASE WHEN b.typcategory = 'A' THEN b.typelem ELSE 0 END, b.typcollation
             FROM t JOIN pg_catalog.pg_type b ON b.oid = t.oid WHERE b.typtype <> 'd'";
         for row in client.query(sql, &[&oids]).await.map_err(asked)? {
@@ -232,7 +230,6 @@ impl Catalog {
                 base_typmod: row.get(3),
                 is_pseudo: kind == "p",
                 is_enum: kind == "e",
-                is_composite: kind == "c",
                 element: row.get(5),
                 collation: row.get(6),
             };
@@ -241,10 +238,33 @@ impl Catalog {
         Ok(())
     }
 
+    /// Implicit casts among the types named so far; their functions are named from here on too.
+    async fn load_casts(&mut self, client: &Client, named: &mut Named) -> Result<(), PlanError> {
+        let oids: Vec<Oid> = named.types.iter().copied().collect();
+        let sql = "SELECT c.castsource, c.casttarget, c.castmethod::text, c.castfunc, p.pronargs
+            FROM pg_catalog.pg_cast c LEFT JOIN pg_catalog.pg_proc p ON p.oid = c.castfunc
+            WHERE c.castcontext = 'i' AND c.castsource <> c.casttarget
+                AND c.castsource = ANY ($1) AND c.casttarget = ANY ($1)";
+        for row in client.query(sql, &[&oids]).await.map_err(asked)? {
+            let cast = match row.get::<_, &str>(2) {
+                "b" => Cast::Relabel,
+                "i" => Cast::Text,
+                _ if row.get::<_, Option<i16>>(4) == Some(1) => {
+                    let func = row.get(3);
+                    named.functions.insert(func);
+                    Cast::Function(func)
+                }
+                _ => continue,
+            };
+            self.casts.insert((row.get(0), row.get(1)), cast);
+        }
+        Ok(())
+    }
+
     async fn load_functions(&mut self, client: &Client, oids: &BTreeSet<Oid>) -> Result<(), PlanError> {
         let oids: Vec<Oid> = oids.iter().copied().collect();
         let sql = "SELECT p.oid, n.nspname::text, p.proname::text, p.provolatile::text, p.proargtypes::oid[],
-                pg_catalog.md5(p.prosrc || COALESCE(p.prosqlbody::text, ''))
+                pg_catalog.md5(p.prosrc || COALESCE(p.prosqlbody::text, '')), p.provariadic <> 0
             FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE p.oid = ANY ($1)";
         for row in client.query(sql, &[&oids]).await.map_err(asked)? {
             let volatility: String = row.get(3);
@@ -254,6 +274,7 @@ impl Catalog {
                 volatility: volatility.chars().next().unwrap_or('v'),
                 args: row.get(4),
                 source_hash: row.get(5),
+                is_variadic: row.get(6),
             };
             self.functions.insert(row.get(0), info);
         }
@@ -283,6 +304,23 @@ impl Catalog {
         for row in client.query(sql, &[&enums]).await.map_err(asked)? {
             self.enum_labels.insert(row.get(0), row.get(1));
         }
+        let oids: Vec<Oid> = named.functions.iter().copied().collect();
+        let sql = "SELECT DISTINCT o.oprcode::oid FROM pg_catalog.pg_amop a JOIN pg_catalog.pg_operator o ON o.oid = a.amopopr
+            WHERE a.amopmethod = 403 AND o.oprcode::oid < 16384 AND o.oprcode::oid = ANY ($1)";
+        self.comparisons = client.query(sql, &[&oids]).await.map_err(asked)?.iter().map(|r| r.get(0)).collect();
+        let oids: Vec<Oid> = self.types.values().map(|t| t.base).collect();
+        let sql = "SELECT t.oid, a.attnum::int8, a.attname::text FROM pg_catalog.pg_type t
+            JOIN pg_catalog.pg_attribute a ON a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+            WHERE t.typtype = 'c' AND t.oid = ANY ($1)";
+        for row in client.query(sql, &[&oids]).await.map_err(asked)? {
+            self.fields.insert((row.get(0), row.get(1)), row.get(2));
+        }
+        let (oids, typmods): (Vec<Oid>, Vec<i32>) = named.modified.iter().copied().unzip();
+        let sql = "SELECT t.oid, t.typmod, pg_catalog.format_type(t.oid, t.typmod)
+            FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.oid[]), pg_catalog.unnest($2::pg_catalog.int4[])) t(oid, typmod)";
+        for row in client.query(sql, &[&oids, &typmods]).await.map_err(asked)? {
+            self.modified.insert((row.get(0), row.get(1)), row.get(2));
+        }
         Ok(())
     }
 
@@ -299,43 +337,9 @@ impl Catalog {
         let info = self.types.get(&declared);
         info.map(|t| t.sql.as_str()).ok_or_else(|| PlanError::Tree(format!("type {declared} is unknown")))
     }
-}
 
-/// What native expressions depend on in a database: its collation, settings, enums and collations made by users.
-///
-/// # Errors
-/// [`PlanError::Unavailable`].
-pub async fn environment(client: &Client) -> Result<Env, PlanError> {
-    let sql = "SELECT d.datcollate::text, d.datctype::text, pg_catalog.to_jsonb(d)->>'datlocprovider',
-            current_setting('TimeZone'), current_setting('DateStyle'), current_setting('IntervalStyle'),
-            current_setting('server_version_num')::int4
-        FROM pg_catalog.pg_database d WHERE d.datname = current_database()";
-    let row = client.query_one(sql, &[]).await.map_err(asked)?;
-    let libc = matches!(row.get::<_, Option<&str>>(2), None | Some("c"));
-    let (collate, ctype): (&str, &str) = (row.get(0), row.get(1));
-    let is_c = |name: &str| matches!(name, "C" | "POSIX");
-    // glibc's C.UTF-8 compares code points, which in UTF-8 is comparing bytes.
-    let is_c_utf8 = |name: &str| matches!(name, "C.UTF-8" | "C.utf8");
-    let mut env = Env {
-        database_collation_is_c: libc && (is_c(collate) || is_c_utf8(collate)),
-        database_ctype_is_c: libc && is_c(ctype),
-        timezone: row.get(3),
-        date_style: row.get(4),
-        interval_style: row.get(5),
-        server_version: u32::try_from(row.get::<_, i32>(6)).unwrap_or_default(),
-        ..Env::default()
-    };
-    let sql = "SELECT oid, collisdeterministic, COALESCE(collcollate IN ('C', 'POSIX') AND collctype IN ('C', 'POSIX'), false)
-        FROM pg_catalog.pg_collation WHERE oid >= 16384";
-    for row in client.query(sql, &[]).await.map_err(asked)? {
-        let kind = match (row.get(1), row.get(2)) {
-            (false, _) => CollationKind::Nondeterministic,
-            (true, true) => CollationKind::Bytes,
-            (true, false) => CollationKind::Deterministic,
-        };
-        env.collations.insert(row.get(0), kind);
+    /// A type with its modifier, where one was named.
+    pub(crate) fn modified_type_sql(&self, declared: Oid, typmod: i32) -> Result<&str, PlanError> {
+        self.modified.get(&(declared, typmod)).map_or_else(|| self.type_sql(declared), |sql| Ok(sql))
     }
-    let sql = "SELECT oid FROM pg_catalog.pg_type WHERE typtype = 'e'";
-    env.enums = client.query(sql, &[]).await.map_err(asked)?.iter().map(|r| r.get(0)).collect();
-    Ok(env)
 }

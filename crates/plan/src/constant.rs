@@ -3,10 +3,17 @@
 use types::{Oid, oid, quote_literal};
 
 use crate::PlanError;
+use crate::array::array;
 use crate::catalog::Catalog;
 use crate::expr::{Constant, Expr, ExprKind};
 use crate::jsonb;
 use crate::reader::{Node, Tree};
+
+const CIDR: Oid = 650;
+const INET: Oid = 869;
+const TIMETZ: Oid = 1266;
+const BIT: Oid = 1560;
+const VARBIT: Oid = 1562;
 
 /// Reads a CONST node.
 pub(crate) fn constant(node: &Node, catalog: &Catalog) -> Result<Expr, PlanError> {
@@ -15,9 +22,7 @@ pub(crate) fn constant(node: &Node, catalog: &Catalog) -> Result<Expr, PlanError
     let ty = catalog.ty(declared, typmod, node.oid("constcollid")?);
     let sql_type = catalog.type_sql(declared)?;
     if node.flag("constisnull") {
-        let sql = format!("NULL::{sql_type}");
-        let kind = ExprKind::Const(Constant { value: None, sql, elements: None });
-        return Ok(Expr { kind, ty, declared });
+        return Ok(null(ty, declared, sql_type));
     }
     let Tree::Bytes(bytes) = node.get("constvalue") else { return Err(node.odd("constvalue")) };
     let by_value = node.flag("constbyval");
@@ -38,8 +43,14 @@ pub(crate) fn constant(node: &Node, catalog: &Catalog) -> Result<Expr, PlanError
     })
 }
 
+/// NULL of a type.
+pub(crate) fn null(ty: types::PgType, declared: Oid, sql_type: &str) -> Expr {
+    let constant = Constant { value: None, sql: format!("NULL::{sql_type}"), elements: None };
+    Expr { kind: ExprKind::Const(constant), ty, declared }
+}
+
 /// The content of a varlena with a 4-byte or 1-byte header; `None` when compressed or out of line.
-fn varlena(bytes: &[u8]) -> Option<&[u8]> {
+pub(crate) fn varlena(bytes: &[u8]) -> Option<&[u8]> {
     let first = *bytes.first()?;
     if first & 1 == 1 {
         return (first != 1).then(|| bytes.get(1..usize::from(first >> 1))).flatten();
@@ -48,12 +59,12 @@ fn varlena(bytes: &[u8]) -> Option<&[u8]> {
     (header & 2 == 0).then(|| bytes.get(4..(header >> 2) as usize)).flatten()
 }
 
-fn le<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
+pub(crate) fn le<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
     bytes.get(..N)?.try_into().ok()
 }
 
 /// `None` when the type's form in memory is not known here.
-fn value(
+pub(crate) fn value(
     bytes: &[u8],
     base: Oid,
     declared: Oid,
@@ -63,7 +74,7 @@ fn value(
 ) -> Result<Option<Expr>, PlanError> {
     let mut elements = None;
     let typed = |text: &str| format!("{}::{sql_type}", quote_literal(text));
-    let micros = |at: &str, n: i64| format!("({at} + '{n} microseconds'::pg_catalog.interval)");
+    let micros = |at: &str, n: i64| format!("({at} OPERATOR(pg_catalog.+) '{n} microseconds'::pg_catalog.interval)");
     let found: Option<(Vec<u8>, String)> = (|| {
         Some(match base {
             oid::BOOL => {
@@ -116,7 +127,7 @@ fn value(
                 let sql = match n {
                     i32::MAX => typed("infinity"),
                     i32::MIN => typed("-infinity"),
-                    n => format!("('2000-01-01'::pg_catalog.date + ({n}))"),
+                    n => format!("('2000-01-01'::pg_catalog.date OPERATOR(pg_catalog.+) ({n}))"),
                 };
                 (n.to_be_bytes().to_vec(), sql)
             }
@@ -142,13 +153,40 @@ fn value(
                 let mut send = micros.to_be_bytes().to_vec();
                 send.extend_from_slice(&days.to_be_bytes());
                 send.extend_from_slice(&months.to_be_bytes());
-                (send, format!("'{months} months {days} days {micros} microseconds'::pg_catalog.interval"))
+                (send, format!("'{months:+} months {days:+} days {micros:+} microseconds'::pg_catalog.interval"))
             }
             oid::NUMERIC => {
                 let send = numeric(bytes)?;
                 let scalar::Datum::Numeric(n) = scalar::Datum::decode(oid::NUMERIC, &send).ok()? else { return None };
                 let text = n.to_string();
                 (send, format!("'{text}'::pg_catalog.numeric"))
+            }
+            TIMETZ => {
+                let (micros, zone) = (i64::from_le_bytes(le(bytes)?), i32::from_le_bytes(le(bytes.get(8..)?)?));
+                let mut send = micros.to_be_bytes().to_vec();
+                send.extend_from_slice(&zone.to_be_bytes());
+                (send, typed(&time_with_zone(micros, zone)))
+            }
+            BIT | VARBIT => {
+                let (count, bits) = (u32::from_le_bytes(le(bytes)?), bytes.get(4..)?);
+                let digit =
+                    |i: u32| bits.get(i as usize / 8).map(|b| if b >> (7 - i % 8) & 1 == 1 { '1' } else { '0' });
+                let text: String = (0..count).map(digit).collect::<Option<_>>()?;
+                let mut send = count.to_be_bytes().to_vec();
+                send.extend_from_slice(bits);
+                (send, typed(&text))
+            }
+            INET | CIDR => {
+                let (&[family, length], address) = bytes.split_first_chunk::<2>()?;
+                let text = match family {
+                    2 => std::net::Ipv4Addr::from(le::<4>(address)?).to_string(),
+                    3 => std::net::Ipv6Addr::from(le::<16>(address)?).to_string(),
+                    _ => return None,
+                };
+                let size = if family == 2 { 4 } else { 16 };
+                let mut send = vec![family, length, u8::from(base == CIDR), size];
+                send.extend_from_slice(address.get(..usize::from(size))?);
+                (send, typed(&format!("{text}/{length}")))
             }
             oid::JSONB => {
                 let text = jsonb::text(bytes)?;
@@ -185,6 +223,23 @@ fn value(
         let kind = ExprKind::Const(Constant { value: Some(value), sql, elements });
         Expr { kind, ty, declared }
     }))
+}
+
+/// As `12:34:56.789012-05:00:00`; the zone counts seconds to the west.
+fn time_with_zone(micros: i64, zone: i32) -> String {
+    let seconds = micros / 1_000_000;
+    let west = zone.unsigned_abs();
+    format!(
+        "{:02}:{:02}:{:02}.{:06}{}{:02}:{:02}:{:02}",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60,
+        micros % 1_000_000,
+        if zone > 0 { '-' } else { '+' },
+        west / 3600,
+        west / 60 % 60,
+        west % 60
+    )
 }
 
 fn float_text(n: f64, shortest: String) -> String {
@@ -230,84 +285,6 @@ fn numeric(bytes: &[u8]) -> Option<Vec<u8>> {
         send.extend_from_slice(&digit.to_be_bytes());
     }
     Some(send)
-}
-
-/// A one-dimensional array without NULLs, of elements whose form is known; its varlena header is off already.
-fn array(bytes: &[u8], element: Oid, catalog: &Catalog) -> Result<Option<(Vec<u8>, Vec<Expr>)>, PlanError> {
-    let int = |at: usize| bytes.get(at..).and_then(le).map(i32::from_le_bytes);
-    let (Some(ndim), Some(nulls), Some(_)) = (int(0), int(4), int(8)) else { return Ok(None) };
-    let Some(info) = catalog.types.get(&element) else { return Ok(None) };
-    let sql_type = info.sql.clone();
-    let mut list = Vec::new();
-    if ndim == 1 && nulls == 0 {
-        let Some(count) = int(12) else { return Ok(None) };
-        // Offsets are those of the whole value, whose header of 4 bytes is off.
-        let mut at = 20_usize;
-        for _ in 0..count {
-            let Some((start, length)) = element_at(bytes, at, info.base) else { return Ok(None) };
-            let Some(content) = bytes.get(start..start + length) else { return Ok(None) };
-            let content = if is_varlena(info.base) {
-                let Some(content) = varlena(content) else { return Ok(None) };
-                content
-            } else {
-                content
-            };
-            let ty = types::PgType { oid: info.base, typmod: -1, collation: info.collation };
-            match value(content, info.base, element, ty, &sql_type, catalog)? {
-                Some(expr) => list.push(expr),
-                None => return Ok(None),
-            }
-            at = start + length;
-        }
-    } else if ndim != 0 {
-        return Ok(None);
-    }
-    let mut send = Vec::new();
-    send.extend_from_slice(&i32::from(!list.is_empty()).to_be_bytes());
-    send.extend_from_slice(&0_i32.to_be_bytes());
-    send.extend_from_slice(&element.to_be_bytes());
-    if !list.is_empty() {
-        send.extend_from_slice(&(list.len() as i32).to_be_bytes());
-        send.extend_from_slice(&1_i32.to_be_bytes());
-        for expr in &list {
-            if let ExprKind::Const(Constant { value: Some(value), .. }) = &expr.kind {
-                send.extend_from_slice(&(value.len() as i32).to_be_bytes());
-                send.extend_from_slice(value);
-            }
-        }
-    }
-    Ok(Some((send, list)))
-}
-
-fn is_varlena(base: Oid) -> bool {
-    matches!(base, oid::TEXT | oid::VARCHAR | oid::BPCHAR | oid::BYTEA | oid::NUMERIC | oid::JSONB | oid::JSON)
-}
-
-/// Start (aligned) and length of the element at `at`; positions are those of the value without its header of 4 bytes.
-fn element_at(bytes: &[u8], at: usize, base: Oid) -> Option<(usize, usize)> {
-    let (align, length) = match base {
-        oid::BOOL | oid::CHAR => (1, Some(1)),
-        oid::INT2 => (2, Some(2)),
-        oid::INT4 | oid::DATE | oid::FLOAT4 | oid::OID => (4, Some(4)),
-        oid::INT8 | oid::FLOAT8 | oid::TIME | oid::TIMESTAMP | oid::TIMESTAMPTZ => (8, Some(8)),
-        oid::INTERVAL => (8, Some(16)),
-        oid::UUID => (1, Some(16)),
-        oid::NAME => (1, Some(64)),
-        base if is_varlena(base) => (4, None),
-        // Enums are kept by identifier.
-        _ => (4, Some(4)),
-    };
-    if let Some(length) = length {
-        return Some(((at + 4).div_ceil(align) * align - 4, length));
-    }
-    // A short header is not aligned; padding is zero and no header is.
-    let first = *bytes.get(at)?;
-    if first & 1 == 1 {
-        return Some((at, usize::from(first >> 1)));
-    }
-    let start = (at + 4).div_ceil(align) * align - 4;
-    let header = u32::from_le_bytes(le(bytes.get(start..)?)?);
-    Some((start, (header >> 2) as usize))
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! Expressions: from PostgreSQL's node tree to [`Expr`].
 
-use types::PgType;
+use types::{Oid, PgType, quote_ident};
 
 use crate::PlanError;
 use crate::catalog::Catalog;
 use crate::constant::constant;
-use crate::expr::{Expr, ExprKind};
+use crate::expr::{Expr, ExprKind, Template};
 use crate::reader::{Node, Tree};
 use crate::volatility;
 
@@ -77,6 +77,10 @@ impl Converter<'_> {
                 }
                 let func = node.oid("funcid")?;
                 volatility::check(self.catalog, func)?;
+                if node.nodes("args").iter().any(|arg| arg.kind == "NAMEDARGEXPR") {
+                    let kind = self.named_call(node, func)?;
+                    return self.typed(kind, node, "funcresulttype", "", "funccollid");
+                }
                 let kind = ExprKind::Call {
                     func,
                     args: self.list(node, "args")?,
@@ -89,7 +93,9 @@ impl Converter<'_> {
                 let func = node.oid("opfuncid")?;
                 volatility::check(self.catalog, func)?;
                 let args = self.list(node, "args")?;
-                let kind = ExprKind::Call { func, args, collation: node.oid("inputcollid")?, variadic: false };
+                // An operator has its function's arguments as they are declared.
+                let variadic = self.catalog.functions.get(&func).is_some_and(|info| info.is_variadic);
+                let kind = ExprKind::Call { func, args, collation: node.oid("inputcollid")?, variadic };
                 self.typed(kind, node, "opresulttype", "", "opcollid")
             }
             "DISTINCTEXPR" => {
@@ -162,7 +168,10 @@ impl Converter<'_> {
                 self.typed(kind, node, "resulttype", "resulttypmod", "resultcollid")
             }
             "COERCEVIAIO" => {
-                let kind = ExprKind::ViaText(self.child(node, "arg")?);
+                let arg = self.child(node, "arg")?;
+                volatility::check_text_form(arg.ty.oid)?;
+                volatility::check_text_form(node.oid("resulttype")?)?;
+                let kind = ExprKind::ViaText(arg);
                 self.typed(kind, node, "resulttype", "", "resultcollid")
             }
             "ARRAYCOERCEEXPR" => {
@@ -189,19 +198,16 @@ impl Converter<'_> {
                 self.typed(kind, node, "row_typeid", "", "")
             }
             "SUBSCRIPTINGREF" if !node.has("refassgnexpr") => {
-                let kind = ExprKind::Subscript {
-                    arg: self.child(node, "refexpr")?,
-                    lower: self.list(node, "reflowerindexpr")?,
-                    upper: self.list(node, "refupperindexpr")?,
-                };
+                let kind = self.subscript(node)?;
                 self.typed(kind, node, "refrestype", "reftypmod", "refcollid")
             }
+            "FIELDSELECT" => {
+                let kind = self.field(node)?;
+                self.typed(kind, node, "resulttype", "resulttypmod", "resultcollid")
+            }
+            "ROWCOMPAREEXPR" => self.row_comparison(node),
             "AGGREF" => self.scope.aggregate(node),
-            "SQLVALUEFUNCTION" => Err(PlanError::refused(
-                "CURRENT_DATE, CURRENT_TIMESTAMP and their kin",
-                "the answer would change with time and not only with the rows",
-                "compare with a constant, or filter by time when reading the stream table",
-            )),
+            "SQLVALUEFUNCTION" => Err(volatility::sql_value(node.number("op")?)),
             "SUBLINK" => Err(PlanError::not_yet("a subquery in an expression", "write it as a join or in FROM")),
             "WINDOWFUNC" => Err(PlanError::not_yet("a window function", "use GROUP BY and join the result")),
             "GROUPINGFUNC" => Err(PlanError::not_yet("GROUPING SETS", "use UNION ALL of several GROUP BY")),
@@ -210,6 +216,79 @@ impl Converter<'_> {
             }
             other => Err(PlanError::not_yet(format!("an expression of kind {other}"), "")),
         }
+    }
+
+    /// `array[1]`, `array[1:2]`, `document['key']`; the bounds of a slice may be missing.
+    fn subscript(&mut self, node: &Node) -> Result<ExprKind, PlanError> {
+        let mut template = Template::new("(");
+        template.arg(*self.child(node, "refexpr")?);
+        template.text(")");
+        let (lower, upper) = (node.optional_nodes("reflowerindexpr"), node.optional_nodes("refupperindexpr"));
+        for (i, upper) in upper.iter().enumerate() {
+            template.text("[");
+            if let Some(lower) = lower.get(i) {
+                if let Some(lower) = lower {
+                    template.arg(self.expr(lower)?);
+                }
+                template.text(":");
+            }
+            if let Some(upper) = upper {
+                template.arg(self.expr(upper)?);
+            }
+            template.text("]");
+        }
+        Ok(ExprKind::Template(template))
+    }
+
+    /// A field of a composite value.
+    fn field(&mut self, node: &Node) -> Result<ExprKind, PlanError> {
+        let arg = *self.child(node, "arg")?;
+        let name = self.catalog.fields.get(&(arg.ty.oid, node.number("fieldnum")?));
+        let name = name
+            .ok_or_else(|| PlanError::not_yet("a field of a record without a type", "cast it to a composite type"))?;
+        let mut template = Template::new("(");
+        template.arg(arg);
+        template.text(&format!(").{}", quote_ident(name)));
+        Ok(ExprKind::Template(template))
+    }
+
+    /// `(a, b) < (c, d)`; equality of rows comes as one of their columns each.
+    fn row_comparison(&mut self, node: &Node) -> Result<Expr, PlanError> {
+        let operator = node.oids("opnos").first().and_then(|o| self.catalog.operators.get(o));
+        let operator = operator.ok_or_else(|| node.odd("opnos"))?.sql();
+        let mut template = Template::new("ROW(");
+        template.list(self.list(node, "largs")?);
+        template.text(&format!(") {operator} ROW("));
+        template.list(self.list(node, "rargs")?);
+        template.text(")");
+        Ok(Self::boolean(ExprKind::Template(template)))
+    }
+
+    /// A call with arguments by name.
+    fn named_call(&mut self, node: &Node, func: Oid) -> Result<ExprKind, PlanError> {
+        let info = self.catalog.functions.get(&func).ok_or_else(|| node.odd("funcid"))?;
+        let mut template = Template::new(format!("{}.{}(", quote_ident(&info.schema), quote_ident(&info.name)));
+        for (i, arg) in node.nodes("args").into_iter().enumerate() {
+            if i > 0 {
+                template.text(", ");
+            }
+            let (number, value) = if arg.kind == "NAMEDARGEXPR" {
+                template.text(&format!("{} => ", quote_ident(arg.text("name"))));
+                (arg.index("argnumber")?, arg.node("arg")?)
+            } else {
+                (i, arg)
+            };
+            template.text("(");
+            template.arg(self.expr(value)?);
+            template.text(")");
+            if let Some(ty) = info.args.get(number).and_then(|oid| self.catalog.types.get(oid))
+                && !ty.is_pseudo
+            {
+                template.text(&format!("::{}", ty.sql));
+            }
+        }
+        template.text(")");
+        Ok(ExprKind::Template(template))
     }
 
     fn case(&mut self, node: &Node) -> Result<Expr, PlanError> {
@@ -225,9 +304,7 @@ impl Converter<'_> {
         let otherwise = if node.has("defresult") {
             self.child(node, "defresult")?
         } else {
-            let sql = format!("NULL::{}", self.catalog.type_sql(null.declared)?);
-            let constant = crate::expr::Constant { value: None, sql, elements: None };
-            Box::new(Expr { kind: ExprKind::Const(constant), ty: null.ty, declared: null.declared })
+            Box::new(crate::constant::null(null.ty, null.declared, self.catalog.type_sql(null.declared)?))
         };
         self.case_arg = outer;
         null.kind = ExprKind::Case { branches, otherwise };

@@ -96,11 +96,14 @@ impl Deparser<'_> {
             ExprKind::Any { operator, collation, all, left, array, .. } => {
                 let info = self.catalog.operators.get(operator);
                 let info = info.ok_or_else(|| PlanError::Tree(format!("operator {operator} is unknown")))?;
-                let operator = format!("OPERATOR({}.{})", quote_ident(&info.schema), info.name);
+                let operator = info.sql();
                 let word = if *all { "ALL" } else { "ANY" };
                 format!("({}) {operator} {word} ({})", self.collated(left, *collation)?, self.sql(array)?)
             }
-            ExprKind::Relabel(arg) | ExprKind::ViaText(arg) | ExprKind::Cast(arg) => {
+            ExprKind::Cast(arg) => {
+                format!("({})::{}", self.sql(arg)?, self.catalog.modified_type_sql(expr.declared, expr.ty.typmod)?)
+            }
+            ExprKind::Relabel(arg) | ExprKind::ViaText(arg) => {
                 format!("({})::{}", self.sql(arg)?, self.catalog.type_sql(expr.declared)?)
             }
             ExprKind::Collate { arg, collation } => {
@@ -111,14 +114,19 @@ impl Deparser<'_> {
             ExprKind::Array(elements) => {
                 format!("ARRAY[{}]::{}", self.list(elements)?, self.catalog.type_sql(expr.declared)?)
             }
-            ExprKind::Row(args) => format!("ROW({})", self.list(args)?),
-            ExprKind::Subscript { arg, lower, upper } => {
-                let mut sql = format!("({})", self.sql(arg)?);
-                for (i, upper) in upper.iter().enumerate() {
-                    let upper = self.sql(upper)?;
-                    match lower.get(i) {
-                        Some(lower) => sql.push_str(&format!("[{}:{upper}]", self.sql(lower)?)),
-                        None => sql.push_str(&format!("[{upper}]")),
+            ExprKind::Row(args) => {
+                let row = format!("ROW({})", self.list(args)?);
+                match self.catalog.types.get(&expr.declared) {
+                    Some(info) if !info.is_pseudo => format!("{row}::{}", info.sql),
+                    _ => row,
+                }
+            }
+            ExprKind::Template(template) => {
+                let mut sql = String::new();
+                for (i, part) in template.parts.iter().enumerate() {
+                    sql.push_str(part);
+                    if let Some(arg) = template.args.get(i) {
+                        sql.push_str(&self.sql(arg)?);
                     }
                 }
                 sql

@@ -89,17 +89,56 @@ pub(crate) enum ExprKind {
     /// A cast that SQL writes as one (array elements, domains).
     Cast(Box<Expr>),
     Row(Vec<Expr>),
-    Subscript {
-        arg: Box<Expr>,
-        lower: Vec<Expr>,
-        upper: Vec<Expr>,
-    },
+    /// Any other SQL, with an argument between each two of its parts.
+    Template(Template),
+}
+
+/// SQL text with arguments; there is one part more than there are arguments.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Template {
+    pub(crate) parts: Vec<String>,
+    pub(crate) args: Vec<Expr>,
+}
+
+impl Template {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self { parts: vec![text.into()], args: Vec::new() }
+    }
+
+    /// Goes on with text.
+    pub(crate) fn text(&mut self, text: &str) {
+        if let Some(last) = self.parts.last_mut() {
+            last.push_str(text);
+        }
+    }
+
+    /// Goes on with an argument.
+    pub(crate) fn arg(&mut self, arg: Expr) {
+        self.args.push(arg);
+        self.parts.push(String::new());
+    }
+
+    /// Goes on with arguments, with commas between them.
+    pub(crate) fn list(&mut self, args: Vec<Expr>) {
+        for (i, arg) in args.into_iter().enumerate() {
+            if i > 0 {
+                self.text(", ");
+            }
+            self.arg(arg);
+        }
+    }
 }
 
 impl Expr {
     /// A column of the operator's input.
     pub(crate) fn column(index: usize, ty: PgType, declared: Oid) -> Self {
         Self { kind: ExprKind::Column(index), ty, declared }
+    }
+
+    /// Whether all hold.
+    pub(crate) fn and(conditions: Vec<Self>) -> Self {
+        let ty = PgType::plain(types::oid::BOOL);
+        Self { kind: ExprKind::And(conditions), ty, declared: types::oid::BOOL }
     }
 
     /// The column that it is, also under a cast that keeps the bytes.
@@ -112,7 +151,7 @@ impl Expr {
         }
     }
 
-    fn children(&self) -> Vec<&Self> {
+    pub(crate) fn children(&self) -> Vec<&Self> {
         match &self.kind {
             ExprKind::Column(_) | ExprKind::Agg(_) | ExprKind::Const(_) => Vec::new(),
             ExprKind::Call { args, .. }
@@ -129,9 +168,7 @@ impl Expr {
             }
             ExprKind::NullIf { left, right, .. } | ExprKind::Distinct { left, right, .. } => vec![left, right],
             ExprKind::Any { left, array, .. } => vec![left, array],
-            ExprKind::Subscript { arg, lower, upper } => {
-                std::iter::once(arg.as_ref()).chain(lower).chain(upper).collect()
-            }
+            ExprKind::Template(template) => template.args.iter().collect(),
         }
     }
 
@@ -207,11 +244,9 @@ impl Expr {
                 left: Box::new(one(left)),
                 array: Box::new(one(array)),
             },
-            ExprKind::Subscript { arg, lower, upper } => ExprKind::Subscript {
-                arg: Box::new(one(arg)),
-                lower: lower.iter().map(&mut one).collect(),
-                upper: upper.iter().map(&mut one).collect(),
-            },
+            ExprKind::Template(Template { parts, args }) => {
+                ExprKind::Template(Template { parts: parts.clone(), args: args.iter().map(one).collect() })
+            }
         };
         Self { kind, ty: self.ty, declared: self.declared }
     }

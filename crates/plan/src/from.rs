@@ -6,16 +6,18 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use types::oid;
-
 use crate::PlanError;
 use crate::built::{Built, BuiltColumn};
 use crate::convert::{Scope, convert};
 use crate::expr::{Expr, ExprKind};
 use crate::grouping::AggCall;
+use crate::join_key::{before_widening, joined_keys, widened};
 use crate::query::Planner;
 use crate::reader::{Node, Tree};
 use crate::tree::Rel;
+
+/// An entry that stands for no FROM at all, in PostgreSQL's numbers.
+const RESULT: i64 = 8;
 
 /// An input in the order of FROM. Before they are joined, expressions number columns as if all inputs lay side by side
 /// in that order.
@@ -59,7 +61,9 @@ impl Scope for Level<'_> {
         }
         // A join's own name: its columns are expressions over its inputs'.
         let entry = varno.checked_sub(1).and_then(|i| self.rtable.get(i).copied());
-        let aliased = entry.and_then(|e| match e.get("joinaliasvars") {
+        // From PostgreSQL 18 on, the groups have an entry of their own.
+        let aliases = |e: &'_ Node| if e.has("groupexprs") { "groupexprs" } else { "joinaliasvars" };
+        let aliased = entry.and_then(|e| match e.get(aliases(e)) {
             Tree::List(vars) => usize::try_from(attribute - 1).ok().and_then(|i| vars.get(i)),
             _ => None,
         });
@@ -124,7 +128,7 @@ impl<'a> Planner<'a> {
         for varno in varnos {
             let entry = varno.checked_sub(1).and_then(|i| rtable.get(i).copied());
             let entry = entry.ok_or_else(|| query.odd("rtable"))?;
-            if entry.number("rtekind")? == 8 {
+            if entry.number("rtekind")? == RESULT {
                 continue;
             }
             let (built, by_attribute) = self.entry(entry)?;
@@ -145,7 +149,7 @@ impl<'a> Planner<'a> {
     }
 
     fn join(
-        &self,
+        &mut self,
         level: &Level<'_>,
         builts: Vec<Built>,
         conditions: Vec<Expr>,
@@ -179,6 +183,14 @@ impl<'a> Planner<'a> {
                 left_over.iter().any(|(c, _)| self.equality(level, c, &joined.inputs, &next.inputs).is_some())
             });
             let next = waiting.remove(connected.unwrap_or(0));
+            let one_row = |built: &Built| built.keys.iter().any(Vec::is_empty);
+            if connected.is_none() && !one_row(&joined.built) && !one_row(&next.built) {
+                self.warnings.push(
+                    "two inputs are joined without an equality that a join can go by: every row of one side meets \
+                     every row of the other, and each change costs as much"
+                        .into(),
+                );
+            }
             joined = self.join_two(level, joined, next, &mut left_over)?;
             self.apply_conditions(&mut joined, &mut left_over)?;
         }
@@ -231,6 +243,9 @@ impl<'a> Planner<'a> {
             return None;
         };
         let (l, r) = if l.ty.oid == r.ty.oid { (l.clone(), r.clone()) } else { (widened(l)?, widened(r)?) };
+        if l.ty.oid != r.ty.oid {
+            return None;
+        }
         let ty = types::PgType { oid: l.ty.oid, typmod: -1, collation: *collation };
         scalar::key_support(ty, self.env).equality.then_some((l, r))
     }
@@ -264,7 +279,15 @@ impl<'a> Planner<'a> {
             })
             .collect();
         let pairs: Vec<(usize, usize)> = left_keys.iter().copied().zip(right_keys.iter().copied()).collect();
-        let unique = joined_keys(&left_built.keys, &right_built.keys, &pairs, offset);
+        // A key that was widened is as good as what it was widened from.
+        let mut equal = pairs.clone();
+        for ((l, r, _), &(left, right)) in keys.iter().zip(&pairs) {
+            let (from_left, from_right) = (before_widening(l).unwrap_or(left), before_widening(r).unwrap_or(right));
+            equal.extend([(from_left, right), (left, from_right), (from_left, from_right)]);
+        }
+        equal.sort_unstable();
+        equal.dedup();
+        let unique = joined_keys(&left_built.keys, &right_built.keys, &equal, offset);
         let mut columns = left_built.columns;
         columns.extend(right_built.columns);
         for &(l, r) in &pairs {
@@ -298,58 +321,6 @@ impl<'a> Planner<'a> {
             .collect();
         Ok((self.extend(built, &computed)?, columns))
     }
-}
-
-/// What is unique in a join: both sides' keys together; one side's alone where the other side's key is what it is
-/// joined by; and each with a join column in the place of its partner.
-fn joined_keys(left: &[Vec<usize>], right: &[Vec<usize>], pairs: &[(usize, usize)], offset: usize) -> Vec<Vec<usize>> {
-    let right_in_output = |key: &Vec<usize>| key.iter().map(|c| offset + c).collect::<Vec<_>>();
-    let mut keys = Vec::new();
-    if right.iter().any(|k| k.iter().all(|c| pairs.iter().any(|p| p.1 == *c))) {
-        keys.extend(left.iter().cloned());
-    }
-    if left.iter().any(|k| k.iter().all(|c| pairs.iter().any(|p| p.0 == *c))) {
-        keys.extend(right.iter().map(right_in_output));
-    }
-    for l in left {
-        for r in right {
-            let mut key = l.clone();
-            // A right key column that equals a left one adds nothing that the left one does not.
-            key.extend(r.iter().map(|c| match pairs.iter().find(|p| p.1 == *c) {
-                Some(p) if l.contains(&p.0) => p.0,
-                _ => offset + c,
-            }));
-            keys.push(key);
-        }
-    }
-    let swapped: Vec<Vec<usize>> = keys
-        .iter()
-        .flat_map(|key| {
-            pairs.iter().flat_map(move |&(l, r)| {
-                let swap = move |from: usize, to: usize| {
-                    key.contains(&from).then(|| key.iter().map(|&c| if c == from { to } else { c }).collect())
-                };
-                [swap(l, offset + r), swap(offset + r, l)]
-            })
-        })
-        .flatten()
-        .collect();
-    keys.extend(swapped);
-    keys
-}
-
-/// An integer as int8; `None` for other types.
-fn widened(expr: &Expr) -> Option<Expr> {
-    const INT8_OF_INT4: types::Oid = 481;
-    const INT8_OF_INT2: types::Oid = 754;
-    let func = match expr.ty.oid {
-        oid::INT8 => return Some(expr.clone()),
-        oid::INT4 => INT8_OF_INT4,
-        oid::INT2 => INT8_OF_INT2,
-        _ => return None,
-    };
-    let kind = ExprKind::Call { func, args: vec![expr.clone()], collation: 0, variadic: false };
-    Some(Expr { kind, ty: types::PgType::plain(oid::INT8), declared: oid::INT8 })
 }
 
 /// The conditions of a conjunction, in their order.

@@ -96,7 +96,12 @@ impl<'a> Planner<'a> {
         } else {
             None
         };
-        let calls = level.aggregates.take().unwrap_or_default();
+        let mut calls = level.aggregates.take().unwrap_or_default();
+        for call in &mut calls {
+            self.guard(call)?;
+        }
+        // What depends on the groups does not tell them apart.
+        let key: Vec<usize> = (0..groups.len()).collect();
         // Columns that PostgreSQL lets stand beside the groups depend on a primary key among them.
         for expr in wanted.iter().chain(&having) {
             let mut outside = Vec::new();
@@ -115,7 +120,8 @@ impl<'a> Planner<'a> {
                 }
             }
         }
-        let built = self.aggregate(built, &groups, &calls)?;
+        let mut built = self.aggregate(built, &groups, &calls)?;
+        built.keys = vec![key];
         let over_groups = |expr: &Expr| {
             expr.rewrite(&mut |e| {
                 let at = match e.kind {
@@ -172,6 +178,19 @@ impl<'a> Planner<'a> {
         let key_types = groups.iter().map(|g| g.ty).collect();
         let rel = Rel::Aggregate { input: Box::new(projected.rel), keys: keys.clone(), key_types, aggregates };
         Ok(Built { rel, columns, keys: vec![keys] })
+    }
+
+    /// An argument is not evaluated over rows that FILTER leaves out, where it could raise an error.
+    fn guard(&self, call: &mut AggCall) -> Result<(), PlanError> {
+        let (Some(filter), Some(arg)) = (&call.filter, &call.arg) else { return Ok(()) };
+        if self.raises_no_error(arg) {
+            return Ok(());
+        }
+        let nothing = crate::constant::null(arg.ty, arg.declared, self.catalog.type_sql(arg.declared)?);
+        let branches = vec![(filter.clone(), arg.clone())];
+        let (ty, declared) = (arg.ty, arg.declared);
+        call.arg = Some(Expr { kind: ExprKind::Case { branches, otherwise: Box::new(nothing) }, ty, declared });
+        Ok(())
     }
 
     fn supported(&self, call: &AggCall, arg: &Expr) -> Result<(), PlanError> {

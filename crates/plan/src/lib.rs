@@ -10,17 +10,21 @@
 //! where there is one, the nearest query that works.
 
 mod analyze;
+mod array;
 mod built;
 mod catalog;
 mod constant;
 mod convert;
 mod deparse;
+mod environment;
 mod error;
 mod explain;
 mod expr;
 mod from;
 mod grouping;
+mod join_key;
 mod jsonb;
+mod named;
 mod native;
 mod prune;
 mod query;
@@ -29,7 +33,7 @@ mod tree;
 mod volatility;
 
 pub use analyze::{FunctionUse, PlanOptions, Planned, plan};
-pub use catalog::environment;
+pub use environment::environment;
 pub use error::PlanError;
 pub use explain::explain_text;
 pub use tree::{Aggregate, AggregateFunc, OutputKey, PgExpr, Plan, Rel, SourceUse};

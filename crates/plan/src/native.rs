@@ -62,7 +62,7 @@ fn convert(expr: &Expr) -> Result<Scalar, String> {
         | ExprKind::Array(_)
         | ExprKind::Cast(_)
         | ExprKind::Row(_)
-        | ExprKind::Subscript { .. } => return Err("composites, arrays and variadic calls are PostgreSQL's".into()),
+        | ExprKind::Template(_) => return Err("composites, arrays and variadic calls are PostgreSQL's".into()),
     };
     Ok(Scalar { kind, ty: expr.ty })
 }

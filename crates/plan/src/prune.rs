@@ -63,7 +63,7 @@ impl Pruner<'_> {
                 let exprs: Vec<Scalar> = exprs.iter().map(|e| e.map_columns(&place(&input_kept))).collect();
                 (project(input, &input_kept, exprs), kept)
             }
-            Rel::PgMap { input, exprs } => self.pg_map(*input, exprs, needed),
+            Rel::PgMap { input, exprs } => self.pg_map(*input, &exprs, needed),
             Rel::Join { left, right, keys, key_types } => self.join(*left, *right, &keys, key_types, needed),
             Rel::Aggregate { input, keys, key_types, aggregates } => {
                 let mut kept: Kept = (0..keys.len()).collect();
@@ -102,7 +102,7 @@ impl Pruner<'_> {
         }
     }
 
-    fn pg_map(&mut self, input: Rel, exprs: Vec<PgExpr>, needed: &BTreeSet<usize>) -> (Rel, Kept) {
+    fn pg_map(&mut self, input: Rel, exprs: &[PgExpr], needed: &BTreeSet<usize>) -> (Rel, Kept) {
         let width = width(&input, self.widths);
         let used: Vec<usize> = (0..exprs.len()).filter(|e| needed.contains(&(width + e))).collect();
         let mut below: BTreeSet<usize> = needed.iter().copied().filter(|c| *c < width).collect();

@@ -7,9 +7,9 @@ use types::{Oid, TableName};
 
 use crate::PlanError;
 use crate::built::{Built, BuiltColumn};
-use crate::catalog::Catalog;
+use crate::catalog::{Cast, Catalog};
 use crate::convert::{Scope, convert};
-use crate::expr::Expr;
+use crate::expr::{Expr, ExprKind};
 use crate::reader::{Node, Tree};
 use crate::tree::{Rel, SourceUse};
 
@@ -74,7 +74,7 @@ impl<'a> Planner<'a> {
     /// Each row once.
     pub(crate) fn distinct(&mut self, built: Built) -> Result<Built, PlanError> {
         let keys: Vec<usize> = (0..built.columns.len()).collect();
-        if built.keys.iter().any(|k| !k.is_empty()) {
+        if !built.keys.is_empty() {
             return Ok(built); // its rows are distinct as they are
         }
         for column in &built.columns {
@@ -112,12 +112,9 @@ impl<'a> Planner<'a> {
             return Err(PlanError::not_yet(name, "write it as a join"));
         }
         let left = self.set_operation(query, node.node("larg")?)?;
+        let left = self.coerced(left, node)?;
         let right = self.set_operation(query, node.node("rarg")?)?;
-        let same = left.columns.len() == right.columns.len()
-            && left.columns.iter().zip(&right.columns).all(|(l, r)| l.ty.oid == r.ty.oid && l.declared == r.declared);
-        if !same {
-            return Err(PlanError::not_yet("UNION of columns of different types", "cast them to the same types"));
-        }
+        let right = self.coerced(right, node)?;
         let columns: Vec<BuiltColumn> = left
             .columns
             .iter()
@@ -133,6 +130,37 @@ impl<'a> Planner<'a> {
         }
         let built = Built { rel: Rel::UnionAll(inputs), columns, keys: Vec::new() };
         if node.flag("all") { Ok(built) } else { self.distinct(built) }
+    }
+
+    /// A branch of a set operation with the columns' common types, to which PostgreSQL casts implicitly.
+    fn coerced(&self, built: Built, operation: &Node) -> Result<Built, PlanError> {
+        let (types, collations) = (operation.oids("colTypes"), operation.oids("colCollations"));
+        if types.len() != built.columns.len() {
+            return Err(operation.odd("colTypes"));
+        }
+        let mut exprs = Vec::new();
+        for (index, declared) in types.into_iter().enumerate() {
+            let expr = built.column(index)?;
+            let ty = self.catalog.ty(declared, -1, collations.get(index).copied().unwrap_or_default());
+            let arg = Box::new(expr);
+            let kind = match self.catalog.casts.get(&(arg.ty.oid, ty.oid)) {
+                _ if arg.ty.oid == ty.oid => ExprKind::Relabel(arg),
+                Some(Cast::Relabel) => ExprKind::Relabel(arg),
+                Some(Cast::Text) => ExprKind::ViaText(arg),
+                Some(Cast::Function(func)) => {
+                    crate::volatility::check(self.catalog, *func)?;
+                    ExprKind::Call { func: *func, args: vec![*arg], collation: 0, variadic: false }
+                }
+                None => {
+                    return Err(PlanError::not_yet(
+                        "UNION of columns of different types",
+                        "cast them to the same types",
+                    ));
+                }
+            };
+            exprs.push(Expr { kind, ty, declared });
+        }
+        self.project(built, &exprs)
     }
 
     /// Rows of an entry of the FROM list.
@@ -220,6 +248,13 @@ impl<'a> Planner<'a> {
             return Ok((built, map));
         }
         self.streamable(relation)?;
+        if relation.kind == 'p' && !entry.flag("inh") {
+            return Err(PlanError::refused(
+                format!("ONLY {name}"),
+                "a partitioned table has no rows but its partitions'",
+                "leave ONLY out",
+            ));
+        }
         let index = match self.sources.iter().position(|s| s.relation == oid) {
             Some(index) => index,
             None => {

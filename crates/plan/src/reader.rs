@@ -82,6 +82,19 @@ impl Node {
         }
     }
 
+    /// A list whose items may be missing (`<>`); none when it is not there.
+    pub(crate) fn optional_nodes(&self, name: &str) -> Vec<Option<&Node>> {
+        match self.get(name) {
+            Tree::List(items) => items.iter().map(Tree::node).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The identifiers of a list of them, `(o 20 25)`; none when it is not there.
+    pub(crate) fn oids(&self, name: &str) -> Vec<types::Oid> {
+        self.get(name).oids()
+    }
+
     pub(crate) fn odd(&self, field: &str) -> PlanError {
         PlanError::Tree(format!("{} has no usable {field}", self.kind))
     }
@@ -92,6 +105,20 @@ impl Tree {
         match self {
             Self::Node(node) => Some(node),
             _ => None,
+        }
+    }
+
+    /// The numbers of a list of identifiers.
+    pub(crate) fn oids(&self) -> Vec<types::Oid> {
+        match self {
+            Self::List(items) => items
+                .iter()
+                .filter_map(|item| match item {
+                    Self::Token(text) => text.parse().ok(),
+                    _ => None,
+                })
+                .collect(),
+            _ => Vec::new(),
         }
     }
 
@@ -137,10 +164,13 @@ impl Reader<'_> {
             b'{' => self.object(),
             b'(' => self.list(b')'),
             b')' | b'}' => Err(self.damaged()),
-            _ => Ok(match self.token().as_str() {
-                "<>" => Tree::Nothing,
-                token => Tree::Token(token.to_owned()),
-            }),
+            _ => {
+                let from = self.at;
+                let token = self.token();
+                // A name that is `<>` has a backslash before it.
+                let nothing = self.bytes.get(from..self.at) == Some(b"<>".as_slice());
+                Ok(if nothing { Tree::Nothing } else { Tree::Token(token) })
+            }
         }
     }
 
@@ -205,29 +235,31 @@ impl Reader<'_> {
         }
     }
 
+    /// Up to white space or a bracket that no backslash stands before. Texts in lists stand in quotes, in which quotes
+    /// are not marked: only the first and the last one are theirs.
     fn token(&mut self) -> String {
         self.peek();
+        let from = self.at;
         let mut out = Vec::new();
-        let quoted = self.bytes.get(self.at) == Some(&b'"');
-        if quoted {
-            self.at += 1;
-        }
+        let mut ends_in_quote = false;
         while let Some(&byte) = self.bytes.get(self.at) {
             match byte {
                 b'\\' => {
                     out.extend(self.bytes.get(self.at + 1));
                     self.at += 2;
+                    ends_in_quote = false;
                     continue;
                 }
-                b'"' if quoted => {
-                    self.at += 1;
-                    break;
-                }
-                b'(' | b')' | b'{' | b'}' if !quoted => break,
-                _ if byte.is_ascii_whitespace() && !quoted => break,
+                b'(' | b')' | b'{' | b'}' => break,
+                _ if byte.is_ascii_whitespace() => break,
                 _ => out.push(byte),
             }
+            ends_in_quote = byte == b'"';
             self.at += 1;
+        }
+        if self.bytes.get(from) == Some(&b'"') && ends_in_quote && out.len() > 1 {
+            out.pop();
+            out.remove(0);
         }
         String::from_utf8_lossy(&out).into_owned()
     }
@@ -239,13 +271,13 @@ mod tests {
 
     #[test]
     fn nodes_lists_tokens_and_constants_are_read() {
-        let text = r#"({Q :name a\ b :none <> :list (i 1 2) :names ("x y" "z\"") :c {CONST :constvalue 4 [ 5 0 0 -1 0 0 0 0 ]} :empty ""})"#;
+        let text = r#"({Q :name a\ b :none <> :list (i 1 2) :names ("x\ y" "z"" "a"b" "\(") :odd \<> :c {CONST :constvalue 4 [ 5 0 0 -1 0 0 0 0 ]} :empty ""})"#;
         let Tree::List(items) = Tree::read(text).unwrap() else { panic!() };
         let q = items[0].node().unwrap();
         assert_eq!((q.kind.as_str(), q.text("name"), q.has("none")), ("Q", "a b", false));
-        assert_eq!(q.get("names"), &Tree::List(vec![Tree::Token("x y".into()), Tree::Token("z\"".into())]));
+        assert_eq!(q.get("names"), &Tree::List(["x y", "z\"", "a\"b", "("].map(|t| Tree::Token(t.into())).to_vec()));
         assert_eq!(q.node("c").unwrap().get("constvalue"), &Tree::Bytes(vec![5, 0, 0, 255, 0, 0, 0, 0]));
-        assert_eq!(q.text("empty"), "");
+        assert_eq!((q.text("empty"), q.text("odd")), ("", "<>"));
     }
 
     #[test]

@@ -64,7 +64,6 @@ const BY_SETTINGS: &[&str] = &[
     "textanycat",
     "anytextcat",
     "md5",
-    "regclass",
     "string_to_array",
 ];
 
@@ -77,11 +76,7 @@ pub(crate) fn check(catalog: &Catalog, func: Oid) -> Result<(), PlanError> {
     let built_in = info.schema == "pg_catalog";
     let name = format!("{}()", info.name);
     if built_in && (CLOCK.contains(&info.name.as_str()) || (info.name == "age" && info.args.len() == 1)) {
-        return Err(PlanError::refused(
-            name,
-            "the answer would change with time and not only with the rows",
-            "compare with a constant, or filter by time when reading the stream table",
-        ));
+        return Err(by_time(&name));
     }
     match info.volatility {
         'i' => Ok(()),
@@ -101,6 +96,51 @@ pub(crate) fn check(catalog: &Catalog, func: Oid) -> Result<(), PlanError> {
             "leave it out, or declare your own function IMMUTABLE if it depends on its arguments only",
         )),
     }
+}
+
+/// Types whose text form depends on the catalogs: regproc, regclass and their kin.
+const NAMES_OF_OBJECTS: &[Oid] = &[24, 2202, 2203, 2204, 2205, 2206, 3734, 3769, 4089, 4096, 4191];
+
+/// Refuses text forms that change while the rows stay.
+pub(crate) fn check_text_form(ty: Oid) -> Result<(), PlanError> {
+    if NAMES_OF_OBJECTS.contains(&ty) {
+        return Err(PlanError::refused(
+            "a text form of regclass or its kin",
+            "the name behind it can change while the rows stay",
+            "keep the oid, and cast it when reading the stream table",
+        ));
+    }
+    Ok(())
+}
+
+/// CURRENT_DATE and what else is written without brackets, by its number in PostgreSQL.
+pub(crate) fn sql_value(op: i64) -> PlanError {
+    let name = match op {
+        0 => "CURRENT_DATE",
+        1 | 2 => "CURRENT_TIME",
+        3 | 4 => "CURRENT_TIMESTAMP",
+        5 | 6 => "LOCALTIME",
+        7 | 8 => "LOCALTIMESTAMP",
+        9..=12 => "CURRENT_USER and its kin",
+        _ => "CURRENT_CATALOG and CURRENT_SCHEMA",
+    };
+    if op <= 8 {
+        by_time(name)
+    } else {
+        PlanError::refused(
+            name,
+            "the answer would depend on who asks and not only on the rows",
+            "use it when reading the stream table",
+        )
+    }
+}
+
+fn by_time(name: &str) -> PlanError {
+    PlanError::refused(
+        name,
+        "the answer would change with time and not only with the rows, until filters by time exist",
+        "compare with a constant, or filter by time when reading the stream table",
+    )
 }
 
 /// `date_lt_timestamptz` and its kin depend on TimeZone only.

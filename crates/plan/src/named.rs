@@ -1,0 +1,57 @@
+//! What a node tree names by identifier, so that it can be looked up all at once.
+
+use std::collections::BTreeSet;
+
+use types::Oid;
+
+use crate::reader::{Node, Tree};
+
+/// Identifiers by what they identify.
+#[derive(Debug, Default)]
+pub(crate) struct Named {
+    pub(crate) relations: BTreeSet<Oid>,
+    pub(crate) types: BTreeSet<Oid>,
+    /// Types with the modifiers that casts of arrays give their elements.
+    pub(crate) modified: BTreeSet<(Oid, i32)>,
+    pub(crate) functions: BTreeSet<Oid>,
+    pub(crate) operators: BTreeSet<Oid>,
+    pub(crate) collations: BTreeSet<Oid>,
+}
+
+impl Named {
+    /// Adds what `tree` names.
+    pub(crate) fn collect(&mut self, tree: &Tree) {
+        tree.walk(&mut |node| self.node(node));
+    }
+
+    fn node(&mut self, node: &Node) {
+        for (name, value) in node.fields() {
+            match name {
+                "opnos" => self.operators.extend(value.oids()),
+                "colTypes" => self.types.extend(value.oids()),
+                "colCollations" => self.collations.extend(value.oids()),
+                _ => {}
+            }
+            let Tree::Token(text) = value else { continue };
+            let Some(oid) = text.parse().ok().filter(|oid| *oid != 0) else { continue };
+            let set = match name {
+                "relid" => &mut self.relations,
+                "funcid" | "opfuncid" | "aggfnoid" | "winfnoid" => &mut self.functions,
+                "opno" => &mut self.operators,
+                "vartype" | "consttype" | "funcresulttype" | "opresulttype" | "aggtype" | "resulttype" | "casetype"
+                | "coalescetype" | "minmaxtype" | "array_typeid" | "element_typeid" | "refrestype" | "row_typeid"
+                | "refcontainertype" | "typeId" => &mut self.types,
+                _ if name.ends_with("collid") || name == "collOid" => &mut self.collations,
+                _ => continue,
+            };
+            set.insert(oid);
+        }
+        if node.kind == "ARRAYCOERCEEXPR"
+            && let (Ok(ty), Ok(typmod)) = (node.oid("resulttype"), node.number("resulttypmod"))
+            && let Ok(typmod) = i32::try_from(typmod)
+            && typmod >= 0
+        {
+            self.modified.insert((ty, typmod));
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! A plan evaluated in the plainest way: each operator over all of its input's rows. Aggregates and ring 2 are
+//! PostgreSQL's, one statement a group or row, so that nothing but the plan itself is in question.
+
+use std::collections::BTreeMap;
+
+use bytes::{BufMut, BytesMut};
+use plan::{Aggregate, AggregateFunc, PgExpr, Plan, Rel};
+use scalar::{Compiled, Env, encode_key};
+use tokio_postgres::Client;
+use tokio_postgres::types::{FromSql, IsNull, Kind, ToSql, Type, to_sql_checked};
+use types::{Oid, PgType, RowBuilder, Scalar};
+
+/// Rows of values in binary form, sorted.
+pub(crate) type Rows = Vec<Vec<Option<Vec<u8>>>>;
+
+/// A value as it is sent.
+#[derive(Debug, Clone)]
+struct Raw(Vec<u8>);
+
+impl<'a> FromSql<'a> for Raw {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Self(raw.to_vec()))
+    }
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+}
+
+impl ToSql for Raw {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        out.put_slice(&self.0);
+        Ok(IsNull::No)
+    }
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+    to_sql_checked!();
+}
+
+fn values(row: &tokio_postgres::Row) -> Vec<Option<Vec<u8>>> {
+    (0..row.len()).map(|i| row.get::<_, Option<Raw>>(i).map(|r| r.0)).collect()
+}
+
+/// What PostgreSQL gives: names and rows.
+pub(crate) async fn all_rows(client: &Client, query: &str) -> (Vec<String>, Rows) {
+    let statement = client.prepare(query).await.unwrap_or_else(|e| panic!("{query}: {e:?}"));
+    let rows = client.query(&statement, &[]).await.unwrap_or_else(|e| panic!("{query}: {e:?}"));
+    let mut rows: Rows = rows.iter().map(values).collect();
+    rows.sort();
+    (statement.columns().iter().map(|c| c.name().to_owned()).collect(), rows)
+}
+
+/// What the plan gives.
+pub(crate) async fn answer(client: &Client, env: &Env, plan: &Plan) -> Result<Rows, String> {
+    for (name, value) in &plan.settings {
+        client.query("SELECT set_config($1, $2, false)", &[name, value]).await.map_err(|e| format!("{name}: {e:?}"))?;
+    }
+    let mut rows = Naive { client, env, plan }.rel(&plan.root).await?;
+    rows.iter_mut().for_each(|r| r.truncate(plan.output.len()));
+    rows.sort();
+    Ok(rows)
+}
+
+struct Naive<'a> {
+    client: &'a Client,
+    env: &'a Env,
+    plan: &'a Plan,
+}
+
+fn packed(row: &[Option<Vec<u8>>]) -> types::Row {
+    let mut builder = RowBuilder::new();
+    for value in row {
+        builder.push_value(value.as_deref());
+    }
+    builder.finish()
+}
+
+impl Naive<'_> {
+    async fn rel(&self, rel: &Rel) -> Result<Rows, String> {
+        Ok(match rel {
+            Rel::Source(index) => {
+                let source = &self.plan.sources[*index];
+                let columns: Vec<_> = source.columns.iter().map(|c| types::quote_ident(&c.name)).collect();
+                all_rows(self.client, &format!("SELECT {} FROM {}", columns.join(", "), source.table.quoted())).await.1
+            }
+            Rel::Filter { input, predicate } => {
+                let rows = Box::pin(self.rel(input)).await?;
+                let predicate = self.compiled(predicate)?;
+                let mut kept = Vec::new();
+                for row in rows {
+                    if predicate.is_true(&packed(&row)).map_err(|e| e.to_string())? {
+                        kept.push(row);
+                    }
+                }
+                kept
+            }
+            Rel::Project { input, exprs } => {
+                let rows = Box::pin(self.rel(input)).await?;
+                let exprs = exprs.iter().map(|e| self.compiled(e)).collect::<Result<Vec<_>, _>>()?;
+                rows.iter().map(|row| project(&exprs, row)).collect::<Result<_, _>>()?
+            }
+            Rel::PgMap { input, exprs } => {
+                let mut rows = Box::pin(self.rel(input)).await?;
+                let width = rows.first().map_or(0, Vec::len);
+                for expr in exprs {
+                    self.ask(expr, &mut rows, width).await?;
+                }
+                rows
+            }
+            Rel::Join { left, right, keys, key_types } => {
+                let left = Box::pin(self.rel(left)).await?;
+                let right = Box::pin(self.rel(right)).await?;
+                let mut out = Vec::new();
+                for l in &left {
+                    for r in &right {
+                        let equal = keys.iter().zip(key_types).all(|(&(lc, rc), ty)| {
+                            l[lc].is_some() && r[rc].is_some() && key(*ty, &l[lc]) == key(*ty, &r[rc])
+                        });
+                        if equal {
+                            out.push(l.iter().chain(r).cloned().collect());
+                        }
+                    }
+                }
+                out
+            }
+            Rel::Aggregate { input, keys, key_types, aggregates } => {
+                let rows = Box::pin(self.rel(input)).await?;
+                let mut groups: BTreeMap<Vec<u8>, Rows> = BTreeMap::new();
+                if keys.is_empty() {
+                    groups.insert(Vec::new(), Vec::new());
+                }
+                for row in rows {
+                    let of = keys.iter().zip(key_types).flat_map(|(&k, ty)| key(*ty, &row[k])).collect();
+                    groups.entry(of).or_default().push(row);
+                }
+                let mut out = Vec::new();
+                for rows in groups.into_values() {
+                    let mut row: Vec<_> = keys.iter().map(|&k| rows[0][k].clone()).collect();
+                    for aggregate in aggregates {
+                        row.push(self.aggregate(aggregate, &rows).await?);
+                    }
+                    out.push(row);
+                }
+                out
+            }
+            Rel::UnionAll(inputs) => {
+                let mut out = Vec::new();
+                for input in inputs {
+                    out.extend(Box::pin(self.rel(input)).await?);
+                }
+                out
+            }
+            Rel::Values { rows, types } => {
+                let mut out = Vec::new();
+                for row in rows {
+                    assert_eq!(row.len(), types.len());
+                    let exprs = row.iter().map(|e| self.compiled(e)).collect::<Result<Vec<_>, _>>()?;
+                    out.push(project(&exprs, &[])?);
+                }
+                out
+            }
+        })
+    }
+
+    fn compiled(&self, expr: &Scalar) -> Result<Compiled, String> {
+        Compiled::new(expr, self.env).map_err(|e| e.to_string())
+    }
+
+    async fn ask(&self, expr: &PgExpr, rows: &mut Rows, width: usize) -> Result<(), String> {
+        let oids: Vec<Oid> = expr.arg_types.iter().map(|t| t.1.oid).collect();
+        let statement = self.prepare(&format!("SELECT {}", expr.sql), &oids).await?;
+        for row in rows {
+            let args: Vec<Option<Raw>> = expr
+                .args
+                .iter()
+                .map(|&a| {
+                    assert!(a < width);
+                    row[a].clone().map(Raw)
+                })
+                .collect();
+            let args: Vec<&(dyn ToSql + Sync)> = args.iter().map(|a| a as &(dyn ToSql + Sync)).collect();
+            let found = self.client.query_one(&statement, &args).await.map_err(|e| format!("{}: {e:?}", expr.sql))?;
+            row.extend(values(&found));
+        }
+        Ok(())
+    }
+
+    async fn prepare(&self, sql: &str, oids: &[Oid]) -> Result<tokio_postgres::Statement, String> {
+        let types: Vec<Type> =
+            oids.iter().map(|&oid| Type::new(String::new(), oid, Kind::Simple, String::new())).collect();
+        self.client.prepare_typed(sql, &types).await.map_err(|e| format!("{sql}: {e:?}"))
+    }
+
+    async fn aggregate(&self, aggregate: &Aggregate, rows: &Rows) -> Result<Option<Vec<u8>>, String> {
+        let counted = rows.iter().filter(|r| aggregate.filter.is_none_or(|f| r[f] == Some(vec![1])));
+        let (Some(arg), Some(ty)) = (aggregate.arg, aggregate.arg_type) else {
+            assert_eq!(aggregate.func, AggregateFunc::CountStar);
+            return Ok(Some((counted.count() as i64).to_be_bytes().to_vec()));
+        };
+        let items: Vec<_> = counted.map(|r| &r[arg]).collect();
+        let mut array = BytesMut::new();
+        array.put_i32(1);
+        array.put_i32(1);
+        array.put_u32(ty.oid);
+        array.put_i32(items.len() as i32);
+        array.put_i32(1);
+        for item in items {
+            match item {
+                Some(bytes) => {
+                    array.put_i32(bytes.len() as i32);
+                    array.put_slice(bytes);
+                }
+                None => array.put_i32(-1),
+            }
+        }
+        let name = match aggregate.func {
+            AggregateFunc::CountStar | AggregateFunc::Count => "count",
+            AggregateFunc::Sum => "sum",
+            AggregateFunc::Avg => "avg",
+            AggregateFunc::Min => "min",
+            AggregateFunc::Max => "max",
+            AggregateFunc::BoolAnd => "bool_and",
+            AggregateFunc::BoolOr => "bool_or",
+        };
+        let distinct = if aggregate.distinct { "DISTINCT " } else { "" };
+        let collate = if ty.collation == 0 { "" } else { " COLLATE \"C\"" };
+        let array_type: Oid = self
+            .client
+            .query_one("SELECT typarray FROM pg_type WHERE oid = $1", &[&ty.oid])
+            .await
+            .map_err(|e| format!("{e:?}"))?
+            .get(0);
+        let sql = format!("SELECT {name}({distinct}v{collate}) FROM unnest($1) v");
+        let statement = self.prepare(&sql, &[array_type]).await?;
+        assert_eq!(statement.columns()[0].type_().oid(), aggregate.ty.oid, "{sql}");
+        let found =
+            self.client.query_one(&statement, &[&Raw(array.to_vec())]).await.map_err(|e| format!("{sql}: {e:?}"))?;
+        Ok(values(&found).remove(0))
+    }
+}
+
+fn project(exprs: &[Compiled], row: &[Option<Vec<u8>>]) -> Result<Vec<Option<Vec<u8>>>, String> {
+    let row = packed(row);
+    exprs.iter().map(|e| Ok(e.eval(&row).map_err(|e| e.to_string())?.map(std::borrow::Cow::into_owned))).collect()
+}
+
+fn key(ty: PgType, value: &Option<Vec<u8>>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode_key(ty, value.as_deref(), &mut bytes).unwrap();
+    bytes
+}

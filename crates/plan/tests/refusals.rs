@@ -1,0 +1,202 @@
+//! What is refused, with which words: by kind of query, by table, by right, by setting.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::collections::HashMap;
+
+use plan::{OutputKey, PlanError, PlanOptions, plan};
+use testkit::{Cluster, Kind};
+use tokio_postgres::Client;
+
+const TABLES: &str = "
+    CREATE TABLE t (id int PRIMARY KEY, a int, b text, half int GENERATED ALWAYS AS (a / 2) STORED, at timestamptz, doc jsonb);
+    CREATE TABLE u (id int PRIMARY KEY, a int);
+    CREATE TABLE nothing (id int PRIMARY KEY); ALTER TABLE nothing REPLICA IDENTITY NOTHING;
+    CREATE TABLE by_index (id int, other int NOT NULL); CREATE UNIQUE INDEX by_other ON by_index (other);
+    ALTER TABLE by_index REPLICA IDENTITY USING INDEX by_other;
+    CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE child () INHERITS (parent);
+    CREATE TABLE parted (id int PRIMARY KEY) PARTITION BY HASH (id);
+    CREATE TABLE parted_0 PARTITION OF parted FOR VALUES WITH (MODULUS 1, REMAINDER 0);
+    CREATE MATERIALIZED VIEW stored AS SELECT id FROM t;
+    CREATE SEQUENCE numbers;
+    CREATE VIEW limited AS SELECT id FROM t ORDER BY id LIMIT 3;
+    CREATE VIEW timed AS SELECT id FROM t WHERE at < now();
+    CREATE FUNCTION steady() RETURNS int LANGUAGE sql STABLE AS 'SELECT 1';
+    CREATE AGGREGATE app_sum (int) (SFUNC = int4pl, STYPE = int);
+    CREATE TABLE guarded (id int PRIMARY KEY); ALTER TABLE guarded ENABLE ROW LEVEL SECURITY;
+    CREATE POLICY all_rows ON guarded USING (true);
+    CREATE TABLE partly (id int PRIMARY KEY, open int, shut int);
+    CREATE TABLE closed (id int PRIMARY KEY);
+    CREATE ROLE reader LOGIN; GRANT SELECT ON guarded, t TO reader; GRANT SELECT (id, open) ON partly TO reader;
+    CREATE VIEW through AS SELECT id FROM closed; GRANT SELECT ON through TO reader";
+
+async fn database() -> (Cluster, Client) {
+    let cluster = Cluster::start(Kind::Single).await.unwrap();
+    let client = cluster.client().await.unwrap();
+    client.batch_execute(TABLES).await.unwrap();
+    (cluster, client)
+}
+
+async fn refused(client: &Client, query: &str, words: &[&str]) {
+    let error = plan(client, query, &PlanOptions::default()).await.expect_err(query);
+    let text = error.to_string();
+    assert!(!text.contains('\n') && !error.is_transient(), "{query}: {text}");
+    assert!(!matches!(error, PlanError::Tree(_)), "{query}: not a refusal: {text}");
+    for word in words {
+        assert!(text.contains(word), "{query}: '{word}' is not in: {text}");
+    }
+}
+
+#[tokio::test]
+async fn constructs_that_are_not_kept_are_named() {
+    let (_cluster, client) = database().await;
+    client.batch_execute("CREATE TEMP TABLE passing (id int PRIMARY KEY)").await.unwrap();
+    for (query, words) in [
+        ("SELECT t.id FROM t RIGHT JOIN u ON u.id = t.id", &["RIGHT JOIN"] as &[&str]),
+        ("SELECT t.id FROM t FULL JOIN u ON u.id = t.id", &["FULL JOIN"]),
+        ("SELECT id FROM t WHERE EXISTS (SELECT FROM u WHERE u.id = t.id)", &["subquery", "join"]),
+        ("SELECT id, (SELECT max(a) FROM u) AS m FROM t", &["subquery"]),
+        ("SELECT t.id, x.a FROM t, LATERAL (SELECT u.a FROM u WHERE u.id = t.id) x", &["LATERAL"]),
+        ("SELECT t.id, k FROM t, jsonb_object_keys(t.doc) k", &["function in FROM"]),
+        ("SELECT id, generate_series(1, a) AS n FROM t", &["set-returning function"]),
+        ("SELECT n FROM generate_series(1, 3) n", &["function in FROM"]),
+        ("SELECT a, count(*) FROM t GROUP BY ROLLUP (a)", &["ROLLUP"]),
+        ("SELECT a, grouping(a) AS g FROM t GROUP BY CUBE (a)", &["CUBE"]),
+        (
+            "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 5) SELECT n FROM r",
+            &["WITH RECURSIVE"],
+        ),
+        ("SELECT DISTINCT ON (a) a, id FROM t", &["DISTINCT ON"]),
+        ("SELECT id FROM t INTERSECT SELECT id FROM u", &["INTERSECT"]),
+        ("SELECT id FROM t EXCEPT ALL SELECT id FROM u", &["EXCEPT"]),
+        ("SELECT id FROM t TABLESAMPLE bernoulli (10)", &["TABLESAMPLE"]),
+        ("SELECT id FROM t OFFSET 3", &["LIMIT"]),
+        ("SELECT id FROM (SELECT id FROM t LIMIT 3) s", &["LIMIT without ORDER BY"]),
+        ("SELECT id FROM limited", &["ORDER BY … LIMIT"]),
+        ("SELECT a, string_agg(b, ',') AS s FROM t GROUP BY a", &["string_agg()"]),
+        ("SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY a) AS p FROM t", &["percentile_disc()"]),
+        ("SELECT app_sum(a) AS s FROM t", &["app_sum()"]),
+        ("SELECT rank() OVER (ORDER BY a) AS r FROM t", &["window function"]),
+        ("SELECT sum(a) OVER () AS s FROM t", &["window function"]),
+        ("SELECT sum(a::money) AS s FROM t", &["money"]),
+        ("SELECT doc, count(*) AS n FROM t GROUP BY doc", &["GROUP BY on type jsonb"]),
+        ("SELECT max(doc::text COLLATE \"en-x-icu\") AS m FROM t", &["max", "COLLATE \"C\""]),
+        ("SELECT id FROM t FOR SHARE", &["FOR UPDATE"]),
+        ("SELECT id INTO copy FROM t", &["INTO"]),
+        ("WITH d AS (DELETE FROM t RETURNING id) SELECT id FROM d", &["WITH"]),
+        ("INSERT INTO t VALUES (1)", &["not a SELECT"]),
+        ("EXPLAIN SELECT 1", &["not a SELECT"]),
+        ("SELECT", &["without columns"]),
+        ("SELECT id FROM t WHERE a = $1", &["parameter"]),
+        ("SELECT count(*), count(*) FROM t", &["more than once", "AS"]),
+        ("SELECT 1 +\n  'x' FROM t", &["invalid input syntax", "line 2, column 3"]),
+    ] {
+        refused(&client, query, words).await;
+    }
+}
+
+#[tokio::test]
+async fn what_changes_while_the_rows_stay_is_named() {
+    let (_cluster, client) = database().await;
+    for (query, words) in [
+        ("SELECT id, clock_timestamp() AS c FROM t", &["clock_timestamp()", "with time"] as &[&str]),
+        ("SELECT id, age(at) AS c FROM t", &["age()", "with time"]),
+        ("SELECT id FROM t WHERE at > LOCALTIMESTAMP", &["LOCALTIMESTAMP"]),
+        ("SELECT id FROM timed", &["now()", "filters by time"]),
+        ("SELECT id, CURRENT_USER AS c FROM t", &["CURRENT_USER", "who asks"]),
+        ("SELECT id, nextval('numbers') AS n FROM t", &["nextval()", "VOLATILE"]),
+        ("SELECT gen_random_uuid() AS g, id FROM t", &["gen_random_uuid()"]),
+        ("SELECT id, steady() AS s FROM t", &["steady()", "STABLE", "IMMUTABLE"]),
+        ("SELECT id, current_setting('TimeZone') AS s FROM t", &["current_setting()"]),
+        ("SELECT id, a::oid::regclass::text AS s FROM t", &["regclass"]),
+        ("SELECT count(*) FILTER (WHERE random() > 0.5) AS n FROM t", &["random()"]),
+        ("SELECT a, count(*) AS n FROM t GROUP BY a HAVING count(*) > random()", &["random()"]),
+        ("SELECT t.id FROM t JOIN u ON u.id = t.id + floor(random())", &["random()"]),
+    ] {
+        refused(&client, query, words).await;
+    }
+}
+
+#[tokio::test]
+async fn tables_that_cannot_be_streamed_are_named() {
+    let (_cluster, client) = database().await;
+    client.batch_execute("CREATE TEMP TABLE passing (id int PRIMARY KEY)").await.unwrap();
+    for (query, words) in [
+        ("SELECT id FROM nothing", &["public.nothing", "REPLICA IDENTITY FULL"] as &[&str]),
+        ("SELECT id FROM parent", &["public.parent", "inherit"]),
+        ("SELECT id FROM ONLY parted", &["ONLY public.parted"]),
+        ("SELECT id FROM stored", &["public.stored", "materialized view"]),
+        ("SELECT last_value FROM numbers", &["public.numbers", "not a table"]),
+        ("SELECT id FROM passing", &["passing", "temporary"]),
+        ("SELECT table_name FROM information_schema.tables", &["cannot"]),
+        ("SELECT half FROM t", &["generated column"]),
+        ("SELECT id, xmin FROM t", &["system column"]),
+        ("SELECT t FROM t", &["whole row"]),
+    ] {
+        refused(&client, query, words).await;
+    }
+    let planned = plan(&client, "SELECT id, other FROM by_index", &PlanOptions::default()).await.unwrap();
+    assert_eq!(planned.plan.key, OutputKey::Columns(vec![1]));
+}
+
+#[tokio::test]
+async fn rights_and_row_security_are_asked_for() {
+    let (cluster, client) = database().await;
+    let reader = tokio_postgres::connect(&cluster.url_as(0, "reader", ""), tokio_postgres::NoTls).await.unwrap();
+    let (reader, connection) = reader;
+    tokio::spawn(connection);
+    refused(&reader, "SELECT id FROM closed", &["public.closed", "GRANT SELECT"]).await;
+    refused(&reader, "SELECT id FROM through", &["public.closed", "GRANT SELECT"]).await;
+    refused(&reader, "SELECT id, shut FROM partly", &["column shut of public.partly", "GRANT SELECT"]).await;
+    plan(&reader, "SELECT id, open FROM partly", &PlanOptions::default()).await.unwrap();
+    refused(&reader, "SELECT id FROM guarded", &["public.guarded", "row-level security", "--allow-row-security"]).await;
+    let allowed = PlanOptions { allow_row_security: true, ..PlanOptions::default() };
+    plan(&reader, "SELECT id FROM guarded", &allowed).await.unwrap();
+    client.batch_execute("REVOKE TEMPORARY ON DATABASE app FROM PUBLIC").await.unwrap();
+    refused(&reader, "SELECT id FROM t", &["temporary", "GRANT TEMPORARY"]).await;
+}
+
+#[tokio::test]
+async fn settings_are_pinned_with_the_definition() {
+    let (_cluster, client) = database().await;
+    client.batch_execute("SET TimeZone = 'Asia/Tokyo'; SET extra_float_digits = 0").await.unwrap();
+    let query = "SELECT id, date_trunc('day', at) AS day FROM t";
+    let mut options = PlanOptions::default();
+    let setting = |planned: &plan::Planned, name: &str| {
+        planned.plan.settings.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone()).unwrap_or_default()
+    };
+    let planned = plan(&client, query, &options).await.unwrap();
+    assert_eq!(setting(&planned, "TimeZone"), "Asia/Tokyo");
+    assert_eq!(setting(&planned, "extra_float_digits"), "1");
+    assert_eq!(setting(&planned, "search_path"), "\"$user\", public");
+    options.settings.insert("timezone".into(), "Europe/Berlin".into());
+    let planned = plan(&client, query, &options).await.unwrap();
+    assert_eq!(setting(&planned, "TimeZone"), "Europe/Berlin");
+    for (name, value, words) in [
+        ("timezone", "Mars/Olympus", "invalid value for parameter"),
+        ("no_such_setting", "1", "unrecognized configuration parameter"),
+        ("extra_float_digits", "0", "the setting extra_float_digits"),
+    ] {
+        let options = PlanOptions { settings: [(name.into(), value.into())].into(), ..PlanOptions::default() };
+        let error = plan(&client, query, &options).await.unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    // The session is as it was.
+    let now: String = client.query_one("SHOW TimeZone", &[]).await.unwrap().get(0);
+    assert_eq!(now, "Asia/Tokyo");
+}
+
+#[tokio::test]
+async fn a_key_that_only_the_caller_knows_is_taken() {
+    let (_cluster, client) = database().await;
+    client.batch_execute("CREATE TABLE bare (day int, id int, x text) PARTITION BY HASH (id)").await.unwrap();
+    refused(&client, "SELECT id, x FROM bare", &["public.bare", "REPLICA IDENTITY FULL"]).await;
+    let oid: u32 = client.query_one("SELECT 'bare'::regclass::oid", &[]).await.unwrap().get(0);
+    let hint = HashMap::from([(oid, vec!["id".to_owned(), "day".to_owned()])]);
+    let options = PlanOptions { identity_hint: hint, ..PlanOptions::default() };
+    let planned = plan(&client, "SELECT id, day, x FROM bare", &options).await.unwrap();
+    let source = &planned.plan.sources[0];
+    let identity: Vec<&str> = source.identity.iter().map(|&i| source.columns[i].name.as_str()).collect();
+    assert_eq!(identity, ["id", "day"]);
+    assert_eq!(planned.plan.key, OutputKey::Columns(vec![0, 1]));
+}
