@@ -103,7 +103,8 @@ mod tests {
             "tributary stream pause b",
             "tributary stream resume b",
             "tributary stream rebuild b",
-            "tributary stream explain --query SELECT",
+            "tributary stream explain --query SELECT --json",
+            "tributary stream explain b --json",
             "tributary stream explain b",
             "tributary stream watch b",
             "tributary stream verify",
@@ -119,6 +120,7 @@ mod tests {
             "tributary stream create b",
             "tributary stream create b --query a --file f",
             "tributary stream explain",
+            "tributary stream explain a --query b",
             "tributary wait --timeout soon",
             "tributary nonsense",
         ] {

@@ -44,7 +44,9 @@ pub(crate) struct NameArg {
     name: String,
 }
 
+/// Either the text or a file.
 #[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
 pub(crate) struct QueryArgs {
     /// The query
     #[arg(long, value_name = "SQL")]
@@ -60,8 +62,6 @@ pub(crate) struct CreateArgs {
     name: String,
     #[command(flatten)]
     query: QueryArgs,
-    #[command(flatten)]
-    _one: CreateQuery,
     /// Return at once; `stream list` shows when it is exact
     #[arg(long)]
     no_wait: bool,
@@ -72,11 +72,6 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
     set: Vec<(String, String)>,
 }
-
-/// Either the text or a file.
-#[derive(Debug, Args)]
-#[group(id = "one_query", required = true, multiple = false, args = ["query", "file"])]
-pub(crate) struct CreateQuery {}
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
@@ -95,8 +90,18 @@ pub(crate) struct DescribeArgs {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "explained", required = true, multiple = false, args = ["name", "query", "file"])]
 pub(crate) struct ExplainArgs {
+    #[command(flatten)]
+    what: Explained,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A stream table, or a query as text or in a file.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Explained {
     /// A stream table, or
     name: Option<String>,
     /// a query that is not defined yet
@@ -105,9 +110,6 @@ pub(crate) struct ExplainArgs {
     /// A file that holds the query; - is standard input
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// As JSON
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -280,11 +282,9 @@ async fn describe(args: DescribeArgs, endpoint: &str) -> anyhow::Result<()> {
 }
 
 async fn explain(args: ExplainArgs, endpoint: &str) -> anyhow::Result<()> {
-    let query = match &args.name {
-        Some(_) => String::new(),
-        None => query_text(args.query, args.file.as_deref())?,
-    };
-    let request = v1::ExplainStreamTableRequest { name: args.name.unwrap_or_default(), query };
+    let Explained { name, query, file } = args.what;
+    let query = if name.is_some() { String::new() } else { query_text(query, file.as_deref())? };
+    let request = v1::ExplainStreamTableRequest { name: name.unwrap_or_default(), query };
     let answer = stream_tables(endpoint).await?.explain(request).await.map_err(refused)?.into_inner();
     println!("{}", if args.json { answer.json } else { answer.text }.trim_end());
     Ok(())
