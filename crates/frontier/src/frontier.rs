@@ -294,6 +294,13 @@ impl Frontier {
             Want::Part { transaction: id, gid, ticket } => {
                 let Some(transaction) = self.transactions.get_mut(id) else { return };
                 let Some(part) = transaction.missing(node, gid) else { return };
+                if part.state == PartState::Promised {
+                    if !self.nodes.get(&node).is_some_and(|n| n.pending.contains_key(gid)) {
+                        // Prepared, and its PREPARE is not in the stream: it wrote nothing, or the slot began later.
+                        self.ask_part(*id, node, gid);
+                    }
+                    return;
+                }
                 if part.state != PartState::Asked(*ticket) {
                     return;
                 }

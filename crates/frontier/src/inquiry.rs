@@ -5,7 +5,9 @@
 //! slots exist. So each node is asked once where it stands when all streams have begun. A list behind that has all
 //! its branches in the streams, a branch that was *prepared* behind that has its list in one. Only what is older is
 //! asked for at once. All else is asked for after much patience (`PATIENCE`), so that nothing, whatever odd thing was
-//! done to the cluster by hand, is waited for in silence for ever. No promise of the frontier depends on this
+//! done to the cluster by hand, is waited for in silence for ever. A branch that wrote nothing is in no stream, neither
+//! its PREPARE nor its decision: a listed branch whose PREPARE has not come is asked for at once too, and again while
+//! it is prepared and its PREPARE still has not come. No promise of the frontier depends on this
 //! difference: an answer says for sure what is so at its moment.
 //!
 //! Another manager's transactions (see `Rules::pattern`) need the answers always.
@@ -62,9 +64,12 @@ impl Frontier {
         self.stirred = true;
         let mut prepared = prepared.iter();
         for want in wants {
-            if want.gid().is_some() && prepared.next() == Some(&true) {
+            let is_prepared = want.gid().is_some() && prepared.next() == Some(&true);
+            if is_prepared {
                 self.promised(node, &want);
-                continue;
+                if !matches!(want, Want::Part { .. }) {
+                    continue;
+                }
             }
             let Some(state) = self.nodes.get_mut(&node) else { return };
             if let Want::Begun { ticket } = want {
@@ -126,7 +131,8 @@ impl Frontier {
     pub(crate) fn expect_part(&mut self, id: TransactionId, node: NodeId, gid: &Gid, sure: bool) -> PartState {
         let ticket = Ticket(self.next_id());
         let Some(state) = self.nodes.get_mut(&node) else { return PartState::Gone };
-        if sure {
+        // A branch that wrote nothing is not in any stream: only one whose PREPARE is there is sure to come.
+        if sure && state.pending.contains_key(gid) {
             let expectation = Expectation::Part { transaction: id, gid: gid.clone() };
             state.expected.push_back((state.turns + PATIENCE, expectation));
             return PartState::Expected;
