@@ -16,7 +16,7 @@ use crate::cli::nodes;
 use crate::{config, logging};
 
 /// How long a part may take to stop before the process goes without it. Everything durable is so at any moment.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A bug must not leave half a process behind that looks alive: state is durable, a new process goes on from it.
 fn prepare(logging: &logging::Logging) -> anyhow::Result<Failpoints> {

@@ -1,20 +1,21 @@
 //! The command line.
 
-mod client;
+pub(crate) mod client;
 mod cluster;
 mod doctor;
 mod duration;
 pub(crate) mod nodes;
-mod progress;
+pub(crate) mod progress;
 mod setup;
 mod stream;
-mod text;
+pub(crate) mod text;
 
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{AgentFlags, CoordinatorFlags, StandaloneFlags};
+use crate::demo::{self, DemoOptions};
 use crate::logging::LogFlags;
 
 /// Stream tables for Citus: tables defined by a query, exact at every moment
@@ -62,6 +63,8 @@ pub(crate) enum Command {
     Doctor(doctor::DoctorArgs),
     /// Make the role, publications, grants and schema that the daemon needs; run once by an administrator
     Setup(setup::SetupArgs),
+    /// Make a cluster with a shop, keep stream tables over it while it is written to, and verify them
+    Demo(DemoOptions),
 }
 
 /// Runs a command that is not a daemon.
@@ -72,6 +75,7 @@ pub(crate) async fn run(command: Command, endpoint: &EndpointFlag) -> anyhow::Re
         Command::Wait(args) => cluster::wait(&args, &endpoint.endpoint).await,
         Command::Doctor(args) => doctor::run(&args).await,
         Command::Setup(args) => setup::run(&args).await,
+        Command::Demo(options) => demo::run(options).await.map(|()| ExitCode::SUCCESS),
         Command::Standalone(_) | Command::Coordinator(_) | Command::Agent(_) => {
             anyhow::bail!("a daemon is started by its own entry point")
         }
@@ -112,6 +116,7 @@ mod tests {
             "tributary status --json",
             "tributary wait --stream b --timeout 30s",
             "tributary doctor --database-url postgres://h/d",
+            "tributary demo --seconds 5 --fdw",
             "tributary setup --print --table a --table s.b --database-url postgres://h/d",
         ] {
             read(line).unwrap_or_else(|e| panic!("{line}: {e}"));
@@ -122,6 +127,7 @@ mod tests {
             "tributary stream explain",
             "tributary stream explain a --query b",
             "tributary wait --timeout soon",
+            "tributary demo --seconds 0",
             "tributary nonsense",
         ] {
             assert!(read(line).is_err(), "{line}");

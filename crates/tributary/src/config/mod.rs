@@ -180,7 +180,8 @@ pub(crate) fn instance(name: Option<String>) -> Result<String, ConfigError> {
 }
 
 fn logging(filter: Option<String>, format: Option<LogFormat>) -> Result<Logging, ConfigError> {
-    let logging = Logging::new(filter, format, "info");
+    // The SQL driver logs every notice of a server as information.
+    let logging = Logging::new(filter, format, "info,tokio_postgres=warn");
     logging.check().map_err(ConfigError::Value)?;
     Ok(logging)
 }
