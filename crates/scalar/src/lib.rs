@@ -16,6 +16,7 @@ mod float_text;
 mod functions;
 mod key;
 mod numeric;
+mod operands;
 mod sums;
 mod text_form;
 

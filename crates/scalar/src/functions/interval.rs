@@ -61,7 +61,8 @@ fn to_micros(seconds: f64) -> f64 {
 
 /// C's conversion where it is defined.
 fn whole(value: f64) -> Result<i32, EvalError> {
-    if (-2_147_483_648.0..=2_147_483_647.0).contains(&value) { Ok(value as i32) } else { Err(out_of_range()) }
+    let limit = 2_147_483_648.0;
+    if (-limit..limit).contains(&value) { Ok(value as i32) } else { Err(out_of_range()) }
 }
 
 /// The common end of multiplication and division: each part scaled, fractions cascading down to smaller units.

@@ -13,6 +13,7 @@ mod length;
 mod number;
 mod pattern;
 mod text;
+mod text_type;
 mod timestamp;
 mod truncate;
 mod zoned;
@@ -74,7 +75,7 @@ impl Function {
 
 /// The native function of an identifier.
 pub(crate) fn function(func: Oid) -> Option<Function> {
-    let areas: [fn(Oid) -> Option<Fun>; 8] = [
+    let areas: [fn(Oid) -> Option<Fun>; 9] = [
         integer::function,
         float::function,
         number::function,
@@ -83,6 +84,7 @@ pub(crate) fn function(func: Oid) -> Option<Function> {
         timestamp::function,
         interval::function,
         length::function,
+        text_type::function,
     ];
     areas
         .iter()
@@ -114,8 +116,8 @@ pub(crate) fn at_zone(func: Oid) -> Option<ZonedFun> {
 /// The function that casts a type to text, where it is not its output function.
 pub(crate) fn text_cast(from: Oid) -> Option<Fun> {
     match from {
-        oid::BOOL => Some(text::bool_to_text),
-        oid::BPCHAR => Some(text::without_trailing_blanks),
+        oid::BOOL => Some(text_type::bool_to_text),
+        oid::BPCHAR => Some(text_type::without_trailing_blanks),
         _ => None,
     }
 }

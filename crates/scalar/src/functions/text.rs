@@ -21,7 +21,7 @@ pub(super) fn too_large() -> EvalError {
 }
 
 /// Takes a text argument out.
-fn take<'a>(value: &mut Datum<'a>) -> Result<Cow<'a, str>, EvalError> {
+pub(super) fn take<'a>(value: &mut Datum<'a>) -> Result<Cow<'a, str>, EvalError> {
     match std::mem::replace(value, Datum::Null) {
         Datum::Text(text) => Ok(text),
         _ => Err(mismatch()),
@@ -42,12 +42,12 @@ pub(super) fn int(value: &Datum<'_>) -> Result<i32, EvalError> {
     }
 }
 
-fn owned<'a>(text: impl Into<String>) -> Datum<'a> {
+pub(super) fn owned<'a>(text: impl Into<String>) -> Datum<'a> {
     Datum::Text(Cow::Owned(text.into()))
 }
 
 /// A part of a text, still borrowed when the text is.
-fn part<'a>(text: Cow<'a, str>, cut: impl for<'t> FnOnce(&'t str) -> &'t str) -> Datum<'a> {
+pub(super) fn part<'a>(text: Cow<'a, str>, cut: impl for<'t> FnOnce(&'t str) -> &'t str) -> Datum<'a> {
     Datum::Text(match text {
         Cow::Borrowed(text) => Cow::Borrowed(cut(text)),
         Cow::Owned(text) => Cow::Owned(cut(&text).to_owned()),
@@ -62,11 +62,11 @@ fn behind(text: &str, n: usize) -> usize {
     text.char_indices().nth(n).map_or(text.len(), |(at, _)| at)
 }
 
-fn head(text: &str, n: usize) -> &str {
+pub(super) fn head(text: &str, n: usize) -> &str {
     text.get(..behind(text, n)).unwrap_or(text)
 }
 
-fn tail(text: &str, n: usize) -> &str {
+pub(super) fn tail(text: &str, n: usize) -> &str {
     text.get(behind(text, n)..).unwrap_or("")
 }
 
@@ -82,18 +82,6 @@ fn concatenate<'a>(args: &mut [Datum<'a>]) -> Result<Datum<'a>, EvalError> {
     let mut text = a.into_owned();
     text.push_str(&b);
     Ok(owned(text))
-}
-
-pub(super) fn bool_to_text<'a>(args: &mut [Datum<'a>]) -> Result<Datum<'a>, EvalError> {
-    match args {
-        [Datum::Bool(v)] => Ok(Datum::Text(Cow::Borrowed(if *v { "true" } else { "false" }))),
-        _ => Err(mismatch()),
-    }
-}
-
-pub(super) fn without_trailing_blanks<'a>(args: &mut [Datum<'a>]) -> Result<Datum<'a>, EvalError> {
-    let [text] = args else { return Err(mismatch()) };
-    Ok(part(take(text)?, |t| t.trim_end_matches(' ')))
 }
 
 /// `substring(text, start [, length])`.
@@ -286,61 +274,9 @@ fn title(text: &str) -> String {
     text.chars().map(one).collect()
 }
 
-/// `varchar(n)`'s coercion: at most so many characters; an implicit one loses nothing but blanks.
-fn to_varchar<'a>(args: &mut [Datum<'a>]) -> Result<Datum<'a>, EvalError> {
-    let [text, Datum::Int4(typmod), Datum::Bool(explicit)] = args else { return Err(mismatch()) };
-    let (typmod, explicit) = (*typmod, *explicit);
-    let text = take(text)?;
-    if typmod < 4 || text.len() <= (typmod - 4) as usize {
-        return Ok(Datum::Text(text));
-    }
-    let most = (typmod - 4) as usize;
-    if !explicit && tail(&text, most).bytes().any(|b| b != b' ') {
-        return Err(EvalError::raised("22001", format!("value too long for type character varying({most})")));
-    }
-    Ok(part(text, |t| head(t, most)))
-}
-
-/// `char(n)`'s coercion: exactly so many characters.
-fn to_bpchar<'a>(args: &mut [Datum<'a>]) -> Result<Datum<'a>, EvalError> {
-    let [text, Datum::Int4(typmod), Datum::Bool(explicit)] = args else { return Err(mismatch()) };
-    let (typmod, explicit) = (*typmod, *explicit);
-    let text = take(text)?;
-    if typmod < 4 {
-        return Ok(Datum::Text(text));
-    }
-    let most = (typmod - 4) as usize;
-    let has = text.chars().count();
-    if has < most {
-        let mut text = text.into_owned();
-        text.extend(std::iter::repeat_n(' ', most - has));
-        return Ok(owned(text));
-    }
-    if !explicit && tail(&text, most).bytes().any(|b| b != b' ') {
-        return Err(EvalError::raised("22001", format!("value too long for type character({most})")));
-    }
-    Ok(part(text, |t| head(t, most)))
-}
-
-/// At most the 63 bytes of a `name`, whole characters.
-fn name(text: &str) -> &str {
-    let mut end = text.len().min(63);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.get(..end).unwrap_or(text)
-}
-
 fn map<'a>(args: &mut [Datum<'a>], f: impl FnOnce(&str) -> String) -> Result<Datum<'a>, EvalError> {
     match args {
         [text] => Ok(owned(f(str(text)?))),
-        _ => Err(mismatch()),
-    }
-}
-
-fn cut<'a>(args: &mut [Datum<'a>], f: impl for<'t> FnOnce(&'t str) -> &'t str) -> Result<Datum<'a>, EvalError> {
-    match args {
-        [text] => Ok(part(take(text)?, f)),
         _ => Err(mismatch()),
     }
 }
@@ -408,13 +344,6 @@ fn plain(func: Oid) -> Option<Fun> {
             [Datum::Int8(n)] => Ok(owned(format!("{n:x}"))),
             _ => Err(mismatch()),
         },
-        669 => to_varchar,
-        668 => to_bpchar,
-        401 => without_trailing_blanks,
-        406 | 408 | 1401 => |a| cut(a, |t| t),
-        407 | 1400 => |a| cut(a, name),
-        409 => |a| cut(a, |t| name(t).trim_end_matches(' ')),
-        2971 => bool_to_text,
         _ => return None,
     })
 }
