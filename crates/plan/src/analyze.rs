@@ -130,7 +130,9 @@ async fn in_transaction(client: &Client, query: &str, options: &PlanOptions) -> 
         .zip(&built.columns)
         .map(|(column, built)| Column { not_null: built.not_null, ..column })
         .collect();
-    let (mut sources, warnings) = (planner.sources, planner.warnings);
+    let (mut sources, mut warnings) = (planner.sources, planner.warnings);
+    warnings.sort();
+    warnings.dedup();
     let width = built.columns.len();
     let root = prune(built.rel, width, &mut sources);
     readable(client, &sources).await?;
@@ -203,7 +205,8 @@ async fn readable(client: &Client, sources: &[SourceUse]) -> Result<(), PlanErro
 }
 
 fn build<'a>(planner: &mut Planner<'a>, root: &'a Node) -> Result<Built, PlanError> {
-    let mut built = planner.query(root)?;
+    let shown = planner.query(root)?;
+    let mut built = planner.computed(shown)?;
     built.tidy_keys();
     Ok(built)
 }

@@ -26,6 +26,17 @@ pub(crate) struct Built {
     pub(crate) keys: Vec<Vec<usize>>,
 }
 
+/// Rows, and what a query shows of them: expressions over their columns that are not computed yet. The query around it
+/// filters and joins the rows first, as PostgreSQL does, so that what raises errors is computed over rows that are left.
+#[derive(Debug, Clone)]
+pub(crate) struct Shown {
+    pub(crate) built: Built,
+    pub(crate) exprs: Vec<Expr>,
+}
+
+/// Expressions are computed before they grow larger than this: nested queries could double them level by level.
+const LARGEST: usize = 200;
+
 /// More are not followed.
 const MOST_KEYS: usize = 12;
 
@@ -33,6 +44,12 @@ impl Built {
     pub(crate) fn column(&self, index: usize) -> Result<Expr, PlanError> {
         let column = self.columns.get(index).ok_or_else(|| PlanError::Tree(format!("there is no column {index}")))?;
         Ok(Expr::column(index, column.ty, column.declared))
+    }
+
+    /// All columns as they are.
+    pub(crate) fn shown(self) -> Result<Shown, PlanError> {
+        let exprs = (0..self.columns.len()).map(|c| self.column(c)).collect::<Result<_, _>>()?;
+        Ok(Shown { built: self, exprs })
     }
 
     /// Without keys that are others' supersets.
@@ -53,6 +70,19 @@ impl Built {
 }
 
 impl Planner<'_> {
+    /// What is shown, computed.
+    pub(crate) fn computed(&self, shown: Shown) -> Result<Built, PlanError> {
+        let as_they_are = shown.exprs.len() == shown.built.columns.len()
+            && shown.exprs.iter().enumerate().all(|(i, e)| e.kind == ExprKind::Column(i));
+        if as_they_are { Ok(shown.built) } else { self.project(shown.built, &shown.exprs) }
+    }
+
+    /// What is shown, computed if it has become large.
+    pub(crate) fn small(&self, shown: Shown) -> Result<Shown, PlanError> {
+        let large = shown.exprs.iter().any(|e| e.size() > LARGEST);
+        if large { self.computed(shown)?.shown() } else { Ok(shown) }
+    }
+
     /// The expressions over `rel`'s columns as native ones: what is PostgreSQL's is computed below, and read as a column.
     pub(crate) fn scalars(&self, rel: Rel, width: usize, exprs: &[Expr]) -> Result<(Rel, Vec<Scalar>), PlanError> {
         let mut asked = Vec::new();

@@ -172,6 +172,11 @@ impl Expr {
         }
     }
 
+    /// How many expressions it consists of.
+    pub(crate) fn size(&self) -> usize {
+        1 + self.children().into_iter().map(Self::size).sum::<usize>()
+    }
+
     /// The columns read, each once, ascending.
     pub(crate) fn columns(&self) -> Vec<usize> {
         fn walk(expr: &Expr, into: &mut Vec<usize>) {

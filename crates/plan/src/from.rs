@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::PlanError;
-use crate::built::{Built, BuiltColumn};
+use crate::built::Built;
 use crate::convert::{Scope, convert};
 use crate::expr::{Expr, ExprKind};
 use crate::grouping::AggCall;
@@ -23,8 +23,10 @@ const RESULT: i64 = 8;
 /// in that order.
 struct Input {
     varno: usize,
+    /// Where its columns begin.
     first: usize,
-    columns: Vec<BuiltColumn>,
+    /// What it shows, over columns side by side.
+    exprs: Vec<Expr>,
     by_attribute: HashMap<i64, usize>,
 }
 
@@ -54,10 +56,9 @@ impl Scope for Level<'_> {
             let at = input.by_attribute.get(&attribute).ok_or_else(|| {
                 PlanError::not_yet("a generated column", "write its expression; it is not in the stream of changes")
             })?;
-            let column = input.columns.get(*at).ok_or_else(|| node.odd("varattno"))?;
-            let at = input.first + at;
-            let at = if self.placed.is_empty() { at } else { self.placed[at] };
-            return Ok(Expr::column(at, column.ty, column.declared));
+            let expr = input.exprs.get(*at).ok_or_else(|| node.odd("varattno"))?;
+            let place = |c: usize| self.placed.get(c).copied().unwrap_or(c);
+            return Ok(expr.map_columns(&place));
         }
         // A join's own name: its columns are expressions over its inputs'.
         let entry = varno.checked_sub(1).and_then(|i| self.rtable.get(i).copied());
@@ -131,12 +132,11 @@ impl<'a> Planner<'a> {
             if entry.number("rtekind")? == RESULT {
                 continue;
             }
-            let (built, by_attribute) = self.entry(entry)?;
-            let columns = built.columns.clone();
-            let width = columns.len();
-            inputs.push(Input { varno, first, columns, by_attribute });
-            builts.push(built);
-            first += width;
+            let (shown, by_attribute) = self.entry(entry)?;
+            let exprs = shown.exprs.iter().map(|e| e.map_columns(&|c| first + c)).collect();
+            inputs.push(Input { varno, first, exprs, by_attribute });
+            first += shown.built.columns.len();
+            builts.push(shown.built);
         }
         let mut level = Level { inputs, rtable, catalog: self.catalog, placed: Vec::new(), aggregates: None };
         let mut conditions = Vec::new();

@@ -3,7 +3,7 @@
 use types::{Oid, PgType};
 
 use crate::PlanError;
-use crate::built::{Built, BuiltColumn};
+use crate::built::{Built, BuiltColumn, Shown};
 use crate::convert::convert;
 use crate::expr::{Expr, ExprKind};
 use crate::from::Level;
@@ -75,7 +75,7 @@ impl<'a> Planner<'a> {
         shown: &[&'a Node],
         built: Built,
         mut level: Level<'a>,
-    ) -> Result<Built, PlanError> {
+    ) -> Result<Shown, PlanError> {
         let mut groups = Vec::new();
         for clause in query.nodes("groupClause") {
             let reference = clause.number("tleSortGroupRef")?;
@@ -135,8 +135,8 @@ impl<'a> Planner<'a> {
             Some(having) => self.filter(built, &[over_groups(&having)])?,
             None => built,
         };
-        let wanted: Vec<Expr> = wanted.iter().map(over_groups).collect();
-        self.project(built, &wanted)
+        let exprs = wanted.iter().map(over_groups).collect();
+        Ok(Shown { built, exprs })
     }
 
     fn aggregate(&self, built: Built, groups: &[Expr], calls: &[AggCall]) -> Result<Built, PlanError> {

@@ -6,7 +6,7 @@ use scalar::Env;
 use types::{Oid, TableName};
 
 use crate::PlanError;
-use crate::built::{Built, BuiltColumn};
+use crate::built::{Built, BuiltColumn, Shown};
 use crate::catalog::{Cast, Catalog};
 use crate::convert::{Scope, convert};
 use crate::expr::{Expr, ExprKind};
@@ -34,7 +34,7 @@ const DEEPEST: usize = 64;
 
 impl<'a> Planner<'a> {
     /// A query, with its columns in order.
-    pub(crate) fn query(&mut self, node: &'a Node) -> Result<Built, PlanError> {
+    pub(crate) fn query(&mut self, node: &'a Node) -> Result<Shown, PlanError> {
         self.depth += 1;
         if self.depth > DEEPEST {
             return Err(PlanError::not_yet("a query nested so deep", ""));
@@ -44,31 +44,31 @@ impl<'a> Planner<'a> {
             self.warnings.push("ORDER BY without LIMIT has no effect: a table has no order".into());
         }
         self.ctes.push(node.nodes("cteList"));
-        let built = if node.has("setOperations") {
+        let shown = if node.has("setOperations") {
             self.set_operation(node, node.node("setOperations")?)
         } else {
             self.select(node)
         };
         self.ctes.pop();
         self.depth -= 1;
-        built
+        shown
     }
 
-    fn select(&mut self, node: &'a Node) -> Result<Built, PlanError> {
+    fn select(&mut self, node: &'a Node) -> Result<Shown, PlanError> {
         let targets: Vec<&Node> = node.nodes("targetList");
         let (built, mut level) = self.from(node)?;
-        let shown: Vec<&Node> = targets.iter().copied().filter(|t| !t.flag("resjunk")).collect();
+        let wanted: Vec<&Node> = targets.iter().copied().filter(|t| !t.flag("resjunk")).collect();
         let grouped = node.flag("hasAggs") || node.has("groupClause") || node.has("havingQual");
-        let built = if grouped {
-            self.group(node, &targets, &shown, built, level)?
+        let shown = if grouped {
+            self.group(node, &targets, &wanted, built, level)?
         } else {
-            let exprs = shown
+            let exprs = wanted
                 .iter()
                 .map(|t| convert(t.get("expr"), &mut level, self.catalog))
                 .collect::<Result<Vec<_>, _>>()?;
-            self.project(built, &exprs)?
+            Shown { built, exprs }
         };
-        if node.has("distinctClause") { self.distinct(built) } else { Ok(built) }
+        if node.has("distinctClause") { self.distinct(self.computed(shown)?)?.shown() } else { self.small(shown) }
     }
 
     /// Each row once.
@@ -96,7 +96,7 @@ impl<'a> Planner<'a> {
         ))
     }
 
-    fn set_operation(&mut self, query: &'a Node, node: &'a Node) -> Result<Built, PlanError> {
+    fn set_operation(&mut self, query: &'a Node, node: &'a Node) -> Result<Shown, PlanError> {
         if node.kind == "RANGETBLREF" {
             let rtable = query.nodes("rtable");
             let index = node.index("rtindex")?;
@@ -129,18 +129,17 @@ impl<'a> Planner<'a> {
             }
         }
         let built = Built { rel: Rel::UnionAll(inputs), columns, keys: Vec::new() };
-        if node.flag("all") { Ok(built) } else { self.distinct(built) }
+        if node.flag("all") { built.shown() } else { self.distinct(built)?.shown() }
     }
 
     /// A branch of a set operation with the columns' common types, to which PostgreSQL casts implicitly.
-    fn coerced(&self, built: Built, operation: &Node) -> Result<Built, PlanError> {
+    fn coerced(&self, shown: Shown, operation: &Node) -> Result<Built, PlanError> {
         let (types, collations) = (operation.oids("colTypes"), operation.oids("colCollations"));
-        if types.len() != built.columns.len() {
+        if types.len() != shown.exprs.len() {
             return Err(operation.odd("colTypes"));
         }
         let mut exprs = Vec::new();
-        for (index, declared) in types.into_iter().enumerate() {
-            let expr = built.column(index)?;
+        for (index, (declared, expr)) in types.into_iter().zip(shown.exprs).enumerate() {
             let ty = self.catalog.ty(declared, -1, collations.get(index).copied().unwrap_or_default());
             let arg = Box::new(expr);
             let kind = match self.catalog.casts.get(&(arg.ty.oid, ty.oid)) {
@@ -160,14 +159,14 @@ impl<'a> Planner<'a> {
             };
             exprs.push(Expr { kind, ty, declared });
         }
-        self.project(built, &exprs)
+        self.project(shown.built, &exprs)
     }
 
     /// Rows of an entry of the FROM list.
-    pub(crate) fn entry(&mut self, entry: &'a Node) -> Result<(Built, HashMap<i64, usize>), PlanError> {
-        let by_position = |built: Built| {
-            let map = (0..built.columns.len()).map(|i| (i as i64 + 1, i)).collect();
-            (built, map)
+    pub(crate) fn entry(&mut self, entry: &'a Node) -> Result<(Shown, HashMap<i64, usize>), PlanError> {
+        let by_position = |shown: Shown| {
+            let map = (0..shown.exprs.len()).map(|i| (i as i64 + 1, i)).collect();
+            (shown, map)
         };
         match entry.number("rtekind")? {
             0 => self.relation(entry),
@@ -177,14 +176,14 @@ impl<'a> Planner<'a> {
                 }
                 self.query(entry.node("subquery")?).map(by_position)
             }
-            5 => self.values(entry).map(by_position),
+            5 => self.values(entry)?.shown().map(by_position),
             6 => self.cte(entry).map(by_position),
             3 | 4 => Err(PlanError::not_yet("a function in FROM", "join with a table that holds its rows")),
             kind => Err(PlanError::not_yet(format!("an entry of kind {kind} in FROM"), "")),
         }
     }
 
-    fn cte(&mut self, entry: &'a Node) -> Result<Built, PlanError> {
+    fn cte(&mut self, entry: &'a Node) -> Result<Shown, PlanError> {
         let name = entry.text("ctename");
         let up = entry.index("ctelevelsup")?;
         let level = self.ctes.len().checked_sub(1 + up).ok_or_else(|| entry.odd("ctelevelsup"))?;
@@ -223,7 +222,7 @@ impl<'a> Planner<'a> {
         Ok(Built { rel: Rel::Values { rows, types }, columns, keys })
     }
 
-    fn relation(&mut self, entry: &'a Node) -> Result<(Built, HashMap<i64, usize>), PlanError> {
+    fn relation(&mut self, entry: &'a Node) -> Result<(Shown, HashMap<i64, usize>), PlanError> {
         let oid = entry.oid("relid")?;
         let relation =
             self.catalog.relations.get(&oid).ok_or_else(|| PlanError::Tree(format!("relation {oid} is unknown")))?;
@@ -269,7 +268,8 @@ impl<'a> Planner<'a> {
         let keys = if source.identity.is_empty() { Vec::new() } else { vec![source.identity.clone()] };
         let live = relation.columns.iter().filter(|(_, c)| !c.generated);
         let map = live.enumerate().map(|(i, (attribute, _))| (*attribute, i)).collect();
-        Ok((Built { rel: Rel::Source(index), columns: columns.collect(), keys }, map))
+        let built = Built { rel: Rel::Source(index), columns: columns.collect(), keys };
+        Ok((built.shown()?, map))
     }
 
     fn source(&self, oid: Oid, relation: &crate::catalog::Relation) -> Result<SourceUse, PlanError> {

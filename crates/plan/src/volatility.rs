@@ -83,7 +83,7 @@ pub(crate) fn check(catalog: &Catalog, func: Oid) -> Result<(), PlanError> {
         's' if built_in && (BY_SETTINGS.contains(&info.name.as_str()) || compares_dates(&info.name)) => Ok(()),
         's' => Err(PlanError::refused(
             name,
-            "it is STABLE: its answer can change while the rows stay",
+            "it is stable only: its answer can change while the rows stay",
             if built_in {
                 "leave it out, or apply it when reading the stream table"
             } else {
@@ -92,7 +92,7 @@ pub(crate) fn check(catalog: &Catalog, func: Oid) -> Result<(), PlanError> {
         )),
         _ => Err(PlanError::refused(
             name,
-            "it is VOLATILE: each call can answer differently",
+            "it is volatile: each call can answer differently",
             "leave it out, or declare your own function IMMUTABLE if it depends on its arguments only",
         )),
     }

@@ -179,6 +179,19 @@ const QUERIES: &[(&str, &str)] = &[
         "SELECT id, status COLLATE \"C\" < 'm' AS a, upper(status COLLATE \"C\") AS b, (status COLLATE \"en-x-icu\") < 'm' AS c, (status COLLATE caseless) = 'lost' AS e, greatest(status COLLATE \"C\", 'm') AS d FROM orders",
     ),
     ("guarded conditions", "SELECT b FROM whole WHERE b ~ '^[0-9]+$' AND add_all(b::int) > 0"),
+    ("guarded by the query around", "SELECT q FROM (SELECT a, 10 / a AS q FROM whole) s WHERE a <> 0"),
+    (
+        "guarded by a join",
+        "SELECT s.n, u.name FROM (SELECT a, b, b::int AS n, 100 / (a + 1) AS q FROM whole) s JOIN users u ON u.id = s.a WHERE s.b ~ '^[0-9]+$'",
+    ),
+    (
+        "guarded by a view's query",
+        "SELECT count(*) AS n, sum(r) AS r FROM (SELECT a, reciprocal(a) AS r, b FROM whole WHERE b IS NOT NULL) s WHERE a > 0",
+    ),
+    (
+        "doubled!",
+        "SELECT id, x FROM (SELECT id, x || x AS x FROM (SELECT id, x || x AS x FROM (SELECT id, x || x AS x FROM (SELECT id, x || x AS x FROM (SELECT id, x || x AS x FROM (SELECT id, x || x AS x FROM (SELECT id, x || x AS x FROM (SELECT id, x || x AS x FROM (SELECT id, left(status, 1) AS x FROM orders) a) b) c) d) e) f) g) h) i",
+    ),
     ("two conditions by postgres", "SELECT id FROM orders WHERE status ~ 'e' AND md5(status) <> 'x' AND amount > 1"),
     (
         "group!",
