@@ -277,14 +277,16 @@ struct Running {
 }
 
 impl Running {
-    /// Until asked to stop or one part ends. The order of a stop: agents are cut off, the sequencer's inbox closes, the
-    /// engine finishes the cut in hand, the publisher writes what is durable; each ends when what feeds it has ended.
+    /// Until asked to stop or one part ends. The order of a stop: agents are cut off, the sequencer hands over no more
+    /// cuts, the engine finishes what it has, the publisher writes what is durable.
     async fn run(self) -> Result<(), CoordinatorError> {
         let (ready_tx, ready) = watch::channel(Some("starting".to_owned()));
         let (reporter, health) = tonic_health::server::health_reporter();
         let mut tasks: JoinSet<Result<&'static str, CoordinatorError>> = JoinSet::new();
         let (sequencer, publisher, engine_end) = (self.sequencer, self.publisher, self.engine_end);
-        tasks.spawn(async move {
+        let engine = self.requests.engine.clone();
+        let engine = self.requests.engine.clone();
+        let sequencer = tasks.spawn(async move {
             sequencer.run().await.map_err(CoordinatorError::io("waiting changes")).map(|()| "the sequencer")
         });
         tasks.spawn(async move { publisher.run().await.map_err(CoordinatorError::from).map(|()| "the publisher") });
@@ -344,7 +346,12 @@ impl Running {
         self.links.close();
         side.shutdown().await;
         serving.shutdown().await;
-        let finish = async { while tasks.join_next().await.is_some() {} };
+        // Between two turns it holds nothing that is durable.
+        sequencer.abort();
+        let finish = async {
+            engine.stop().await;
+            while tasks.join_next().await.is_some() {}
+        };
         if tokio::time::timeout(Duration::from_secs(10), finish).await.is_err() {
             tracing::warn!("stopped without finishing the cut in hand; the next start finishes it");
         }

@@ -58,6 +58,7 @@ type Call = Box<dyn FnOnce(&mut EngineRoom) + Send>;
 enum Command {
     Apply(CutWork),
     Call(Call),
+    Stop,
 }
 
 /// The engine's thread is gone; its reason is in the log.
@@ -79,6 +80,17 @@ impl EngineHandle {
     /// Hands a cut over; false when the engine is gone.
     pub(crate) async fn apply(&self, work: CutWork) -> bool {
         self.0.send(Command::Apply(work)).await.is_ok()
+    }
+
+    /// Ends the thread after what it was given before; publications end with it. Others may still hold handles: the
+    /// publisher itself does.
+    pub(crate) async fn stop(&self) {
+        let _gone_already = self.0.send(Command::Stop).await;
+    }
+
+    /// Ends the thread after what was handed over before; those who feed it and those it feeds end with it.
+    pub(crate) async fn stop(&self) {
+        let _gone_already = self.0.send(Command::Stop).await;
     }
 
     /// Runs `f` between two cuts and gives back what it gives.
@@ -195,9 +207,11 @@ pub(crate) fn spawn(
                     Ok(false) => break Ok(()),
                     Err(error) => break Err(error),
                 },
-                None => break Ok(()),
+                Some(Command::Stop) | None => break Ok(()),
             }
         };
+        // The state is closed and the publisher's inbox with it before anyone hears of the end.
+        drop(room);
         let _nobody_asks_any_more = ended.send(result);
     })?;
     Ok((EngineHandle(commands), end))
