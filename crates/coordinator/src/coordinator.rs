@@ -285,7 +285,6 @@ impl Running {
         let mut tasks: JoinSet<Result<&'static str, CoordinatorError>> = JoinSet::new();
         let (sequencer, publisher, engine_end) = (self.sequencer, self.publisher, self.engine_end);
         let engine = self.requests.engine.clone();
-        let engine = self.requests.engine.clone();
         let sequencer = tasks.spawn(async move {
             sequencer.run().await.map_err(CoordinatorError::io("waiting changes")).map(|()| "the sequencer")
         });

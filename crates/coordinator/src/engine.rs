@@ -88,11 +88,6 @@ impl EngineHandle {
         let _gone_already = self.0.send(Command::Stop).await;
     }
 
-    /// Ends the thread after what was handed over before; those who feed it and those it feeds end with it.
-    pub(crate) async fn stop(&self) {
-        let _gone_already = self.0.send(Command::Stop).await;
-    }
-
     /// Runs `f` between two cuts and gives back what it gives.
     ///
     /// # Errors
