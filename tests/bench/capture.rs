@@ -9,7 +9,7 @@ const ROUNDS: u64 = 5;
 const CHANGES: u64 = 600_000;
 
 /// From start to both stream tables exact, against `pg_recvlogical` reading the same WAL from both workers to /dev/null.
-pub async fn catch_up(ground: &Ground) -> anyhow::Result<()> {
+pub(crate) async fn catch_up(ground: &Ground) -> anyhow::Result<()> {
     let mut daemon = ground.daemon().await?;
     cli(&daemon, &["stream", "create", "by_user", "--query",
         "SELECT user_id, count(*) AS orders, sum(amount) AS amount, sum(quantity) AS quantity FROM orders GROUP BY user_id"]).await?;
@@ -86,7 +86,7 @@ fn receive(ground: &Ground, slots: &[(usize, String, String)]) -> anyhow::Result
 }
 
 /// A one-to-one projection kept, against a binary COPY of the same rows into the same indexed table.
-pub async fn projection(ground: &Ground) -> anyhow::Result<()> {
+pub(crate) async fn projection(ground: &Ground) -> anyhow::Result<()> {
     const ROWS: u64 = 200_000;
     let mut daemon = ground.daemon().await?;
     cli(
@@ -131,7 +131,7 @@ pub async fn projection(ground: &Ground) -> anyhow::Result<()> {
 }
 
 /// Resident memory after a million changes.
-pub async fn memory(ground: &Ground) -> anyhow::Result<()> {
+pub(crate) async fn memory(ground: &Ground) -> anyhow::Result<()> {
     let mut daemon = ground.daemon().await?;
     cli(
         &daemon,

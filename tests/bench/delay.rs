@@ -7,7 +7,7 @@ use crate::ground::{Ground, cli, median};
 const RATE: u64 = 500;
 const SECONDS: u64 = 20;
 
-pub async fn delay(ground: &Ground) -> anyhow::Result<()> {
+pub(crate) async fn delay(ground: &Ground) -> anyhow::Result<()> {
     let mut daemon = ground.daemon().await?;
     cli(
         &daemon,

@@ -6,15 +6,15 @@ use testkit::{Cluster, Daemon, DaemonOptions, Kind, TableKind, TableSpec};
 use tokio_postgres::Client;
 
 /// A cluster with the benchmark's tables.
-pub struct Ground {
-    pub cluster: Cluster,
-    pub client: Client,
+pub(crate) struct Ground {
+    pub(crate) cluster: Cluster,
+    pub(crate) client: Client,
     data: tempfile::TempDir,
 }
 
 impl Ground {
     /// Three nodes; `orders` distributed, `regions` a reference table of 100 rows.
-    pub async fn new() -> anyhow::Result<Self> {
+    pub(crate) async fn new() -> anyhow::Result<Self> {
         let kind = if testkit::citus_available() { Kind::Citus } else { Kind::Fdw };
         eprintln!("making a {kind:?} cluster");
         let cluster = Cluster::start(kind).await?;
@@ -44,13 +44,13 @@ impl Ground {
         Ok(Self { cluster, client, data })
     }
 
-    pub async fn daemon(&self) -> anyhow::Result<Daemon> {
+    pub(crate) async fn daemon(&self) -> anyhow::Result<Daemon> {
         let options = DaemonOptions { data_dir: Some(self.data.path().to_owned()), ..Default::default() };
         Daemon::standalone(&self.cluster, options).await
     }
 
     /// `count` more rows of `orders`, from `first`.
-    pub async fn insert(&self, first: u64, count: u64) -> anyhow::Result<()> {
+    pub(crate) async fn insert(&self, first: u64, count: u64) -> anyhow::Result<()> {
         const STEP: u64 = 50_000;
         for at in (first..first + count).step_by(STEP as usize) {
             let to = (at + STEP).min(first + count) - 1;
@@ -65,7 +65,7 @@ impl Ground {
     }
 
     /// Bytes of resident memory of a process.
-    pub fn resident(pid: u32) -> anyhow::Result<u64> {
+    pub(crate) fn resident(pid: u32) -> anyhow::Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
         let line = status.lines().find(|l| l.starts_with("VmHWM:")).unwrap_or_default();
         Ok(line.split_whitespace().nth(1).unwrap_or("0").parse::<u64>()? * 1024)
@@ -73,22 +73,22 @@ impl Ground {
 }
 
 /// Runs a command of the client and fails with what it said.
-pub async fn cli(daemon: &Daemon, args: &[&str]) -> anyhow::Result<String> {
+pub(crate) async fn cli(daemon: &Daemon, args: &[&str]) -> anyhow::Result<String> {
     Ok(testkit::cli(daemon, args).await?.ok()?.stdout)
 }
 
-pub fn seconds(since: Instant) -> f64 {
+pub(crate) fn seconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64()
 }
 
-pub fn median(values: &[f64]) -> f64 {
+pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted[sorted.len() / 2]
 }
 
 /// One row of the table.
-pub fn report(what: &str, this: &[f64], against: &[f64], unit: &str) {
+pub(crate) fn report(what: &str, this: &[f64], against: &[f64], unit: &str) {
     let ratios: Vec<f64> = this.iter().zip(against).map(|(a, b)| a / b).collect();
     let list = ratios.iter().map(|r| format!("{r:.2}")).collect::<Vec<_>>().join(" ");
     println!(

@@ -43,7 +43,7 @@ struct Load {
     cpu: f64,
 }
 
-pub async fn source_load() -> anyhow::Result<()> {
+pub(crate) async fn source_load() -> anyhow::Result<()> {
     let cluster = Cluster::start(Kind::Single).await?;
     let url = cluster.url();
     let pgbench = testkit::bin_dir()?.join("pgbench");

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use frontier::Rules;
+use frontier::{KeyOf, Rules};
 use proto::v1;
 use sink::Sink;
 use tokio::net::TcpListener;
@@ -105,7 +105,9 @@ impl Coordinator {
         let evaluator = PgEvaluator::new(tokio::runtime::Handle::current(), endpoint.clone());
         let environment = target::environment(&endpoint).await?;
         let mut engine = ivm::Engine::open(store, Box::new(evaluator), environment)?;
-        if engine.frontier().seq < target.seq || (engine.frontier().seq.0 == 0 && engine.frontier().positions.0.is_empty()) {
+        if engine.frontier().seq < target.seq
+            || (engine.frontier().seq.0 == 0 && engine.frontier().positions.0.is_empty())
+        {
             if engine.frontier().seq.0 > 0 {
                 tracing::warn!(here = %engine.frontier().seq, target = %target.seq, "the state directory is older than the target; it is made anew");
             }
@@ -129,13 +131,12 @@ impl Coordinator {
 }
 
 /// The first group of a regular expression names a transaction.
-fn pattern(text: &str) -> Result<Box<dyn Fn(&Gid) -> Option<String> + Send>, CoordinatorError> {
-    let expression =
-        regex::Regex::new(text).map_err(|e| CoordinatorError::Setting(format!("gid_pattern: {e}")))?;
+fn pattern(text: &str) -> Result<KeyOf, CoordinatorError> {
+    let expression = regex::Regex::new(text).map_err(|e| CoordinatorError::Setting(format!("gid_pattern: {e}")))?;
     if expression.captures_len() < 2 {
         return Err(CoordinatorError::Setting("gid_pattern: needs a group that names the transaction".into()));
     }
-    Ok(Box::new(move |gid| Some(expression.captures(&gid.0)?.get(1)?.as_str().to_owned())))
+    Ok(Box::new(move |gid: &Gid| Some(expression.captures(&gid.0)?.get(1)?.as_str().to_owned())))
 }
 
 /// What was opened, before it is put together.

@@ -85,7 +85,9 @@ impl Session {
         let client = wal::connect(endpoint, "tributary evaluator").await.map_err(|e| e.to_string())?;
         // What expressions print must not depend on the role's or database's settings beyond those that are pinned.
         client
-            .batch_execute("SET extra_float_digits = 1; SET bytea_output = 'hex'; SET plan_cache_mode = force_generic_plan")
+            .batch_execute(
+                "SET extra_float_digits = 1; SET bytea_output = 'hex'; SET plan_cache_mode = force_generic_plan",
+            )
             .await
             .map_err(|e| e.to_string())?;
         Ok(Self { client, statements: HashMap::new(), settings: Vec::new(), tables: HashMap::new() })
@@ -255,10 +257,9 @@ fn placed(expr: &PgExpr, args: &[(usize, &str, u32)]) -> String {
 fn failure(error: &tokio_postgres::Error) -> Failure {
     match error.as_db_error() {
         // Connection, resources, operator intervention and system errors are not the row's fault.
-        Some(db) if !matches!(&db.code().code()[..2], "08" | "53" | "57" | "58" | "XX") => Failure::Row(RowError {
-            code: db.code().code().to_owned(),
-            message: db.message().to_owned(),
-        }),
+        Some(db) if !matches!(&db.code().code()[..2], "08" | "53" | "57" | "58" | "XX") => {
+            Failure::Row(RowError { code: db.code().code().to_owned(), message: db.message().to_owned() })
+        }
         _ => Failure::Session(wal::describe(error)),
     }
 }

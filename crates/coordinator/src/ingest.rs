@@ -56,7 +56,8 @@ impl Ingest {
     async fn serve(self, hello: v1::Hello, mut up: Streaming<v1::AgentMessage>, out: mpsc::Sender<Down>) {
         let node = NodeId(hello.node);
         if hello.instance != self.instance {
-            let reason = format!("this aggregator is instance '{}', the agent is of '{}'", self.instance, hello.instance);
+            let reason =
+                format!("this aggregator is instance '{}', the agent is of '{}'", self.instance, hello.instance);
             refuse(&out, reason).await;
             return;
         }

@@ -76,13 +76,17 @@ pub(crate) fn parse_name(text: &str) -> Result<TableName, RequestError> {
             '.' if !quoted => parts.push(std::mem::take(&mut part)),
             c if quoted => part.push(c),
             c if c.is_alphanumeric() || c == '_' || c == '$' => part.extend(c.to_lowercase()),
-            _ => return Err(RequestError::Refused(format!("'{text}' is not a table name; quote what is special in it"))),
+            _ => {
+                return Err(RequestError::Refused(format!("'{text}' is not a table name; quote what is special in it")));
+            }
         }
     }
     parts.push(part);
     let bad = quoted || parts.len() > 2 || parts.iter().any(|p| p.is_empty() || p.len() > 63);
     match <[String; 2]>::try_from(parts) {
-        _ if bad => Err(RequestError::Refused(format!("'{text}' is not a table name (schema.name, at most 63 bytes each)"))),
+        _ if bad => {
+            Err(RequestError::Refused(format!("'{text}' is not a table name (schema.name, at most 63 bytes each)")))
+        }
         Ok([schema, name]) => Ok(TableName { schema, name }),
         Err(mut one) => Ok(TableName { schema: "public".into(), name: one.remove(0) }),
     }
@@ -119,7 +123,8 @@ impl Requests {
             .collect::<Vec<_>>()
         };
         let mut status = self.links.status();
-        let present = tokio::time::timeout(std::time::Duration::from_secs(10), status.wait_for(|s| missing(s).is_empty()));
+        let present =
+            tokio::time::timeout(std::time::Duration::from_secs(10), status.wait_for(|s| missing(s).is_empty()));
         if present.await.is_err() {
             return Err(RequestError::Unavailable(missing(&self.links.status().borrow()).join("; ")));
         }
@@ -206,7 +211,11 @@ impl Requests {
                 let _changing = this.changing.lock().await;
                 if let Err(error) = this.fill(id, &logical, &ProgressSender::default()).await {
                     tracing::error!(stream = %id, %error, "stream table not computed");
-                    this.stop(id, &format!("its content could not be computed: {error}; `tributary stream rebuild` tries again")).await;
+                    this.stop(
+                        id,
+                        &format!("its content could not be computed: {error}; `tributary stream rebuild` tries again"),
+                    )
+                    .await;
                 }
             });
             return Ok(entry);
@@ -215,7 +224,7 @@ impl Requests {
             self.undo(&sink, entry.id).await;
             return Err(error);
         }
-        self.catalog.get(entry.id).ok_or_else(|| RequestError::Unknown(request.name))
+        self.catalog.get(entry.id).ok_or(RequestError::Unknown(request.name))
     }
 
     /// Computes a stream table's content over its sources, reading those that are not kept yet, and puts it in place.
@@ -237,8 +246,12 @@ impl Requests {
                         RequestError::Internal(format!("no physical tables are known for {}", wanted.table))
                     })?;
                     let placements = table.placements.iter().map(|p| (p.node, p.table.clone()));
-                    let source =
-                        self.tables.add(wanted.table.clone(), wanted.columns.clone(), wanted.identity.clone(), placements);
+                    let source = self.tables.add(
+                        wanted.table.clone(),
+                        wanted.columns.clone(),
+                        wanted.identity.clone(),
+                        placements,
+                    );
                     new.push(source.clone());
                     source
                 }
@@ -291,10 +304,12 @@ impl Requests {
             .call(move |room| {
                 room.engine.drop_stream(id)?;
                 room.engine.add_stream(definition)?;
-                let mut emit = |piece| rows.blocking_send(piece).map_err(|_| "the copy into the target broke".to_owned());
+                let mut emit =
+                    |piece| rows.blocking_send(piece).map_err(|_| "the copy into the target broke".to_owned());
                 let built = room.engine.build(id, &mut emit);
                 drop(rows);
-                let copied = copy_result.blocking_recv().unwrap_or_else(|_| Err("the copy into the target broke".into()));
+                let copied =
+                    copy_result.blocking_recv().unwrap_or_else(|_| Err("the copy into the target broke".into()));
                 match (built, copied) {
                     // The copy's own error says more than the engine's that its receiver went away.
                     (_, Err(reason)) => {
@@ -367,7 +382,7 @@ impl Requests {
             return Err(error);
         }
         self.release_sources().await;
-        self.catalog.get(entry.id).ok_or_else(|| RequestError::Unknown(request.name))
+        self.catalog.get(entry.id).ok_or(RequestError::Unknown(request.name))
     }
 
     /// Stops keeping it; its content stays as of its last cut.
@@ -375,7 +390,12 @@ impl Requests {
         let _changing = self.changing.lock().await;
         let entry = self.entry(name)?;
         let id = entry.id;
-        let at = self.call(move |room| { room.engine.pause(id)?; Ok(room.engine.frontier().seq) }).await?;
+        let at = self
+            .call(move |room| {
+                room.engine.pause(id)?;
+                Ok(room.engine.frontier().seq)
+            })
+            .await?;
         // Cuts before the pause may still be on their way.
         let mut published = self.published.clone();
         published.wait_for(|p| p.seq >= at).await.map(drop).ok();
@@ -395,7 +415,12 @@ impl Requests {
 
     async fn remove(&self, sink: &Sink, id: StreamId) -> Result<(), RequestError> {
         let Some(entry) = self.catalog.get(id) else { return Ok(()) };
-        let at = self.call(move |room| { room.engine.drop_stream(id)?; Ok(room.engine.frontier().seq) }).await?;
+        let at = self
+            .call(move |room| {
+                room.engine.drop_stream(id)?;
+                Ok(room.engine.frontier().seq)
+            })
+            .await?;
         self.catalog.set_state(id, StreamState::Building, at);
         let mut published = self.published.clone();
         published.wait_for(|p| p.seq >= at).await.map(drop).ok();

@@ -302,7 +302,8 @@ impl Sequencer {
                     }
                     if !state.queue.commit_prepared(&gid, end, commit.commit_time) {
                         tracing::error!(%node, %gid, "a prepared branch committed whose changes never came");
-                        let reason = format!("node {node} committed prepared transaction {gid}, whose changes never came");
+                        let reason =
+                            format!("node {node} committed prepared transaction {gid}, whose changes never came");
                         self.broken.extend(self.tables.of_node(node).into_iter().map(|t| (t, reason.clone())));
                     }
                     (end, Event::CommitPrepared { end, gid })

@@ -36,7 +36,10 @@ impl StreamTables {
 
     /// Runs a request in a task of its own, so that a client that goes away does not leave it half done, and
     /// streams its progress, then its result.
-    fn tracked<F>(&self, work: impl FnOnce(Arc<Requests>, ProgressSender) -> F) -> Streamed<v1::CreateStreamTableProgress>
+    fn tracked<F>(
+        &self,
+        work: impl FnOnce(Arc<Requests>, ProgressSender) -> F,
+    ) -> Streamed<v1::CreateStreamTableProgress>
     where
         F: Future<Output = Result<Entry, RequestError>> + Send + 'static,
     {
@@ -50,9 +53,7 @@ impl StreamTables {
                 let _gone = out.send(Ok(message)).await;
             }
             let last = match work.await {
-                Ok(Ok(entry)) => {
-                    Ok(v1::CreateStreamTableProgress { kind: Some(Kind::Done(this.show(&entry).await)) })
-                }
+                Ok(Ok(entry)) => Ok(v1::CreateStreamTableProgress { kind: Some(Kind::Done(this.show(&entry).await)) }),
                 Ok(Err(error)) => Err(Status::from(error)),
                 Err(panic) => Err(Status::internal(panic.to_string())),
             };
@@ -105,22 +106,15 @@ impl v1::stream_table_service_server::StreamTableService for StreamTables {
 
     async fn resume(&self, request: Request<v1::ResumeStreamTableRequest>) -> Answer<Self::ResumeStream> {
         let name = request.into_inner().name;
-        Ok(Response::new(
-            self.tracked(|requests, progress| async move { requests.rebuild(&name, &progress).await }),
-        ))
+        Ok(Response::new(self.tracked(|requests, progress| async move { requests.rebuild(&name, &progress).await })))
     }
 
     async fn rebuild(&self, request: Request<v1::RebuildStreamTableRequest>) -> Answer<Self::RebuildStream> {
         let name = request.into_inner().name;
-        Ok(Response::new(
-            self.tracked(|requests, progress| async move { requests.rebuild(&name, &progress).await }),
-        ))
+        Ok(Response::new(self.tracked(|requests, progress| async move { requests.rebuild(&name, &progress).await })))
     }
 
-    async fn explain(
-        &self,
-        request: Request<v1::ExplainStreamTableRequest>,
-    ) -> Answer<v1::ExplainStreamTableResponse> {
+    async fn explain(&self, request: Request<v1::ExplainStreamTableRequest>) -> Answer<v1::ExplainStreamTableResponse> {
         let request = request.into_inner();
         let plan = if request.name.is_empty() {
             self.requests.plan(&request.query, &v1::Options::default()).await?.0.plan
@@ -131,10 +125,7 @@ impl v1::stream_table_service_server::StreamTableService for StreamTables {
         Ok(Response::new(v1::ExplainStreamTableResponse { text: plan::explain_text(&plan), json }))
     }
 
-    async fn verify(
-        &self,
-        request: Request<v1::VerifyStreamTableRequest>,
-    ) -> Answer<v1::VerifyStreamTableResponse> {
+    async fn verify(&self, request: Request<v1::VerifyStreamTableRequest>) -> Answer<v1::VerifyStreamTableResponse> {
         let (requests, name) = (self.requests.clone(), request.into_inner().name);
         let verified = tokio::spawn(async move { requests.verify(&name).await }).await;
         let results = verified.map_err(|e| Status::internal(e.to_string()))??;
@@ -199,7 +190,8 @@ impl v1::cluster_service_server::ClusterService for ClusterControl {
                 .map_err(|_| Status::invalid_argument("the timeout is not a time"))?;
             tokio::time::timeout(limit, wait).await.map_err(|_| {
                 let waiting = self.status.waiting_for();
-                let waiting = if waiting.is_empty() { String::new() } else { format!("; waiting for {}", waiting.join(", ")) };
+                let waiting =
+                    if waiting.is_empty() { String::new() } else { format!("; waiting for {}", waiting.join(", ")) };
                 Status::deadline_exceeded(format!("not everything became readable within {limit:?}{waiting}"))
             })??;
         } else {

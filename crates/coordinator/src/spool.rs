@@ -56,9 +56,7 @@ impl Spool {
     pub(crate) fn put(&mut self, bytes: &[u8]) -> io::Result<Piece> {
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(
-                File::options().read(true).write(true).create(true).truncate(true).open(&self.path)?,
-            ),
+            none => none.insert(File::options().read(true).write(true).create(true).truncate(true).open(&self.path)?),
         };
         file.write_all_at(bytes, self.end)?;
         let piece = Piece::Disk { offset: self.end, length: bytes.len() };

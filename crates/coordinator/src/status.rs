@@ -77,10 +77,10 @@ impl StatusReader {
         let progress = self.progress.borrow().clone();
         let published = self.published.borrow().clone();
         let nodes = self.cluster.nodes.iter().map(|node| {
-            let link = links.get(&node.id).cloned().unwrap_or_else(|| LinkStatus {
-                trouble: "no agent has attached yet".into(),
-                ..LinkStatus::default()
-            });
+            let link = links
+                .get(&node.id)
+                .cloned()
+                .unwrap_or_else(|| LinkStatus { trouble: "no agent has attached yet".into(), ..LinkStatus::default() });
             let stream = progress.nodes.get(&node.id).cloned().unwrap_or_default();
             v1::Node {
                 id: node.id.0,

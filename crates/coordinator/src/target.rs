@@ -33,14 +33,8 @@ pub(crate) async fn send_again(
     let mut sent = 0_u64;
     for entry in engine.outbox_from(published) {
         let (cut, streams) = entry?;
-        let publication = Publication {
-            cut,
-            streams,
-            failed: Vec::new(),
-            publish: None,
-            commit_times: Vec::new(),
-            visible: None,
-        };
+        let publication =
+            Publication { cut, streams, failed: Vec::new(), publish: None, commit_times: Vec::new(), visible: None };
         publisher.publish(publication).await?;
         sent += 1;
     }
@@ -152,11 +146,7 @@ pub(crate) async fn report_nodes(requests: Arc<Requests>, status: Arc<StatusRead
 }
 
 /// Ready when every node's agent is attached, its first positions are in a cut and nothing is computed again.
-pub(crate) async fn readiness(
-    requests: Arc<Requests>,
-    ready: watch::Sender<Option<String>>,
-    reporter: HealthReporter,
-) {
+pub(crate) async fn readiness(requests: Arc<Requests>, ready: watch::Sender<Option<String>>, reporter: HealthReporter) {
     let mut serving = false;
     reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
     loop {
@@ -169,7 +159,8 @@ pub(crate) async fn readiness(
         });
         if now != serving {
             serving = now;
-            let status = if now { tonic_health::ServingStatus::Serving } else { tonic_health::ServingStatus::NotServing };
+            let status =
+                if now { tonic_health::ServingStatus::Serving } else { tonic_health::ServingStatus::NotServing };
             reporter.set_service_status("", status).await;
         }
         tokio::time::sleep(Duration::from_millis(if serving { 500 } else { 20 })).await;

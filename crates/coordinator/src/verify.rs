@@ -87,7 +87,10 @@ impl Requests {
             session.copy_in(copies, receiver).await?;
             let seq = copy_result.await.map_err(|_| RequestError::Internal("the copy broke".into()))?;
             let mut published = self.published.clone();
-            published.wait_for(|p| p.seq >= seq).await.map_err(|_| RequestError::Unavailable("the aggregator stops".into()))?;
+            published
+                .wait_for(|p| p.seq >= seq)
+                .await
+                .map_err(|_| RequestError::Unavailable("the aggregator stops".into()))?;
             session.copy_stream_table(entry).await?;
             Ok::<_, RequestError>(seq)
         };
@@ -120,9 +123,9 @@ struct Session {
 impl Session {
     /// Temporary tables for the copies, temporary views for the views, and the query over them.
     async fn open(requests: &Requests, entry: &Entry, copies: &[KeptSource]) -> Result<Self, RequestError> {
-        let client =
-            wal::connect(&requests.endpoint, "tributary verify").await.map_err(RequestError::unavailable)?;
-        let run = async |sql: &str| client.batch_execute(sql).await.map_err(|e| RequestError::Internal(wal::describe(&e)));
+        let client = wal::connect(&requests.endpoint, "tributary verify").await.map_err(RequestError::unavailable)?;
+        let run =
+            async |sql: &str| client.batch_execute(sql).await.map_err(|e| RequestError::Internal(wal::describe(&e)));
         for (name, value) in &entry.plan.settings {
             run(&format!("SELECT set_config({}, {}, false)", types::quote_literal(name), types::quote_literal(value)))
                 .await?;
@@ -130,7 +133,8 @@ impl Session {
         let (query, views) = deparsed(&client, &entry.query).await?;
         let mut copied: Vec<TableName> = Vec::new();
         for source in copies {
-            run(&format!("CREATE TEMP TABLE {} ({})", quote_ident(&source.name.name), columns_sql(&source.columns))).await?;
+            run(&format!("CREATE TEMP TABLE {} ({})", quote_ident(&source.name.name), columns_sql(&source.columns)))
+                .await?;
             copied.push(source.name.clone());
         }
         for (name, sql) in views {
@@ -140,11 +144,7 @@ impl Session {
         Ok(Self { query: requalify(&query, &copied), client })
     }
 
-    async fn copy_in(
-        &self,
-        copies: &[KeptSource],
-        mut pieces: mpsc::Receiver<CopyPiece>,
-    ) -> Result<(), RequestError> {
+    async fn copy_in(&self, copies: &[KeptSource], mut pieces: mpsc::Receiver<CopyPiece>) -> Result<(), RequestError> {
         let internal = |e: tokio_postgres::Error| RequestError::Internal(wal::describe(&e));
         while let Some((index, rows)) = pieces.recv().await {
             let Some(source) = copies.get(index) else { continue };
@@ -173,8 +173,7 @@ impl Session {
 
     async fn copy_stream_table(&self, entry: &Entry) -> Result<(), RequestError> {
         let columns = entry.plan.output.iter().map(|c| quote_ident(&c.name)).collect::<Vec<_>>().join(", ");
-        let sql =
-            format!("CREATE TEMP TABLE \"tributary content\" AS SELECT {columns} FROM {}", entry.name.quoted());
+        let sql = format!("CREATE TEMP TABLE \"tributary content\" AS SELECT {columns} FROM {}", entry.name.quoted());
         self.client.batch_execute(&sql).await.map_err(|e| RequestError::Internal(wal::describe(&e)))
     }
 
