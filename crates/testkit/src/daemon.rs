@@ -157,7 +157,7 @@ impl Daemon {
         let mut command = Command::new(binary()?);
         command.args(&self.arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         without_own_settings(&mut command);
-        command.env("RUST_BACKTRACE", "1");
+        command.env("RUST_BACKTRACE", "0");
         if let Some(failpoints) = &self.options.failpoints {
             command.env("FAILPOINTS", failpoints);
         }
