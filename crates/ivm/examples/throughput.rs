@@ -134,8 +134,7 @@ fn by_region() -> StreamDef {
 }
 
 fn by_country() -> StreamDef {
-    let sources =
-        vec![source("orders", order_columns(), vec![0, 1]), source("users", user_columns(), vec![0])];
+    let sources = vec![source("orders", order_columns(), vec![0, 1]), source("users", user_columns(), vec![0])];
     let join = Rel::Join {
         left: Box::new(Rel::Source(0)),
         right: Box::new(Rel::Source(1)),
@@ -187,7 +186,8 @@ fn users() -> Vec<Row> {
     (0..USERS)
         .map(|id| {
             let mut b = RowBuilder::new();
-            b.push(Field::Value(&id.to_be_bytes())).push(Field::Value(&((id % i64::from(COUNTRIES)) as i32).to_be_bytes()));
+            b.push(Field::Value(&id.to_be_bytes()))
+                .push(Field::Value(&((id % i64::from(COUNTRIES)) as i32).to_be_bytes()));
             b.finish()
         })
         .collect()

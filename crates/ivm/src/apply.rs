@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
 use state::{Batch, Durability};
-use types::{Change, Cut, Row, SourceId, StreamId, TableId};
+use types::{Change, Cut, SourceId, StreamId, TableId};
 
 use crate::backlog;
 use crate::definition::{CutOutput, CutStats, StreamOutput, Transaction};
-use crate::engine::Engine;
+use crate::engine::{Engine, ROW_BYTES};
 use crate::error::{Failure, IvmError};
-use crate::kept::RowCache;
 use crate::meta::{self, SourceCondition, StoredSource, StreamCondition};
 use crate::operators::Cx;
 use crate::outbox;
 use crate::resolve::SourceDelta;
+use crate::rows::{self, RowCache};
 use crate::streams::Stream;
 use crate::touched::{Broken, TouchError, Touched};
 
@@ -72,7 +72,7 @@ impl Engine {
             }
             let kept = self.sources.get(source)?;
             let mut writes = Batch::new();
-            match kept.resolve(touched, &self.store, self.rows.get_mut(&source), &mut writes) {
+            match kept.resolve(touched, &self.store, Some(self.rows.entry(source).or_default()), &mut writes) {
                 Ok(delta) => {
                     stats.rows += delta.len() as u64;
                     for arrangement in self.arrangements.values().filter(|a| a.def.source == source && a.def.complete) {
@@ -231,11 +231,10 @@ impl Engine {
     /// Everything after the write.
     fn commit(&mut self, cut: Cut, prepared: Prepared) -> Result<CutOutput, IvmError> {
         for (source, delta) in &prepared.deltas {
-            if let Some(cache) = self.rows.get_mut(source) {
-                remember(cache, delta);
-                cache.trim(self.cache_bytes);
-            }
+            let cache = self.rows.entry(*source).or_default();
+            remember(cache, delta);
         }
+        rows::trim_all(self.rows.values_mut(), ROW_BYTES);
         for (stream, rows) in prepared.rows {
             if let Some(stream) = self.streams.get_mut(&stream) {
                 stream.rows = rows;
@@ -282,22 +281,7 @@ fn step_stream(stream: &mut Stream, cx: &mut Cx<'_>) -> Result<(Vec<types::Table
 fn remember(cache: &mut RowCache, delta: &SourceDelta) {
     let SourceDelta::Keyed(keys, changes) = delta else { return };
     for change in changes {
-        let key = keys.key(change.key);
-        // Copied, so that a row does not hold the whole piece that it came in.
-        let held =
-            change.new.as_ref().map(|row| (change.table, Row::from_bytes(Bytes::copy_from_slice(row.as_bytes()))));
-        let bytes = held.as_ref().map_or(0, |(_, row)| row.as_bytes().len());
-        match cache.find(key) {
-            Some(slot) => {
-                if let Some(place) = cache.get_mut(slot) {
-                    *place = held;
-                }
-                cache.resize(slot, bytes);
-            }
-            None if held.is_some() => {
-                cache.insert(key, held, bytes);
-            }
-            None => {}
-        }
+        let held = change.new.as_ref().map(|row| (change.table, &row.as_bytes()[..]));
+        cache.follow(keys.key(change.key), held, change.old.is_none(), change.place);
     }
 }

@@ -21,13 +21,16 @@ use crate::arrangement::Arrangement;
 use crate::compile::{TREE_VERSION, compile};
 use crate::definition::{Evaluator, OperatorStats};
 use crate::error::IvmError;
-use crate::kept::{Kept, RowCache, Sources};
+use crate::kept::{Kept, Sources};
 use crate::meta::{self, SourceCondition, StoredSource, StoredStream, StreamCondition};
 use crate::outbox::Outbox;
+use crate::rows::RowCache;
 use crate::streams::{Given, Stream};
 
-/// Bytes that rows and groups may take in memory, all together.
-const CACHE_BYTES: usize = 128 << 20;
+/// Bytes that rows of sources may take in memory, all together.
+pub(crate) const ROW_BYTES: usize = 64 << 20;
+/// Bytes that groups may take in memory, all together.
+const GROUP_BYTES: usize = 64 << 20;
 
 /// See the module's description. Everything is synchronous; it belongs to one thread.
 pub struct Engine {
@@ -43,7 +46,7 @@ pub struct Engine {
     pub(crate) streams: BTreeMap<StreamId, Stream>,
     pub(crate) rows: BTreeMap<SourceId, RowCache>,
     pub(crate) published: Option<Seq>,
-    /// Bytes that each operator or source may hold in memory.
+    /// Bytes that each operator may hold in memory.
     pub(crate) cache_bytes: usize,
 }
 
@@ -77,7 +80,7 @@ impl Engine {
             streams: BTreeMap::new(),
             rows: BTreeMap::new(),
             published: None,
-            cache_bytes: CACHE_BYTES,
+            cache_bytes: GROUP_BYTES,
         };
         for StoredSource { def, condition } in definitions.sources {
             engine.conditions.insert(def.id, condition);
@@ -266,23 +269,14 @@ impl Engine {
         });
     }
 
-    /// Divides the memory among those that hold something.
+    /// Divides the memory among the operators that hold something.
     pub(crate) fn share_memory(&mut self) {
-        let mut looked_up = Vec::new();
-        let mut holders = 0;
-        for tree in self.streams.values().filter_map(|s| s.tree.as_ref()) {
-            holders += tree.root.caches();
-            tree.root.looked_up(&mut looked_up);
-        }
-        looked_up.sort_unstable();
-        looked_up.dedup();
-        self.rows.retain(|source, _| looked_up.contains(source));
-        self.cache_bytes = CACHE_BYTES / (holders + looked_up.len()).max(1);
+        let trees = self.streams.values().filter_map(|s| s.tree.as_ref());
+        self.cache_bytes = GROUP_BYTES / trees.map(|tree| tree.root.caches()).sum::<usize>().max(1);
     }
 
-    /// After something went wrong half-way: what is in memory may be ahead of the store.
+    /// After something went wrong half-way: what operators hold in memory may be ahead of the store. (Rows never are.)
     pub(crate) fn forget_memory(&mut self) {
-        self.rows.clear();
         for tree in self.streams.values_mut().filter_map(|s| s.tree.as_mut()) {
             tree.root.forget();
         }

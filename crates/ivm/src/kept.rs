@@ -13,17 +13,11 @@ use scalar::Env;
 use state::{Batch, Family, Read, Store, Write};
 use types::{Delta, Field, Op, Row, SourceId, TableId};
 
-use crate::cache::Cache;
 use crate::definition::SourceDef;
 use crate::error::IvmError;
 use crate::key::{FieldMap, KeyEncoder};
+use crate::rows::Held;
 use crate::touched::{Broken, Outcome, TouchError, Touched, damaged_key};
-
-/// A row with the physical table that it came from.
-pub(crate) type Held = (TableId, Row);
-
-/// Rows of a source in memory, by their key; `None` for a key that has no row.
-pub(crate) type RowCache = Cache<Option<Held>>;
 
 /// A source as the engine knows it.
 #[derive(Debug)]

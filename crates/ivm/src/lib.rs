@@ -20,6 +20,7 @@ mod meta;
 mod operators;
 mod outbox;
 mod resolve;
+mod rows;
 mod streams;
 mod table;
 mod touched;

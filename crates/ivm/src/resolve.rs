@@ -7,7 +7,8 @@ use state::{Batch, Family, Read, Store, Write};
 use types::{Delta, Row, TableId};
 
 use crate::error::IvmError;
-use crate::kept::{Held, Kept, RowCache, count, held, put_row, table_of};
+use crate::kept::{Kept, count, held, put_row, table_of};
+use crate::rows::{Held, RowCache};
 use crate::table::KeyTable;
 use crate::touched::{Broken, Outcome, Touch, TouchError, Touched};
 
@@ -28,6 +29,8 @@ pub(crate) struct KeyedChange {
     pub(crate) table: TableId,
     pub(crate) old: Option<Row>,
     pub(crate) new: Option<Row>,
+    /// Where the old row was found in memory.
+    pub(crate) place: Option<u32>,
 }
 
 /// One row's copies in one physical table.
@@ -65,6 +68,14 @@ impl SourceDelta {
     }
 }
 
+/// What touched keys had before the cut.
+#[derive(Debug, Default)]
+struct Olds {
+    rows: Vec<Option<Held>>,
+    /// Where that is known in memory.
+    places: Vec<Option<u32>>,
+}
+
 impl Kept {
     /// Reads what the touched keys had, writes what they have now, and gives the difference.
     pub(crate) fn resolve(
@@ -79,7 +90,7 @@ impl Kept {
         }
         let mut touched = touched;
         self.find_truncated(&mut touched, store)?;
-        let mut olds = self.read_olds(&touched, store, cache)?;
+        let Olds { rows: mut olds, places } = self.read_olds(&touched, store, cache)?;
         let Touched { keys, touches, mut scratch, .. } = touched;
         let mut changes = Vec::with_capacity(touches.len());
         for (id, touch) in touches.into_iter().enumerate() {
@@ -97,7 +108,7 @@ impl Kept {
             }
             let table = new.as_ref().or(old.as_ref()).map_or(TableId(0), |h| h.0);
             let (old, new) = (old.map(|h| h.1), new.map(|h| h.1));
-            changes.push(KeyedChange { key: id as u32, table, old, new });
+            changes.push(KeyedChange { key: id as u32, table, old, new, place: places.get(id).copied().flatten() });
         }
         Ok(SourceDelta::Keyed(keys, changes))
     }
@@ -131,13 +142,9 @@ impl Kept {
         })
     }
 
-    fn read_olds(
-        &self,
-        touched: &Touched,
-        store: &Store,
-        mut cache: Option<&mut RowCache>,
-    ) -> Result<Vec<Option<Held>>, IvmError> {
+    fn read_olds(&self, touched: &Touched, store: &Store, mut cache: Option<&mut RowCache>) -> Result<Olds, IvmError> {
         let mut olds: Vec<Option<Held>> = vec![None; touched.touches.len()];
+        let mut places = vec![None; olds.len()];
         let mut arena = Vec::new();
         let mut wanted: Vec<(usize, std::ops::Range<usize>)> = Vec::new();
         for (id, touch) in touched.touches.iter().enumerate() {
@@ -146,9 +153,10 @@ impl Kept {
             }
             let key = touched.keys.key(id as u32);
             if let Some(cache) = cache.as_deref_mut()
-                && let Some(slot) = cache.find(key)
+                && let Some(known) = cache.find(key)
             {
-                olds[id] = cache.get(slot).cloned().flatten();
+                places[id] = Some(known.0);
+                olds[id] = known.1;
                 continue;
             }
             let start = arena.len();
@@ -166,7 +174,7 @@ impl Kept {
         if damaged {
             return Err(IvmError::damaged(format!("a row of source {}", self.def.id)));
         }
-        Ok(olds)
+        Ok(Olds { rows: olds, places })
     }
 
     /// Touches every kept key of the truncated tables.

@@ -36,7 +36,7 @@ pub(crate) fn after_prefix(prefix: &[u8]) -> Vec<u8> {
     vec![0xFF; 16]
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     DeleteRange,
     Put,
@@ -45,8 +45,6 @@ enum Kind {
 
 #[derive(Debug, Clone, Copy)]
 struct Op {
-    /// The first eight bytes of the key, for sorting.
-    head: u64,
     start: usize,
     key: u32,
     value: u32,
@@ -105,17 +103,7 @@ impl Batch {
     }
 
     fn push(&mut self, family: Family, kind: Kind, key: &[u8], value: &[u8]) {
-        let mut head = [0; 8];
-        let known = key.len().min(8);
-        head[..known].copy_from_slice(&key[..known]);
-        let op = Op {
-            head: u64::from_be_bytes(head),
-            start: self.bytes.len(),
-            key: key.len() as u32,
-            value: value.len() as u32,
-            family,
-            kind,
-        };
+        let op = Op { start: self.bytes.len(), key: key.len() as u32, value: value.len() as u32, family, kind };
         self.bytes.extend_from_slice(key);
         self.bytes.extend_from_slice(value);
         self.ops.push(op);
@@ -132,22 +120,51 @@ impl Batch {
 
     /// As RocksDB takes it: ranges first, then everything by family and key, writes to one key in their order.
     pub(crate) fn sorted(&mut self, families: &[&rocksdb::ColumnFamily; 7]) -> WriteBatch {
-        let mut ops = std::mem::take(&mut self.ops);
-        ops.sort_by(|a, b| {
-            let range = |op: &Op| op.kind != Kind::DeleteRange;
-            (range(a), a.family, a.head).cmp(&(range(b), b.family, b.head)).then_with(|| self.key(a).cmp(self.key(b)))
-        });
-        let mut out = WriteBatch::with_capacity_bytes(self.bytes.len() + ops.len() * 8 + 64);
-        for op in &ops {
-            let family = families[op.family as usize];
-            match op.kind {
-                Kind::Put => out.put_cf(family, self.key(op), self.value(op)),
-                Kind::Delete => out.delete_cf(family, self.key(op)),
-                Kind::DeleteRange => out.delete_range_cf(family, self.key(op), self.value(op)),
+        let mut out = WriteBatch::with_capacity_bytes(self.bytes.len() + self.ops.len() * 8 + 64);
+        for op in self.ops.iter().filter(|op| op.kind == Kind::DeleteRange) {
+            out.delete_range_cf(families[op.family as usize], self.key(op), self.value(op));
+        }
+        let mut order: Vec<(u64, u32)> = Vec::with_capacity(self.ops.len());
+        for family in Family::ALL {
+            self.order(family, &mut order);
+            let family = families[family as usize];
+            for (_, i) in &order {
+                let op = &self.ops[*i as usize];
+                match op.kind {
+                    Kind::Put => out.put_cf(family, self.key(op), self.value(op)),
+                    Kind::Delete => out.delete_cf(family, self.key(op)),
+                    Kind::DeleteRange => {}
+                }
             }
         }
-        self.ops = ops;
         out
+    }
+
+    /// A family's writes by key: their numbers, each behind the eight bytes in which keys differ first.
+    fn order(&self, family: Family, order: &mut Vec<(u64, u32)>) {
+        order.clear();
+        let own = |(_, op): &(usize, &Op)| op.family == family && op.kind != Kind::DeleteRange;
+        let mut first: Option<&[u8]> = None;
+        let mut shared = 0;
+        for (i, op) in self.ops.iter().enumerate().filter(own) {
+            order.push((0, i as u32));
+            let key = self.key(op);
+            match first {
+                None => (first, shared) = (Some(key), key.len()),
+                Some(first) => shared = first.iter().zip(key).take(shared).take_while(|(a, b)| a == b).count(),
+            }
+        }
+        for (head, i) in &mut *order {
+            let rest = &self.key(&self.ops[*i as usize])[shared..];
+            let mut bytes = [0; 8];
+            let known = rest.len().min(8);
+            bytes[..known].copy_from_slice(&rest[..known]);
+            *head = u64::from_be_bytes(bytes);
+        }
+        order.sort_unstable_by(|a, b| {
+            let key = |i: u32| self.key(&self.ops[i as usize]);
+            a.0.cmp(&b.0).then_with(|| key(a.1).cmp(key(b.1))).then(a.1.cmp(&b.1))
+        });
     }
 }
 

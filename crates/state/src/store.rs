@@ -219,6 +219,9 @@ fn family_options(family: Family, options: &Options, cache: &Cache) -> rocksdb::
         out.set_memtable_whole_key_filtering(true);
         out.set_memtable_prefix_bloom_ratio(0.05);
     }
+    // Point reads find their place in a block by hash.
+    blocks.set_data_block_index_type(rocksdb::DataBlockIndexType::BinaryAndHash);
+    blocks.set_data_block_hash_ratio(0.75);
     out.set_block_based_table_factory(&blocks);
     out.set_write_buffer_size(options.write_buffer_bytes / 3);
     out.set_max_write_buffer_number(3);

@@ -43,9 +43,11 @@ pub(crate) use values::Values;
 
 use crate::arrangement::Arrangement;
 use crate::definition::{Evaluator, OperatorStats};
+use crate::engine::ROW_BYTES;
 use crate::error::Failure;
-use crate::kept::{RowCache, Sources};
+use crate::kept::Sources;
 use crate::resolve::SourceDelta;
+use crate::rows::{self, RowCache};
 
 /// Rows handed on at once when a stream table is built.
 pub(crate) const CHUNK: usize = 4096;
@@ -75,7 +77,7 @@ impl Cx<'_> {
 
     /// Forgets rows of sources that were not used lately.
     pub(crate) fn trim_rows(&mut self) {
-        self.rows.values_mut().for_each(|rows| rows.trim(self.cache_bytes));
+        rows::trim_all(self.rows.values_mut(), ROW_BYTES);
     }
 
     /// While building: flushes when much has been written.
@@ -200,16 +202,6 @@ impl Node {
     pub(crate) fn caches(&self) -> usize {
         let own = usize::from(matches!(self.operator, Operator::Aggregate(_)));
         own + self.inputs().into_iter().map(Self::caches).sum::<usize>()
-    }
-
-    /// Sources whose rows are looked up by their key.
-    pub(crate) fn looked_up(&self, into: &mut Vec<SourceId>) {
-        if let Operator::Join(join) = &self.operator {
-            into.extend(join.left.index.looked_up().into_iter().chain(join.right.index.looked_up()));
-        }
-        for input in self.inputs() {
-            input.looked_up(into);
-        }
     }
 
     /// This operator and those below it, for `explain`.

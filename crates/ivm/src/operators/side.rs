@@ -118,14 +118,6 @@ impl Found {
 }
 
 impl Index {
-    /// Sources whose rows are read by their key.
-    pub(crate) fn looked_up(&self) -> Option<SourceId> {
-        match self.access {
-            Access::Rows { source } => Some(source),
-            _ => None,
-        }
-    }
-
     /// This side's rows as of the last cut, for keys of the other side's rows.
     pub(crate) fn lookup(&self, cx: &mut Cx<'_>, keyed: &Keyed) -> Result<Found, Failure> {
         let mut found = Found { rows: Vec::new(), places: vec![(0, 0); keyed.keys.len()] };
@@ -177,8 +169,8 @@ impl Index {
         let (mut arena, mut wanted) = (Vec::new(), Vec::new());
         for (id, (key, mark)) in keyed.keys.keys().zip(&keyed.marks).enumerate() {
             let identity = &key[..*mark];
-            if let Some(slot) = cache.find(identity) {
-                rows[id] = cache.get(slot).and_then(Option::as_ref).map(|(_, row)| row.clone());
+            if let Some(known) = cache.find(identity) {
+                rows[id] = known.1.map(|(_, row)| row);
                 continue;
             }
             let start = arena.len();
@@ -189,14 +181,8 @@ impl Index {
         let keys: Vec<&[u8]> = wanted.iter().map(|(_, range)| &arena[range.clone()]).collect();
         cx.store.multi_get(Family::Sources, &keys, &mut |i, value| {
             let held = value.and_then(crate::kept::held);
-            let (id, _) = wanted[i];
-            rows[id] = held.as_ref().map(|(_, row)| row.clone());
-            let identity = &keys[i][4..];
-            // Two keys can share an identity and differ behind it.
-            if cache.find(identity).is_none() {
-                let bytes = held.as_ref().map_or(0, |(_, row)| row.as_bytes().len());
-                cache.insert(identity, held, bytes);
-            }
+            cache.learn(&keys[i][4..], held.as_ref().map(|(table, row)| (*table, &row.as_bytes()[..])));
+            rows[wanted[i].0] = held.map(|(_, row)| row);
         })?;
         let (mut scratch, mut fields) = (Vec::new(), FieldMap::default());
         for (id, row) in rows.into_iter().enumerate() {
