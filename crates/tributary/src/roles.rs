@@ -24,7 +24,12 @@ fn prepare(logging: &logging::Logging) -> anyhow::Result<Failpoints> {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         report(info);
-        tracing::error!("ending because of the panic above");
+        // Once more where the log is read, also as JSON, and behind the backtrace.
+        let payload = info.payload();
+        let text = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
+        let reason = text.unwrap_or("unknown");
+        let at = info.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(reason, at, "a bug: the process ends, a new one goes on from what is durable");
         std::process::abort();
     }));
     Failpoints::arm()
