@@ -283,7 +283,7 @@ impl Running {
     async fn run(self) -> Result<(), CoordinatorError> {
         let (ready_tx, ready) = watch::channel(Some("starting".to_owned()));
         let (reporter, health) = tonic_health::server::health_reporter();
-        let mut tasks: JoinSet<Result<&'static str, CoordinatorError>> = JoinSet::new();
+        let mut tasks: JoinSet<Ended> = JoinSet::new();
         let (sequencer, publisher, engine_end) = (self.sequencer, self.publisher, self.engine_end);
         let engine = self.requests.engine.clone();
         let sequencer = tasks.spawn(async move {
@@ -335,11 +335,7 @@ impl Running {
         let asked = stopped(self.stopping);
         let result = tokio::select! {
             () = asked => Ok(()),
-            Some(ended) = tasks.join_next() => match ended {
-                Ok(Ok(part)) => Err(CoordinatorError::Ended(part)),
-                Ok(Err(error)) => Err(error),
-                Err(_) => Err(CoordinatorError::Ended("a task")),
-            },
+            Some(ended) = tasks.join_next() => Err(reason(ended, &mut tasks).await),
             Some(ended) = serving.join_next() => ended.unwrap_or(Err(CoordinatorError::Ended("a server"))),
         };
         // What is not finished within the time is made up for by the next start.
@@ -358,4 +354,23 @@ impl Running {
         tracing::info!("stopped");
         result
     }
+}
+
+/// What the tasks of a running aggregator end with.
+type Ended = Result<&'static str, CoordinatorError>;
+
+/// Why the aggregator ends when a part of it has: a part that failed takes those that it feeds with it, and they may be heard
+/// of first.
+async fn reason(first: Result<Ended, tokio::task::JoinError>, tasks: &mut JoinSet<Ended>) -> CoordinatorError {
+    let mut ended = Some(first);
+    let mut named = CoordinatorError::Ended("a task");
+    while let Some(result) = ended {
+        match result {
+            Ok(Err(error)) => return error,
+            Ok(Ok(part)) => named = CoordinatorError::Ended(part),
+            Err(_) => {}
+        }
+        ended = tokio::time::timeout(Duration::from_secs(2), tasks.join_next()).await.ok().flatten();
+    }
+    named
 }
