@@ -77,7 +77,9 @@ pub(crate) fn parse_name(text: &str) -> Result<TableName, RequestError> {
             c if quoted => part.push(c),
             c if c.is_alphanumeric() || c == '_' || c == '$' => part.extend(c.to_lowercase()),
             _ => {
-                return Err(RequestError::Refused(format!("'{text}' is not a table name; quote what is special in it")));
+                return Err(RequestError::Refused(format!(
+                    "'{text}' is not a table name; quote what is special in it"
+                )));
             }
         }
     }

@@ -191,28 +191,18 @@ impl Scalar {
                 otherwise: boxed(otherwise),
             },
             ScalarKind::Coalesce(v) => ScalarKind::Coalesce(many(v)),
-            ScalarKind::NullIf { equal, collation, left, right } => ScalarKind::NullIf {
-                equal: *equal,
-                collation: *collation,
-                left: boxed(left),
-                right: boxed(right),
-            },
-            ScalarKind::Distinct { equal, collation, left, right } => ScalarKind::Distinct {
-                equal: *equal,
-                collation: *collation,
-                left: boxed(left),
-                right: boxed(right),
-            },
+            ScalarKind::NullIf { equal, collation, left, right } => {
+                ScalarKind::NullIf { equal: *equal, collation: *collation, left: boxed(left), right: boxed(right) }
+            }
+            ScalarKind::Distinct { equal, collation, left, right } => {
+                ScalarKind::Distinct { equal: *equal, collation: *collation, left: boxed(left), right: boxed(right) }
+            }
             ScalarKind::Extreme { args, greatest, collation } => {
                 ScalarKind::Extreme { args: many(args), greatest: *greatest, collation: *collation }
             }
-            ScalarKind::AnyOf { func, collation, all, left, list } => ScalarKind::AnyOf {
-                func: *func,
-                collation: *collation,
-                all: *all,
-                left: boxed(left),
-                list: many(list),
-            },
+            ScalarKind::AnyOf { func, collation, all, left, list } => {
+                ScalarKind::AnyOf { func: *func, collation: *collation, all: *all, left: boxed(left), list: many(list) }
+            }
             ScalarKind::Relabel(a) => ScalarKind::Relabel(boxed(a)),
             ScalarKind::ViaText(a) => ScalarKind::ViaText(boxed(a)),
         };
