@@ -138,7 +138,7 @@ impl Frontier {
                 self.lists.entry((node, gid.clone())).or_default().push_back(id);
                 self.expect_part(id, node, &gid, sure)
             };
-            parts.push(Part { node, gid, state });
+            parts.push(Part { node, gid, state, unseen: 0 });
         }
         transaction.kind = Kind::Listed { initiator, parts };
         self.transactions.insert(id, transaction);
@@ -294,11 +294,8 @@ impl Frontier {
             Want::Part { transaction: id, gid, ticket } => {
                 let Some(transaction) = self.transactions.get_mut(id) else { return };
                 let Some(part) = transaction.missing(node, gid) else { return };
-                if part.state == PartState::Promised {
-                    if !self.nodes.get(&node).is_some_and(|n| n.pending.contains_key(gid)) {
-                        // Prepared, and its PREPARE is not in the stream: it wrote nothing, or the slot began later.
-                        self.ask_part(*id, node, gid);
-                    }
+                if part.state == PartState::Promised(*ticket) {
+                    self.unseen(*id, node, gid);
                     return;
                 }
                 if part.state != PartState::Asked(*ticket) {

@@ -5,10 +5,13 @@
 //! slots exist. So each node is asked once where it stands when all streams have begun. A list behind that has all
 //! its branches in the streams, a branch that was *prepared* behind that has its list in one. Only what is older is
 //! asked for at once. All else is asked for after much patience (`PATIENCE`), so that nothing, whatever odd thing was
-//! done to the cluster by hand, is waited for in silence for ever. A branch that wrote nothing is in no stream, neither
-//! its PREPARE nor its decision: a listed branch whose PREPARE has not come is asked for at once too, and again while
-//! it is prepared and its PREPARE still has not come. No promise of the frontier depends on this
-//! difference: an answer says for sure what is so at its moment.
+//! done to the cluster by hand, is waited for in silence for ever.
+//!
+//! A branch that wrote nothing is in no stream, neither its PREPARE nor its decision. So a listed branch whose PREPARE
+//! has not come is asked for at once too, and again while it is prepared and its PREPARE still has not come; more and
+//! more patiently, as it may be left prepared for long.
+//!
+//! No promise of the frontier depends on when is asked: an answer says for sure what is so at its moment.
 //!
 //! Another manager's transactions (see `Rules::pattern`) need the answers always.
 //!
@@ -23,6 +26,11 @@ use crate::transaction::{Key, PartState, Prepared, Standing, Ticket, Transaction
 
 /// So many events of a node and looks at the next cut may go by before something that should come is asked for.
 const PATIENCE: u64 = 1000;
+
+/// A prepared branch that is not in its stream is asked for so often without a pause.
+const EAGER: u32 = 8;
+/// Then with pauses that double up to 2 to the power of this many turns.
+const LONGEST_PAUSE: u32 = 7;
 
 impl Frontier {
     /// The questions to put to nodes now, each once; an answer comes by [`Frontier::answer`], or [`Frontier::ask_failed`].
@@ -65,11 +73,10 @@ impl Frontier {
         let mut prepared = prepared.iter();
         for want in wants {
             let is_prepared = want.gid().is_some() && prepared.next() == Some(&true);
-            if is_prepared {
-                self.promised(node, &want);
-                if !matches!(want, Want::Part { .. }) {
-                    continue;
-                }
+            match &want {
+                Want::Part { transaction, gid, ticket } => self.answered(*transaction, node, gid, *ticket, is_prepared),
+                Want::Pending { .. } if is_prepared => continue,
+                _ => {}
             }
             let Some(state) = self.nodes.get_mut(&node) else { return };
             if let Want::Begun { ticket } = want {
@@ -96,13 +103,11 @@ impl Frontier {
         }
     }
 
-    /// The branch is prepared: its decision will come.
-    fn promised(&mut self, node: NodeId, want: &Want) {
-        if let Want::Part { transaction, gid, ticket } = want {
-            let part = self.transactions.get_mut(transaction).and_then(|t| t.missing(node, gid));
-            if let Some(part) = part.filter(|p| p.state == PartState::Asked(*ticket)) {
-                part.state = PartState::Promised;
-            }
+    /// A listed branch is prepared, or is not; what that means shows when the stream has reached that moment.
+    fn answered(&mut self, id: TransactionId, node: NodeId, gid: &Gid, ticket: Ticket, is_prepared: bool) {
+        let part = self.transactions.get_mut(&id).and_then(|t| t.missing(node, gid));
+        if let Some(part) = part.filter(|part| part.is_asked_by(ticket)) {
+            part.state = if is_prepared { PartState::Promised(ticket) } else { PartState::Asked(ticket) };
         }
     }
 
@@ -116,7 +121,7 @@ impl Frontier {
         match want {
             Want::Part { transaction, gid, ticket } => {
                 let part = self.transactions.get_mut(transaction).and_then(|t| t.missing(node, gid));
-                part.is_some_and(|part| part.state == PartState::Asked(*ticket))
+                part.is_some_and(|part| part.is_asked_by(*ticket))
             }
             Want::Position { transaction, ticket } => {
                 let gathering = self.transactions.get_mut(transaction).and_then(Transaction::gathering);
@@ -134,7 +139,7 @@ impl Frontier {
         // A branch that wrote nothing is not in any stream: only one whose PREPARE is there is sure to come.
         if sure && state.pending.contains_key(gid) {
             let expectation = Expectation::Part { transaction: id, gid: gid.clone() };
-            state.expected.push_back((state.turns + PATIENCE, expectation));
+            state.expect(expectation, PATIENCE);
             return PartState::Expected;
         }
         state.wants.push(Want::Part { transaction: id, gid: gid.clone(), ticket });
@@ -151,6 +156,20 @@ impl Frontier {
         }
     }
 
+    /// A listed branch is prepared, and the stream is past the moment when that was so.
+    pub(crate) fn unseen(&mut self, id: TransactionId, node: NodeId, gid: &Gid) {
+        let Some(state) = self.nodes.get_mut(&node).filter(|n| !n.pending.contains_key(gid)) else { return };
+        let Some(part) = self.transactions.get_mut(&id).and_then(|t| t.missing(node, gid)) else { return };
+        part.unseen += 1;
+        if part.unseen <= EAGER {
+            self.ask_part(id, node, gid);
+        } else {
+            part.state = PartState::Expected;
+            let pause = 1 << (part.unseen - EAGER).min(LONGEST_PAUSE);
+            state.expect(Expectation::Part { transaction: id, gid: gid.clone() }, pause);
+        }
+    }
+
     /// A piece came into a gathering: asks everybody, unless the list will surely come.
     pub(crate) fn gathered(&mut self, id: TransactionId, node: NodeId, prepared: Option<Prepared>) {
         let all_begun = self.nodes.get(&node).and_then(|n| n.all_begun);
@@ -160,7 +179,7 @@ impl Frontier {
             && let Some(initiator) = self.nodes.get_mut(&citus.initiator)
         {
             let expectation = Expectation::List { transaction: id };
-            initiator.expected.push_back((initiator.turns + PATIENCE, expectation));
+            initiator.expect(expectation, PATIENCE);
             return;
         }
         self.start_round(id);
@@ -183,10 +202,7 @@ impl Frontier {
     pub(crate) fn lose_patience(&mut self) {
         let mut doubted = Vec::new();
         for (id, node) in &mut self.nodes {
-            node.turns += 1;
-            while node.expected.front().is_some_and(|(due, _)| *due <= node.turns) {
-                doubted.extend(node.expected.pop_front().map(|(_, expectation)| (*id, expectation)));
-            }
+            doubted.extend(node.turn().into_iter().map(|expectation| (*id, expectation)));
         }
         for (node, expectation) in doubted {
             match expectation {

@@ -24,6 +24,9 @@
 //! PREPARE whose decision is not in the last cut. Questions cost the nodes something, so they are put only where a
 //! stream may lack what is waited for (see `inquiry`), one at a time to a node.
 //!
+//! Not known to any machine: when an initiator restarts and gives a name again before the streams are read, and the
+//! name's first branch wrote nothing or was rolled back by hand after its commit, whose decision is whose.
+//!
 //! Files: `transaction` and `node` hold the state, `frontier` takes events in, `inquiry` asks, `cut` closes,
 //! `membership` lets streams and nodes come and go.
 

@@ -75,7 +75,7 @@ pub(crate) struct Node {
     /// Events and looks at the next cut so far: the measure of patience.
     pub(crate) turns: u64,
     /// Expectations on this node's stream, with the turn from which they are doubted.
-    pub(crate) expected: VecDeque<(u64, Expectation)>,
+    expected: BTreeMap<u64, Vec<Expectation>>,
     /// What the next question to this node is for.
     pub(crate) wants: Vec<Want>,
     pub(crate) asked: Option<Asked>,
@@ -120,6 +120,21 @@ impl Node {
         let pending = self.pending.remove(gid)?;
         self.pending_begins.remove(&(pending.at.begin, gid.clone()));
         Some(pending)
+    }
+
+    /// Doubts the expectation when so many more turns went by.
+    pub(crate) fn expect(&mut self, expectation: Expectation, patience: u64) {
+        self.expected.entry(self.turns + patience).or_default().push(expectation);
+    }
+
+    /// One more turn: the expectations that are to be doubted now.
+    pub(crate) fn turn(&mut self) -> Vec<Expectation> {
+        self.turns += 1;
+        let mut doubted = Vec::new();
+        while self.expected.first_key_value().is_some_and(|(due, _)| *due <= self.turns) {
+            doubted.extend(self.expected.pop_first().into_iter().flat_map(|(_, expectations)| expectations));
+        }
+        doubted
     }
 
     /// Whether the branch is prepared, and is not another one under the same name.

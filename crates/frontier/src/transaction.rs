@@ -45,6 +45,8 @@ pub(crate) struct Part {
     pub(crate) node: NodeId,
     pub(crate) gid: Gid,
     pub(crate) state: PartState,
+    /// How often its node said that it is prepared, and its PREPARE was not in the stream.
+    pub(crate) unseen: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,13 +57,18 @@ pub(crate) enum PartState {
     Expected,
     /// Its node is being asked, or said "not prepared" and its stream has not reached that moment.
     Asked(Ticket),
-    /// Its node said that it is prepared: it will come.
-    Promised,
+    /// Its node said that it is prepared: it will come, if it wrote anything.
+    Promised(Ticket),
     /// It is in already, or there is none.
     Gone,
 }
 
 impl Part {
+    /// Whether this question is the present one.
+    pub(crate) fn is_asked_by(&self, ticket: Ticket) -> bool {
+        matches!(self.state, PartState::Asked(asked) | PartState::Promised(asked) if asked == ticket)
+    }
+
     pub(crate) fn is_missing(&self) -> bool {
         !matches!(self.state, PartState::Here | PartState::Gone)
     }

@@ -194,6 +194,42 @@ fn a_listed_branch_that_is_still_prepared_is_waited_for() {
 }
 
 #[test]
+fn a_listed_branch_that_wrote_nothing_is_settled_when_it_is_decided() {
+    let mut c = Cluster::of(3, false).settled(100);
+    c.prepare(1, 101, 105, G1);
+    c.list(0, 150, &[(1, G1), (2, G2)]);
+    c.commit(1, 110, G1);
+    let ask = c.asks().remove(0);
+    assert_eq!((ask.node, &ask.gids[..]), (NodeId(2), &[Gid::from(G2)][..]));
+    c.answer(&ask, 100, &[true]);
+    assert_eq!(c.cut(), Some(vec![100, 105, 100]));
+    let ask = c.asks().remove(0);
+    c.answer(&ask, 100, &[false]);
+    assert_eq!(c.cut(), Some(vec![150, 110, 100]));
+}
+
+#[test]
+fn a_branch_that_stays_prepared_and_silent_is_asked_for_seldom() {
+    let mut c = Cluster::of(2, false).settled(100);
+    c.list(0, 150, &[(1, G1)]);
+    let mut questions = 0;
+    for _ in 0..1000 {
+        c.cut();
+        for ask in c.asks() {
+            questions += 1;
+            c.answer(&ask, 100, &[true]);
+        }
+    }
+    assert!((10..30).contains(&questions), "{questions}");
+    let ask = (0..200).find_map(|_| {
+        c.cut();
+        c.asks().pop()
+    });
+    c.answer(&ask.unwrap(), 100, &[false]);
+    assert_eq!(c.cut(), Some(vec![150, 100]));
+}
+
+#[test]
 fn a_listed_branch_rolled_back_by_hand_is_not_waited_for() {
     let mut c = Cluster::of(2, false).settled(100);
     c.prepare(1, 101, 105, G1);

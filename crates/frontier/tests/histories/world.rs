@@ -14,6 +14,8 @@ pub(crate) struct Branch {
     pub(crate) node: usize,
     pub(crate) gid: Gid,
     began: u64,
+    /// It writes nothing: neither its PREPARE nor its decision is in any stream.
+    pub(crate) silent: bool,
     pub(crate) prepared: Option<(Lsn, Lsn)>,
     pub(crate) committed: Option<Lsn>,
     pub(crate) rolled_back: bool,
@@ -60,10 +62,11 @@ impl Tx {
 
 impl Tx {
     /// Whether its name may be used again. When somebody rolled back by hand what had committed and the name comes again
-    /// before the streams are read, nobody can tell whose decision was whose.
+    /// before the streams are read, nobody can tell whose decision was whose; nor when a branch was in no stream at all.
     fn leaves_its_name(&self) -> bool {
         let by_hand = self.fate == Fate::Commit && self.branches.iter().any(|b| b.rolled_back);
-        self.finished() && self.fate != Fate::Undecided && !by_hand
+        let silent = self.branches.iter().any(|b| b.silent);
+        self.finished() && self.fate != Fate::Undecided && !by_hand && !silent
     }
 }
 
@@ -170,10 +173,11 @@ impl World {
             }
         });
         let count = if manager == Manager::Nobody { 1 } else { rng.random_range(1..=4) };
+        let talks = rng.random_bool(0.8) || !matches!(manager, Manager::Citus { .. } | Manager::Application);
         let branch = |j: usize, node: usize| {
             let gid = Gid::from(format!("{name}_{j}").as_str());
             let began = self.nodes[node].lsn;
-            Branch { node, gid, began, prepared: None, committed: None, rolled_back: false }
+            Branch { node, gid, began, silent: j == 1 && !talks, prepared: None, committed: None, rolled_back: false }
         };
         let branches = (0..count).map(|j| branch(j, rng.random_range(0..n))).collect();
         let began = self.time;
@@ -192,6 +196,10 @@ impl World {
                 self.txs[t].decided = true;
             } else if let Some(b) = next {
                 let (node, gid) = (tx.branches[b].node, tx.branches[b].gid.clone());
+                if tx.branches[b].silent {
+                    self.txs[t].branches[b].prepared = Some((Lsn::ZERO, Lsn::ZERO));
+                    return;
+                }
                 let began = tx.branches[b].began;
                 let begin = Lsn(rng.random_range(began..=self.nodes[node].lsn));
                 let end = self.write(node, rng, |end| Event::Prepare { end, begin, gid });
@@ -208,6 +216,11 @@ impl World {
         }
         let Some(b) = pick(rng, &|b| b.prepared.is_some() && b.committed.is_none() && !b.rolled_back) else { return };
         let (node, gid) = (tx.branches[b].node, tx.branches[b].gid.clone());
+        if tx.branches[b].silent {
+            self.txs[t].branches[b].committed = (tx.fate == Fate::Commit).then_some(Lsn::ZERO);
+            self.txs[t].branches[b].rolled_back = tx.fate == Fate::Abort;
+            return;
+        }
         let by_hand = matches!(tx.manager, Manager::Citus { .. }) && rng.random_bool(0.02);
         if tx.fate == Fate::Abort || by_hand {
             self.write(node, rng, |end| Event::RollbackPrepared { end, gid });
@@ -274,7 +287,7 @@ impl World {
             if let (Manager::Citus { initiator }, Some(end)) = (tx.manager, tx.list) {
                 see(initiator, end);
             }
-            for b in &tx.branches {
+            for b in tx.branches.iter().filter(|b| !b.silent) {
                 match b.committed {
                     Some(end) => see(b.node, end),
                     None if b.prepared.is_some() && !b.rolled_back && tx.decided => to_come.push((b.node, Lsn::MAX)),
@@ -296,14 +309,14 @@ impl World {
             (Manager::Citus { initiator }, Some(end)) => self.behind_slot(initiator, end) && !joined_later(initiator),
             _ => false,
         };
-        tx.branches.iter().any(|b| {
+        tx.branches.iter().filter(|b| !b.silent).any(|b| {
             joined_later(b.node) || (!listed && b.prepared.is_some_and(|(_, end)| !self.behind_slot(b.node, end)))
         })
     }
 
     /// Branches with their nodes, for checks of what may be confirmed.
     pub(crate) fn branches(&self) -> impl Iterator<Item = &Branch> {
-        self.txs.iter().flat_map(|t| &t.branches)
+        self.txs.iter().flat_map(|t| &t.branches).filter(|b| !b.silent)
     }
 
     pub(crate) fn by_node(&self) -> BTreeMap<NodeId, Lsn> {
