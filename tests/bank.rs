@@ -37,16 +37,18 @@ fn options(kind: Kind) -> DaemonOptions {
 
 fn judge(kind: Kind, report: &BankReport) {
     println!(
-        "{kind:?}: {} transfers ({} attempts failed); stream tables: {} reads, {} wrong; the cluster's own sum: {} reads, {} wrong",
+        "{kind:?}: {} transfers ({} attempts failed); stream tables: {} reads, {} of them new, {} wrong; the cluster's own sum: {} reads, {} wrong",
         report.transfers,
         report.failed,
         report.reads,
+        report.moves,
         report.wrong.len(),
         report.own_reads,
         report.own_wrong
     );
     assert!(report.wrong.is_empty(), "{kind:?}: wrong reads: {:?}", &report.wrong[..report.wrong.len().min(5)]);
     assert!(report.transfers > 100, "{kind:?}: too little happened: {report:?}");
+    assert!(report.moves > 30, "{kind:?}: the stream tables hardly moved: {report:?}");
     assert!(report.reads > 200, "{kind:?}: too few reads: {report:?}");
 }
 

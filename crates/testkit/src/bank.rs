@@ -48,6 +48,9 @@ pub struct BankReport {
     pub failed: u64,
     /// Reads of the two stream tables, joined.
     pub reads: u64,
+    /// How often a read saw another distribution of the money than the one before it: sums alone would look right in
+    /// tables that stand still.
+    pub moves: u64,
     /// Those that were wrong, with what they saw.
     pub wrong: Vec<String>,
     /// Reads of the sum straight from the sharded table.
@@ -130,7 +133,7 @@ impl Bank {
         while let Some(writer) = writers.join_next().await {
             writer?.context("a writer")?;
         }
-        let (reads, wrong) = reader.await??;
+        let (reads, moves, wrong) = reader.await??;
         let (own_reads, own_wrong) = own.await??;
         faulted?;
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -138,6 +141,7 @@ impl Bank {
             transfers: load(&counters.transfers),
             failed: load(&counters.failed),
             reads,
+            moves,
             wrong,
             own_reads,
             own_wrong,
@@ -319,20 +323,25 @@ async fn reader(url: &str) -> anyhow::Result<Client> {
 }
 
 /// Both stream tables in one SELECT: each must show the whole sum.
-async fn read_streams(url: String, total: i64, counters: Arc<Counters>) -> anyhow::Result<(u64, Vec<String>)> {
+async fn read_streams(url: String, total: i64, counters: Arc<Counters>) -> anyhow::Result<(u64, u64, Vec<String>)> {
     let client = reader(&url).await?;
-    let (mut reads, mut wrong) = (0, Vec::new());
-    let sql = "SELECT (SELECT total::bigint FROM bank_total), (SELECT sum(total)::bigint FROM bank_branches)";
+    let (mut reads, mut moves, mut wrong) = (0, 0, Vec::new());
+    let mut last = None;
+    let sql = "SELECT max(t.total)::bigint, sum(b.total)::bigint, sum(b.total * b.branch)::bigint
+               FROM bank_branches b CROSS JOIN bank_total t";
     while !counters.stop.load(Ordering::Relaxed) {
         let row = client.query_one(sql, &[]).await.context("reading the stream tables")?;
         let seen: (Option<i64>, Option<i64>) = (row.get(0), row.get(1));
+        let distribution: Option<i64> = row.get(2);
+        moves += u64::from(last.is_some_and(|last| last != distribution));
+        last = Some(distribution);
         reads += 1;
         if seen != (Some(total), Some(total)) {
             wrong.push(format!("read {reads}: {seen:?} instead of {total}"));
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    Ok((reads, wrong))
+    Ok((reads, moves, wrong))
 }
 
 /// What the cluster itself answers. Nodes may be down.

@@ -360,7 +360,7 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
             for node in &self.nodes {
-                eprintln!("--- log of node {} ---\n{}", node.index, node.log_tail());
+                eprintln!("--- errors of node {}, the last ---\n{}", node.index, node.errors_tail());
             }
         }
         for node in &self.nodes {

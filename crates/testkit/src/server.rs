@@ -43,6 +43,25 @@ impl Node {
         lines[lines.len().saturating_sub(30)..].join("\n")
     }
 
+    /// The end of what went wrong in it, for failed tests: errors with their details, without what it logs in passing.
+    pub(crate) fn errors_tail(&self) -> String {
+        let text = std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+        let levels = ["WARNING:  ", "ERROR:  ", "FATAL:  ", "PANIC:  "];
+        let mut wrong = false;
+        let mut lines = Vec::new();
+        for line in text.lines() {
+            if line.contains("LOG:  ") {
+                wrong = false;
+            } else if levels.iter().any(|level| line.contains(level)) {
+                wrong = true;
+            }
+            if wrong {
+                lines.push(line);
+            }
+        }
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Child>> {
         self.process.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
