@@ -375,11 +375,13 @@ impl Sequencer {
     fn durable(&mut self, applied: &Applied) {
         self.in_flight = false;
         for (node, lsn) in &applied.confirm {
+            // A stream that began again since then may have to bring a PREPARE once more.
+            let lsn = (*lsn).min(self.frontier.safe_to_confirm(*node));
             if let Some(state) = self.nodes.get_mut(node)
-                && *lsn > state.confirmed
+                && lsn > state.confirmed
             {
-                state.confirmed = *lsn;
-                self.links.durable(*node, *lsn);
+                state.confirmed = lsn;
+                self.links.durable(*node, lsn);
             }
         }
     }

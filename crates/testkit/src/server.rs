@@ -45,7 +45,8 @@ impl Node {
 
     /// The end of what went wrong in it, for failed tests: errors with their details, without what it logs in passing.
     pub(crate) fn errors_tail(&self) -> String {
-        let text = std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+        let text =
+            std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
         let levels = ["WARNING:  ", "ERROR:  ", "FATAL:  ", "PANIC:  "];
         let mut wrong = false;
         let mut lines = Vec::new();
