@@ -281,6 +281,11 @@ fn step_stream(stream: &mut Stream, cx: &mut Cx<'_>) -> Result<(Vec<types::Table
 fn remember(cache: &mut RowCache, delta: &SourceDelta) {
     let SourceDelta::Keyed(keys, changes) = delta else { return };
     for change in changes {
+        if change.crowded {
+            // Only the store knows them all.
+            cache.forget(keys.key(change.key));
+            continue;
+        }
         let held = change.new.as_ref().map(|row| (change.table, &row.as_bytes()[..]));
         cache.follow(keys.key(change.key), held, change.old.is_none(), change.place);
     }

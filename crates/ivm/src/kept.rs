@@ -1,22 +1,23 @@
 //! The rows of a source as they are kept, and what a cut's changes make of them.
 //!
 //! ```text
-//!   Sources    source (u32) | key                  → physical table (u32) | row       with a key
-//!              source | physical table (u32) | row → count (u64)                      without one
+//!   Sources    source (u32) | key                  → the key's row ([`crate::held`])     with a key
+//!              source | physical table (u32) | row → count (u64)                         without one
 //! ```
 //!
 //! What a cut makes of them is in [`crate::resolve`].
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use scalar::Env;
 use state::{Batch, Family, Read, Store, Write};
 use types::{Delta, Field, Op, Row, SourceId, TableId};
 
 use crate::definition::SourceDef;
 use crate::error::IvmError;
+use crate::held::{self, HeldRows};
 use crate::key::{FieldMap, KeyEncoder};
-use crate::rows::Held;
 use crate::touched::{Broken, Outcome, TouchError, Touched, damaged_key};
 
 /// A source as the engine knows it.
@@ -149,8 +150,9 @@ impl Kept {
             None => None,
         };
         let stored = store.get(Family::Sources, &[&self.prefix[..], &key].concat()).map_err(IvmError::from)?;
-        let (_, row) = stored.as_deref().and_then(held).ok_or_else(missing)?;
-        Ok(partial.map_or(row.clone(), |p| p.fill_unchanged(&row)))
+        let rows = stored.as_deref().and_then(HeldRows::decode).ok_or_else(missing)?;
+        let row = rows.of(table).ok_or_else(missing)?;
+        Ok(partial.map_or(row.clone(), |p| p.fill_unchanged(row)))
     }
 
     /// Writes rows of the first read.
@@ -161,7 +163,7 @@ impl Kept {
         store: &Store,
         batch: &mut Batch,
     ) -> Result<(), TouchError> {
-        let Some(key) = &self.key else {
+        let Some(key) = self.key.as_ref().filter(|_| self.def.tables.len() == 1) else {
             let mut touched = Touched::default();
             for row in rows {
                 self.touch(&mut touched, table, Op::Insert(row.clone()), store)?;
@@ -177,7 +179,10 @@ impl Kept {
             scratch.extend_from_slice(&self.prefix);
             fields.read(row.as_bytes(), key.reach);
             key.encode(&fields, row.as_bytes(), &mut scratch).map_err(|e| damaged_key(&e))?;
-            put_row(batch, &mut scratch, table, row);
+            let value = scratch.len();
+            HeldRows::one(Some((table, row.clone()))).encode(&mut scratch);
+            let (key, value) = scratch.split_at(value);
+            batch.put(Family::Sources, key, value);
         }
         Ok(())
     }
@@ -204,32 +209,17 @@ impl Kept {
     /// A row as the store has it.
     pub(crate) fn read_entry(&self, key: &[u8], value: &[u8]) -> Result<Delta, IvmError> {
         if self.key.is_some() {
-            let (_, row) = held(value).ok_or_else(|| IvmError::damaged("a kept row"))?;
-            return Ok(Delta::plus(row));
+            let (_, row) = held::first(value).ok_or_else(|| IvmError::damaged("a kept row"))?;
+            return Ok(Delta::plus(Row::from_bytes(Bytes::copy_from_slice(row))));
         }
         let row = key.get(8..).ok_or_else(|| IvmError::damaged("a kept row"))?;
         let diff = i64::try_from(count(value)?).unwrap_or(i64::MAX);
-        Ok(Delta { row: Row::from_bytes(bytes::Bytes::copy_from_slice(row)), diff })
+        Ok(Delta { row: Row::from_bytes(Bytes::copy_from_slice(row)), diff })
     }
-}
-
-/// Puts a row: `scratch` has its key and is given back longer.
-pub(crate) fn put_row(batch: &mut Batch, scratch: &mut Vec<u8>, table: TableId, row: &Row) {
-    let key = scratch.len();
-    scratch.extend_from_slice(&table.0.to_be_bytes());
-    scratch.extend_from_slice(row.as_bytes());
-    let (key, value) = scratch.split_at(key);
-    batch.put(Family::Sources, key, value);
 }
 
 pub(crate) fn table_of(value: &[u8]) -> Option<TableId> {
     Some(TableId(u32::from_be_bytes(value.get(..4)?.try_into().ok()?)))
-}
-
-/// A kept row as its value says.
-pub(crate) fn held(value: &[u8]) -> Option<Held> {
-    let row = bytes::Bytes::copy_from_slice(value.get(4..)?);
-    Some((table_of(value)?, Row::from_bytes(row)))
 }
 
 pub(crate) fn count(value: &[u8]) -> Result<u64, IvmError> {

@@ -12,6 +12,7 @@ mod compile;
 mod definition;
 mod engine;
 mod error;
+mod held;
 mod kept;
 mod key;
 mod layout;

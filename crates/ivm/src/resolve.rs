@@ -7,8 +7,9 @@ use state::{Batch, Family, Read, Store, Write};
 use types::{Delta, Row, TableId};
 
 use crate::error::IvmError;
-use crate::kept::{Kept, count, held, put_row, table_of};
-use crate::rows::{Held, RowCache};
+use crate::held::HeldRows;
+use crate::kept::{Kept, count, table_of};
+use crate::rows::RowCache;
 use crate::table::KeyTable;
 use crate::touched::{Broken, Outcome, Touch, TouchError, Touched};
 
@@ -31,6 +32,8 @@ pub(crate) struct KeyedChange {
     pub(crate) new: Option<Row>,
     /// Where the old row was found in memory.
     pub(crate) place: Option<u32>,
+    /// Other physical tables have a row of the key too.
+    pub(crate) crowded: bool,
 }
 
 /// One row's copies in one physical table.
@@ -71,7 +74,7 @@ impl SourceDelta {
 /// What touched keys had before the cut.
 #[derive(Debug, Default)]
 struct Olds {
-    rows: Vec<Option<Held>>,
+    rows: Vec<HeldRows>,
     /// Where that is known in memory.
     places: Vec<Option<u32>>,
 }
@@ -94,56 +97,57 @@ impl Kept {
         let Touched { keys, touches, mut scratch, .. } = touched;
         let mut changes = Vec::with_capacity(touches.len());
         for (id, touch) in touches.into_iter().enumerate() {
-            let old = olds.get_mut(id).and_then(Option::take);
-            let (new, changed) = self.outcome(touch, old.as_ref())?;
-            if !changed {
+            let old = olds.get_mut(id).map(std::mem::take).unwrap_or_default();
+            let new = self.outcome(touch, &old)?;
+            if new == old {
                 continue;
             }
             scratch.clear();
             scratch.extend_from_slice(&self.prefix);
             scratch.extend_from_slice(keys.key(id as u32));
-            match &new {
-                Some((table, row)) => put_row(batch, &mut scratch, *table, row),
-                None => batch.delete(Family::Sources, &scratch),
+            let end = scratch.len();
+            new.encode(&mut scratch);
+            match scratch.split_at(end) {
+                (key, []) => batch.delete(Family::Sources, key),
+                (key, value) => batch.put(Family::Sources, key, value),
             }
-            let table = new.as_ref().or(old.as_ref()).map_or(TableId(0), |h| h.0);
-            let (old, new) = (old.map(|h| h.1), new.map(|h| h.1));
-            changes.push(KeyedChange { key: id as u32, table, old, new, place: places.get(id).copied().flatten() });
+            let crowded = !new.waiting.is_empty();
+            let table = new.first.as_ref().map_or(TableId(0), |h| h.0);
+            let (old, new) = (old.first.map(|h| h.1), new.first.map(|h| h.1));
+            let place = places.get(id).copied().flatten();
+            changes.push(KeyedChange { key: id as u32, table, old, new, place, crowded });
         }
         Ok(SourceDelta::Keyed(keys, changes))
     }
 
-    /// A key's row after the cut, and whether that differs from the one before.
-    fn outcome(&self, touch: Touch, old: Option<&Held>) -> Result<(Option<Held>, bool), TouchError> {
-        let mut new: Option<Held> = None;
-        let mut old_is_spoken_of = false;
+    /// A key's rows after the cut.
+    fn outcome(&self, touch: Touch, old: &HeldRows) -> Result<HeldRows, TouchError> {
+        if touch.others.is_empty() && old.waiting.is_empty() && old.first.as_ref().is_none_or(|h| h.0 == touch.table) {
+            // Nearly always: one table speaks of its own row.
+            match touch.outcome {
+                Outcome::Absent => return Ok(HeldRows::default()),
+                Outcome::Present(row) => return Ok(HeldRows::one(Some((touch.table, row)))),
+                Outcome::Partial(_) => {}
+            }
+        }
+        let mut new = old.clone();
         for (table, outcome) in std::iter::once((touch.table, touch.outcome)).chain(touch.others) {
-            old_is_spoken_of |= old.is_some_and(|o| o.0 == table);
             match outcome {
-                Outcome::Absent => {}
-                Outcome::Present(row) => new = Some((table, row)),
+                Outcome::Absent => new.leave(table),
+                Outcome::Present(row) => new.come(table, row),
                 Outcome::Partial(row) => {
-                    let Some((_, old)) = old.filter(|o| o.0 == table) else {
+                    let Some(before) = old.of(table) else {
                         return Err(Broken(format!("a row of {} was updated that is not kept", self.def.table)).into());
                     };
-                    new = Some((table, row.fill_unchanged(old)));
+                    new.come(table, row.fill_unchanged(before));
                 }
             }
         }
-        Ok(match (&new, old) {
-            (None, None) => (None, false),
-            // Another table than the one that has it says that it has none.
-            (None, Some(_)) => (None, old_is_spoken_of),
-            (Some(_), None) => (new, true),
-            (Some(n), Some(o)) => {
-                let changed = n != o;
-                (new, changed)
-            }
-        })
+        Ok(new)
     }
 
     fn read_olds(&self, touched: &Touched, store: &Store, mut cache: Option<&mut RowCache>) -> Result<Olds, IvmError> {
-        let mut olds: Vec<Option<Held>> = vec![None; touched.touches.len()];
+        let mut olds = vec![HeldRows::default(); touched.touches.len()];
         let mut places = vec![None; olds.len()];
         let mut arena = Vec::new();
         let mut wanted: Vec<(usize, std::ops::Range<usize>)> = Vec::new();
@@ -156,7 +160,7 @@ impl Kept {
                 && let Some(known) = cache.find(key)
             {
                 places[id] = Some(known.0);
-                olds[id] = known.1;
+                olds[id] = HeldRows::one(known.1);
                 continue;
             }
             let start = arena.len();
@@ -167,9 +171,9 @@ impl Kept {
         let keys: Vec<&[u8]> = wanted.iter().map(|(_, range)| &arena[range.clone()]).collect();
         let mut damaged = false;
         store.multi_get(Family::Sources, &keys, &mut |i, value| {
-            let row = value.map(held);
-            damaged |= row == Some(None);
-            olds[wanted[i].0] = row.flatten();
+            let rows = value.map_or(Some(HeldRows::default()), HeldRows::decode);
+            damaged |= rows.is_none();
+            olds[wanted[i].0] = rows.unwrap_or_default();
         })?;
         if damaged {
             return Err(IvmError::damaged(format!("a row of source {}", self.def.id)));
@@ -186,9 +190,9 @@ impl Kept {
         let mut cursor = store.cursor(Family::Sources);
         cursor.seek(&self.prefix);
         while let Some((key, value)) = cursor.next()? {
-            let table = table_of(value).ok_or_else(|| IvmError::damaged("a kept row"))?;
-            if truncated.contains(&table) {
-                touched.weaken(&key[4..], table);
+            let rows = HeldRows::decode(value).ok_or_else(|| IvmError::damaged("a kept row"))?;
+            for (table, _) in rows.first.iter().chain(&rows.waiting).filter(|h| truncated.contains(&h.0)) {
+                touched.weaken(&key[4..], *table);
             }
         }
         Ok(())

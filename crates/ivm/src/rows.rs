@@ -8,8 +8,7 @@ use bytes::Bytes;
 use hashbrown::HashTable;
 use types::{Row, TableId};
 
-/// A row with the physical table that it came from.
-pub(crate) type Held = (TableId, Row);
+use crate::held::Held;
 
 #[derive(Debug)]
 struct Slot {
@@ -49,6 +48,13 @@ impl RowCache {
         let slot = &mut self.slots[place as usize];
         slot.used = true;
         Some((place, slot.held()))
+    }
+
+    /// Forgets a key.
+    pub(crate) fn forget(&mut self, key: &[u8]) {
+        if let Some(place) = self.place(key) {
+            self.remove(place);
+        }
     }
 
     /// Puts in what the store has, if nothing is known of the key.
@@ -195,6 +201,10 @@ mod tests {
         assert_eq!(row(&mut cache, b"b"), Some(None));
         cache.follow(b"b", held(3, b""), true, place);
         cache.follow(b"a", None, false, Some(77));
+        cache.learn(b"c", held(1, b"c"));
+        cache.forget(b"c");
+        cache.forget(b"d");
+        assert_eq!(row(&mut cache, b"c"), None);
         assert_eq!(row(&mut cache, b"b"), Some(Some((3, Vec::new()))));
         assert_eq!(row(&mut cache, b"a"), Some(None));
     }

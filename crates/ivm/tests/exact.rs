@@ -1,5 +1,7 @@
 //! Stream tables stay exact: random cuts against the queries evaluated from scratch.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod world;
 
 use rand::rngs::StdRng;

@@ -1,5 +1,7 @@
 //! What stops a stream table, a source or a cut, and what goes on all the same.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod world;
 
 use ivm::IvmError;
@@ -10,7 +12,7 @@ use state::{Family, Read, Store};
 use std::sync::atomic::Ordering;
 use types::{Change, Field, Op, RowBuilder, Scalar, StreamId, TableChange};
 use world::driver::{Content, Driver};
-use world::plans::{self, Case, divided, length};
+use world::plans::{self, Case, divided, length, minus};
 use world::{INT4, INT8, Values, World, column, int4, int8, numeric, row, text, transaction};
 
 /// A row of table `a`: (a, id, d, b, c, f).
@@ -82,6 +84,56 @@ fn an_error_in_an_expression_stops_its_stream_table_alone_at_the_cut_before() {
     apply(&mut world, &mut driver, &cases, &[gone]);
     driver.create(&cases[0], 1);
     assert_eq!(driver.contents[&StreamId(1)].len(), 4);
+}
+
+#[test]
+fn what_a_stream_table_wrote_before_it_failed_is_not_written() {
+    let (mut world, mut driver) = started();
+    let mut case = plans::all().into_iter().find(|c| c.name == "having").unwrap();
+    if let Rel::Filter { input, .. } = case.plan.root {
+        case.plan.root = *input;
+    }
+    if let Rel::Project { exprs, .. } = &mut case.plan.root {
+        exprs[0] = divided(Scalar::column(1, INT4), Scalar::column(1, INT4));
+    }
+    let cases = vec![case];
+    driver.create(&cases[0], 1);
+    apply(&mut world, &mut driver, &cases, &[insert(&a_row(1, Some(2), "x"))]);
+    let output =
+        apply(&mut world, &mut driver, &cases, &[insert(&a_row(2, Some(3), "x")), insert(&a_row(3, Some(0), "x"))]);
+    assert_eq!(output.failed.len(), 1);
+    assert_eq!(driver.engine().row_counts()[&StreamId(1)], 1);
+    is_empty(&mut driver, &[Family::Arrangements, Family::Groups, Family::Multisets]);
+}
+
+#[test]
+fn pairs_of_rows_that_never_were_together_are_never_computed() {
+    let (mut world, mut driver) = started();
+    let mut case = plans::all().into_iter().find(|c| c.name == "a whole key and other columns").unwrap();
+    // 1 / (a.a - b.k2) of rows joined by a.id = b.v
+    let one = Scalar { kind: types::ScalarKind::Const(int4(1)), ty: INT4 };
+    case.plan.root = Rel::Project {
+        input: Box::new(case.plan.root),
+        exprs: vec![
+            divided(one, minus(Scalar::column(1, INT4), Scalar::column(7, INT4))),
+            Scalar::column(6, INT4),
+            Scalar::column(7, INT4),
+        ],
+    };
+    case.plan.output = [INT4, INT4, INT4].map(|ty| column("c", ty)).into();
+    case.plan.key = OutputKey::Columns(vec![1, 2]);
+    let cases = vec![case];
+    driver.create(&cases[0], 1);
+    let b_row =
+        |k2: i32| Change { table: types::TableId(3), op: Op::Insert(row(&vec![int4(1), int4(k2), int8(5), None])) };
+    apply(&mut world, &mut driver, &cases, &[insert(&a_row(5, Some(1), "")), b_row(2)]);
+    // a: 1 to 2, b: 2 to 3. The new a with the old b would be a division by nought.
+    let update = Change { table: types::TableId(1), op: Op::Update { old: None, new: row(&a_row(5, Some(2), "")) } };
+    let gone = Change { table: types::TableId(3), op: Op::Delete(row(&vec![int4(1), int4(2), None, None])) };
+    let output = apply(&mut world, &mut driver, &cases, &[update, gone, b_row(3)]);
+    assert_eq!(output.failed, []);
+    let rows: Vec<_> = driver.contents[&StreamId(1)].values().cloned().collect();
+    assert_eq!(rows, [row(&vec![int4(-1), int4(1), int4(3)])]);
 }
 
 #[test]

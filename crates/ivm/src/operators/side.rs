@@ -20,6 +20,7 @@ use types::{Delta, Row, SourceId};
 use super::filter::Predicate;
 use super::{Cx, Node};
 use crate::error::{Failure, IvmError};
+use crate::held::HeldRows;
 use crate::key::{FieldMap, KeyEncoder, put_varint, take_varint};
 use crate::table::KeyTable;
 
@@ -180,9 +181,12 @@ impl Index {
         }
         let keys: Vec<&[u8]> = wanted.iter().map(|(_, range)| &arena[range.clone()]).collect();
         cx.store.multi_get(Family::Sources, &keys, &mut |i, value| {
-            let held = value.and_then(crate::kept::held);
-            cache.learn(&keys[i][4..], held.as_ref().map(|(table, row)| (*table, &row.as_bytes()[..])));
-            rows[wanted[i].0] = held.map(|(_, row)| row);
+            let rows_of = value.and_then(HeldRows::decode).unwrap_or_default();
+            if rows_of.waiting.is_empty() {
+                let held = rows_of.first.as_ref();
+                cache.learn(&keys[i][4..], held.map(|(table, row)| (*table, &row.as_bytes()[..])));
+            }
+            rows[wanted[i].0] = rows_of.first.map(|(_, row)| row);
         })?;
         let (mut scratch, mut fields) = (Vec::new(), FieldMap::default());
         for (id, row) in rows.into_iter().enumerate() {

@@ -138,7 +138,7 @@ fn random_value(random: &mut StdRng, ty: PgType) -> Option<Vec<u8>> {
         oid::INT4 => int4(random.random_range(0..4)),
         oid::INT8 => int8(random.random_range(0..8)),
         oid::BOOL => Some(vec![u8::from(random.random_bool(0.5))]),
-        oid::TEXT => text(&pick(random, &["", "x", "y", "zz"])),
+        oid::TEXT => text(pick(random, &["", "x", "y", "zz"])),
         oid::NUMERIC => numeric(pick(random, &["1", "1.0", "1.50", "-2", "0.125", "NaN"])),
         oid::FLOAT8 => Some(pick(random, &[0.5f64, -1.25, 3.0, 0.0]).to_be_bytes().to_vec()),
         _ => unreachable!(),
