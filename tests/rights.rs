@@ -70,7 +70,7 @@ async fn instances_on_one_cluster_do_not_collide() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_source_under_row_level_security_is_refused_unless_that_is_meant() {
+async fn a_source_of_which_the_role_sees_only_some_rows_is_refused() {
     let cluster = Cluster::start(Kind::Single).await.unwrap();
     cluster
         .run(
