@@ -8,7 +8,7 @@ use types::{Change, Cut, SourceId, StreamId, TableId};
 
 use crate::backlog;
 use crate::definition::{CutOutput, CutStats, StreamOutput, Transaction};
-use crate::engine::{Engine, ROW_BYTES};
+use crate::engine::Engine;
 use crate::error::{Failure, IvmError};
 use crate::meta::{self, SourceCondition, StoredSource, StreamCondition};
 use crate::operators::Cx;
@@ -174,10 +174,9 @@ impl Engine {
     /// Sources whose rows are not exact any more stop everything that reads them.
     fn put_broken(&self, broken: BTreeMap<SourceId, String>, prepared: &mut Prepared) -> Result<(), IvmError> {
         for (source, reason) in broken {
-            let stored = StoredSource {
-                def: self.sources.get(source)?.def.clone(),
-                condition: SourceCondition::Broken(reason.clone()),
-            };
+            let kept = self.sources.get(source)?;
+            let condition = SourceCondition::Broken(reason.clone());
+            let stored = StoredSource { def: kept.def.clone(), condition, native: kept.native() };
             meta::put_source(&mut prepared.batch, &stored)?;
             for stream in self.streams_over(source) {
                 if prepared.failed.iter().all(|(s, _)| *s != stream) {
@@ -207,7 +206,7 @@ impl Engine {
                 deltas: &prepared.deltas,
                 rows: &mut self.rows,
                 evaluator: evaluator.as_mut(),
-                cache_bytes: self.cache_bytes,
+                limits: self.limits,
             };
             match step_stream(stream, &mut cx) {
                 Ok((changes, grown)) => {
@@ -234,7 +233,7 @@ impl Engine {
             let cache = self.rows.entry(*source).or_default();
             remember(cache, delta);
         }
-        rows::trim_all(self.rows.values_mut(), ROW_BYTES);
+        rows::trim_all(self.rows.values_mut(), self.limits.rows);
         for (stream, rows) in prepared.rows {
             if let Some(stream) = self.streams.get_mut(&stream) {
                 stream.rows = rows;

@@ -27,10 +27,8 @@ use crate::outbox::Outbox;
 use crate::rows::RowCache;
 use crate::streams::{Given, Stream};
 
-/// Bytes that rows of sources may take in memory, all together.
-pub(crate) const ROW_BYTES: usize = 64 << 20;
-/// Bytes that groups may take in memory, all together.
-const GROUP_BYTES: usize = 64 << 20;
+/// Bytes that rows of sources and groups may take in memory, all together, unless [`Engine::limit_memory`] says otherwise.
+const MEMORY: usize = 128 << 20;
 
 /// See the module's description. Everything is synchronous; it belongs to one thread.
 pub struct Engine {
@@ -46,8 +44,18 @@ pub struct Engine {
     pub(crate) streams: BTreeMap<StreamId, Stream>,
     pub(crate) rows: BTreeMap<SourceId, RowCache>,
     pub(crate) published: Option<Seq>,
-    /// Bytes that each operator may hold in memory.
-    pub(crate) cache_bytes: usize,
+    memory: usize,
+    /// What of it rows of sources, and what each operator may take.
+    pub(crate) limits: Limits,
+}
+
+/// Bytes that may be held in memory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// By rows of sources, all together.
+    pub(crate) rows: usize,
+    /// By each operator.
+    pub(crate) operator: usize,
 }
 
 impl std::fmt::Debug for Engine {
@@ -80,20 +88,20 @@ impl Engine {
             streams: BTreeMap::new(),
             rows: BTreeMap::new(),
             published: None,
-            cache_bytes: GROUP_BYTES,
+            memory: MEMORY,
+            limits: Limits { rows: MEMORY / 2, operator: MEMORY / 2 },
         };
-        for StoredSource { def, condition } in definitions.sources {
+        for StoredSource { def, condition, native } in definitions.sources {
             engine.conditions.insert(def.id, condition);
-            engine.sources.insert(Kept::new(def, &engine.env));
+            engine.sources.insert(Kept::new(def, &native));
         }
         let mut batch = Batch::new();
         for def in definitions.arrangements {
-            match engine.sources.by_id.get(&def.source) {
-                Some(kept) if def.complete => {
-                    let arrangement = Arrangement::new(def, kept, &engine.env)?;
-                    engine.arrangements.insert(arrangement.def.state, arrangement);
-                }
-                _ => meta::delete_arrangement(&mut batch, def.state),
+            let state = def.state;
+            let kept = engine.sources.by_id.get(&def.source).filter(|_| def.complete);
+            match kept.and_then(|kept| Arrangement::new(def, kept, &engine.env).ok()) {
+                Some(arrangement) => drop(engine.arrangements.insert(state, arrangement)),
+                None => meta::delete_arrangement(&mut batch, state),
             }
         }
         for (stored, rows) in definitions.streams {
@@ -269,10 +277,18 @@ impl Engine {
         });
     }
 
-    /// Divides the memory among the operators that hold something.
+    /// At most so many bytes of rows and groups are held in memory from the next cut on (a cut in hand may need more). Less
+    /// memory means more reads.
+    pub fn limit_memory(&mut self, bytes: usize) {
+        self.memory = bytes;
+        self.share_memory();
+    }
+
+    /// Divides the memory: one half for rows of sources, one for the operators.
     pub(crate) fn share_memory(&mut self) {
         let trees = self.streams.values().filter_map(|s| s.tree.as_ref());
-        self.cache_bytes = GROUP_BYTES / trees.map(|tree| tree.root.caches()).sum::<usize>().max(1);
+        let holders = trees.map(|tree| tree.root.caches()).sum::<usize>();
+        self.limits = Limits { rows: self.memory / 2, operator: self.memory / 2 / holders.max(1) };
     }
 
     /// After something went wrong half-way: what operators hold in memory may be ahead of the store. (Rows never are.)

@@ -30,11 +30,23 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    pub(crate) fn new(def: SourceDef, env: &Env) -> Self {
+    /// A source whose identity's columns have native keys or not as `native` says, in their order.
+    pub(crate) fn new(def: SourceDef, native: &[bool]) -> Self {
         let types: Vec<_> = def.identity.iter().filter_map(|&i| def.columns.get(i)).map(|c| c.ty).collect();
-        let key = (!def.identity.is_empty()).then(|| KeyEncoder::of(&def.identity, &types, env));
+        let key = (!def.identity.is_empty()).then(|| KeyEncoder::with(&def.identity, &types, native));
         let prefix = def.id.0.to_be_bytes();
         Self { def, key, prefix }
+    }
+
+    /// Which of the identity's columns have native keys. Settled once: what was written depends on it.
+    pub(crate) fn natives(def: &SourceDef, env: &Env) -> Vec<bool> {
+        let types = def.identity.iter().filter_map(|&i| def.columns.get(i)).map(|c| c.ty);
+        types.map(|ty| scalar::key_support(ty, env).equality).collect()
+    }
+
+    /// The same of this source.
+    pub(crate) fn native(&self) -> Vec<bool> {
+        self.key.as_ref().map(KeyEncoder::natives).unwrap_or_default()
     }
 
     /// What all keys of its rows start with.

@@ -66,9 +66,18 @@ impl KeyEncoder {
 
     /// Of columns that identify a row; those without a native equality by their bytes.
     pub(crate) fn of(columns: &[usize], types: &[PgType], env: &Env) -> Self {
-        let native = |ty: &PgType| scalar::key_support(*ty, env).equality;
-        let columns: Vec<_> =
-            columns.iter().zip(types).map(|(&column, ty)| KeyColumn { column, ty: *ty, native: native(ty) }).collect();
+        let native: Vec<bool> = types.iter().map(|ty| scalar::key_support(*ty, env).equality).collect();
+        Self::with(columns, types, &native)
+    }
+
+    /// Of columns of which it is known whether their keys are native.
+    pub(crate) fn with(columns: &[usize], types: &[PgType], native: &[bool]) -> Self {
+        let columns: Vec<_> = columns
+            .iter()
+            .zip(types)
+            .zip(native)
+            .map(|((&column, ty), &native)| KeyColumn { column, ty: *ty, native })
+            .collect();
         let reach = columns.iter().map(|c| c.column + 1).max().unwrap_or(0);
         Self { columns, reach }
     }
@@ -76,6 +85,11 @@ impl KeyEncoder {
     /// Whether every column's key is PostgreSQL's equality.
     pub(crate) fn is_native(&self) -> bool {
         self.columns.iter().all(|c| c.native)
+    }
+
+    /// Which columns' keys are PostgreSQL's equality.
+    pub(crate) fn natives(&self) -> Vec<bool> {
+        self.columns.iter().map(|c| c.native).collect()
     }
 
     /// The columns, in the key's order.

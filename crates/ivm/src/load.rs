@@ -41,9 +41,11 @@ impl Engine {
         if let Some((table, _)) = def.tables.iter().find(|(t, _)| self.sources.by_table.contains_key(t)) {
             return Err(IvmError::Exists(format!("physical table {table}")));
         }
-        self.put_source(&def, SourceCondition::Loading)?;
+        check_tables(&def.tables)?;
+        let native = Kept::natives(&def, &self.env);
+        self.put_source(&def, &native, SourceCondition::Loading)?;
         self.conditions.insert(def.id, SourceCondition::Loading);
-        self.sources.insert(Kept::new(def, &self.env));
+        self.sources.insert(Kept::new(def, &native));
         Ok(())
     }
 
@@ -56,16 +58,19 @@ impl Engine {
         if let Some((table, _)) = tables.iter().find(|(t, _)| self.sources.by_table.contains_key(t)) {
             return Err(IvmError::Exists(format!("physical table {table}")));
         }
+        check_tables(tables)?;
         def.tables.extend_from_slice(tables);
         let condition = self.conditions.get(&source).cloned().unwrap_or(SourceCondition::Loading);
-        self.put_source(&def, condition)?;
-        self.sources.insert(Kept::new(def, &self.env));
+        let native = self.sources.get(source)?.native();
+        self.put_source(&def, &native, condition)?;
+        self.sources.insert(Kept::new(def, &native));
         Ok(())
     }
 
-    fn put_source(&self, def: &SourceDef, condition: SourceCondition) -> Result<(), IvmError> {
+    fn put_source(&self, def: &SourceDef, native: &[bool], condition: SourceCondition) -> Result<(), IvmError> {
         let mut batch = Batch::new();
-        meta::put_source(&mut batch, &StoredSource { def: def.clone(), condition })?;
+        let stored = StoredSource { def: def.clone(), condition, native: native.to_vec() };
+        meta::put_source(&mut batch, &stored)?;
         self.write(&mut batch, Durability::Synced)
     }
 
@@ -108,9 +113,9 @@ impl Engine {
                 self.frontier.seq, kept.def.table
             )));
         }
-        let def = kept.def.clone();
+        let (def, native) = (kept.def.clone(), kept.native());
         self.replay(source, &snapshots)?;
-        self.put_source(&def, SourceCondition::Ready)?;
+        self.put_source(&def, &native, SourceCondition::Ready)?;
         self.conditions.insert(source, SourceCondition::Ready);
         Ok(())
     }
@@ -186,6 +191,14 @@ impl Engine {
             let copies = |d: types::Delta| (0..d.diff).map(move |_| d.row.clone());
             emit(rows.into_iter().flat_map(copies).collect()).map_err(IvmError::Build)
         })
+    }
+}
+
+/// Tables' numbers share their highest bit with a mark ([`crate::held`]).
+fn check_tables(tables: &[(TableId, NodeId)]) -> Result<(), IvmError> {
+    match tables.iter().find(|(table, _)| table.0 >> 31 != 0) {
+        Some((table, _)) => Err(IvmError::Refused(format!("physical table {table}: numbers end at {}", u32::MAX >> 1))),
+        None => Ok(()),
     }
 }
 

@@ -43,6 +43,8 @@ pub(crate) enum SourceCondition {
 pub(crate) struct StoredSource {
     pub(crate) def: SourceDef,
     pub(crate) condition: SourceCondition,
+    /// Which of the identity's columns have native keys.
+    pub(crate) native: Vec<bool>,
 }
 
 /// How a stream table is.

@@ -198,7 +198,7 @@ impl Engine {
             deltas: &nothing,
             rows: &mut self.rows,
             evaluator: evaluator.as_mut(),
-            cache_bytes: self.cache_bytes,
+            limits: self.limits,
         };
         let Some(Tree { root, output }) = self.streams.get_mut(&stream).and_then(|s| s.tree.as_mut()) else {
             return Err(IvmError::UnknownStream(stream).into());

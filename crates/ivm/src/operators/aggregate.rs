@@ -241,7 +241,7 @@ impl Aggregate {
         }
         self.groups.absorb(cx, rows)?;
         let out = self.groups.finish(cx)?;
-        self.groups.cache.trim(cx.cache_bytes);
+        self.groups.cache.trim(cx.limits.operator);
         Ok(out)
     }
 
@@ -253,7 +253,7 @@ impl Aggregate {
             groups.absorb(cx, &rows)?;
             groups.finish(cx)?;
             cx.flush()?;
-            groups.cache.trim(cx.cache_bytes);
+            groups.cache.trim(cx.limits.operator);
             Ok(())
         });
         groups.forget();

@@ -43,7 +43,7 @@ pub(crate) use values::Values;
 
 use crate::arrangement::Arrangement;
 use crate::definition::{Evaluator, OperatorStats};
-use crate::engine::ROW_BYTES;
+use crate::engine::Limits;
 use crate::error::Failure;
 use crate::kept::Sources;
 use crate::resolve::SourceDelta;
@@ -65,8 +65,7 @@ pub(crate) struct Cx<'a> {
     /// Rows of sources in memory.
     pub(crate) rows: &'a mut BTreeMap<SourceId, RowCache>,
     pub(crate) evaluator: &'a mut dyn Evaluator,
-    /// Bytes that each operator may hold in memory.
-    pub(crate) cache_bytes: usize,
+    pub(crate) limits: Limits,
 }
 
 impl Cx<'_> {
@@ -77,7 +76,7 @@ impl Cx<'_> {
 
     /// Forgets rows of sources that were not used lately.
     pub(crate) fn trim_rows(&mut self) {
-        rows::trim_all(self.rows.values_mut(), ROW_BYTES);
+        rows::trim_all(self.rows.values_mut(), self.limits.rows);
     }
 
     /// While building: flushes when much has been written.

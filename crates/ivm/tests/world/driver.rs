@@ -55,6 +55,8 @@ pub struct Driver {
     /// Cuts that the target was not told to have.
     pub unpublished: Vec<(Cut, Vec<StreamOutput>)>,
     pub published: Seq,
+    /// The engine's limit, where it has another than its own.
+    pub memory: Option<usize>,
 }
 
 impl Driver {
@@ -66,6 +68,7 @@ impl Driver {
             contents: BTreeMap::new(),
             unpublished: Vec::new(),
             published: Seq(0),
+            memory: None,
         };
         driver.reopen();
         driver
@@ -76,7 +79,10 @@ impl Driver {
         drop(self.engine.take());
         let store = Store::open(self.dir.path(), &Options::default()).unwrap();
         let evaluator = Pretended { away: self.away.clone() };
-        let engine = Engine::open(store, Box::new(evaluator), scalar::Env::default()).unwrap();
+        let mut engine = Engine::open(store, Box::new(evaluator), scalar::Env::default()).unwrap();
+        if let Some(bytes) = self.memory {
+            engine.limit_memory(bytes);
+        }
         let outbox: Vec<_> = engine.outbox_from(self.published).map(Result::unwrap).collect();
         assert_eq!(outbox, self.unpublished, "the outbox is not what was given out");
         self.engine = Some(engine);
