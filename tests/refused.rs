@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use testkit::{
     Cluster, ClusterOptions, Daemon, DaemonOptions, Kind, Output, TableKind, TableSpec, cli, kinds, program,
@@ -184,8 +185,12 @@ async fn a_full_data_directory_stops_with_its_name_and_loses_nothing() {
         cluster.run(fill).await?;
         let waited = cli(&daemon, &["wait", "--timeout", "20s"]).await?;
         anyhow::ensure!(waited.code == Some(1), "the wait did not fail: {waited:?}");
-        let log = std::fs::read_to_string(daemon.log())?;
-        anyhow::ensure!(log.contains("space"), "nothing about space in the log:\n{}", daemon.log_tail());
+        // The parts that it stops are stopped before it says why.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !std::fs::read_to_string(daemon.log())?.contains("space") {
+            anyhow::ensure!(Instant::now() < deadline, "nothing about space in the log:\n{}", daemon.log_tail());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         // With space again, it goes on.
         if daemon.pid().is_some() {
             daemon.kill9().await.ok();
