@@ -49,19 +49,42 @@ impl Ground {
         Daemon::standalone(&self.cluster, options).await
     }
 
-    /// `count` more rows of `orders`, from `first`.
-    pub(crate) async fn insert(&self, first: u64, count: u64) -> anyhow::Result<()> {
-        const STEP: u64 = 50_000;
-        for at in (first..first + count).step_by(STEP as usize) {
-            let to = (at + STEP).min(first + count) - 1;
-            self.client
-                .batch_execute(&format!(
-                    "INSERT INTO orders (id, user_id, region_id, amount, quantity)
-                     SELECT i, i % 1000, i % 100 + 1, (i % 10000) / 100.0, i % 7 FROM generate_series({at}, {to}) i"
-                ))
-                .await?;
+    /// `count` more rows of `orders`, from `first`, `step` in a transaction: large ones over all shards by one client,
+    /// small ones (at most 1,000 rows) each of one user, by four.
+    pub(crate) async fn insert(&self, first: u64, count: u64, step: u64) -> anyhow::Result<()> {
+        let clients = if step <= 1000 { 4 } else { 1 };
+        let mut writers = tokio::task::JoinSet::new();
+        for writer in 0..clients {
+            let client = self.cluster.client().await?;
+            writers.spawn(async move {
+                for (n, at) in (first..first + count).step_by(usize::try_from(step)?).enumerate() {
+                    if n % clients != writer {
+                        continue;
+                    }
+                    let to = (at + step).min(first + count) - 1;
+                    let user = if step <= 1000 { (n % 1000).to_string() } else { "i % 1000".into() };
+                    client
+                        .batch_execute(&format!(
+                            "INSERT INTO orders (id, user_id, region_id, amount, quantity)
+                             SELECT i, {user}, i % 100 + 1, (i % 10000) / 100.0, i % 7 FROM generate_series({at}, {to}) i"
+                        ))
+                        .await?;
+                }
+                anyhow::Ok(())
+            });
+        }
+        while let Some(ended) = writers.join_next().await {
+            ended??;
         }
         Ok(())
+    }
+
+    /// Seconds of CPU that a process has used.
+    pub(crate) fn cpu(pid: u32) -> anyhow::Result<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |s| s.1).split_whitespace().collect();
+        let ticks = |i: usize| fields.get(i).and_then(|f| f.parse::<u64>().ok()).unwrap_or_default();
+        Ok((ticks(11) + ticks(12)) as f64 / 100.0)
     }
 
     /// Bytes of resident memory of a process.
