@@ -8,7 +8,8 @@ use crate::ground::{Ground, cli, report, seconds};
 const ROUNDS: u64 = 5;
 const CHANGES: u64 = 600_000;
 /// Rows in a transaction: above 64 MB of changes a node's decoder spills them to disk and reads them again.
-const SHAPES: [(&str, u64); 3] = [("in one transaction", CHANGES), ("50,000 a transaction", 50_000), ("100 a transaction", 100)];
+const SHAPES: [(&str, u64); 3] =
+    [("in one transaction", CHANGES), ("50,000 a transaction", 50_000), ("100 a transaction", 100)];
 
 /// From start to both stream tables exact, against `pg_recvlogical` reading the same WAL from both workers to /dev/null.
 pub(crate) async fn catch_up(ground: &Ground) -> anyhow::Result<()> {
@@ -43,7 +44,9 @@ pub(crate) async fn catch_up(ground: &Ground) -> anyhow::Result<()> {
             daemon.stop().await?;
         }
         report(
-            &format!("600,000 inserts from two workers ({shape}) to GROUP BY and join + GROUP BY, against pg_recvlogical to /dev/null"),
+            &format!(
+                "600,000 inserts from two workers ({shape}) to GROUP BY and join + GROUP BY, against pg_recvlogical to /dev/null"
+            ),
             &this,
             &against,
             "s",

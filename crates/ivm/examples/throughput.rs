@@ -138,8 +138,10 @@ fn by_country() -> StreamDef {
     let join = Rel::Join {
         left: Box::new(Rel::Source(0)),
         right: Box::new(Rel::Source(1)),
+        kind: plan::JoinKind::Inner,
         keys: vec![(0, 0)],
         key_types: vec![PgType::plain(oid::INT8)],
+        on: None,
     };
     StreamDef {
         id: StreamId(2),

@@ -239,18 +239,13 @@ async fn output(client: &Client, probe: Oid, catalog: &Catalog) -> Result<Vec<Co
 
 fn pg_exprs<'p>(rel: &'p Rel, into: &mut Vec<&'p PgExpr>) {
     match rel {
-        Rel::Source(_) | Rel::Values { .. } => {}
-        Rel::PgMap { input, exprs } => {
-            into.extend(exprs);
-            pg_exprs(input, into);
-        }
-        Rel::Filter { input, .. } | Rel::Project { input, .. } | Rel::Aggregate { input, .. } => pg_exprs(input, into),
-        Rel::Join { left, right, .. } => {
-            pg_exprs(left, into);
-            pg_exprs(right, into);
-        }
-        Rel::UnionAll(inputs) => inputs.iter().for_each(|i| pg_exprs(i, into)),
+        Rel::PgMap { exprs, .. } => into.extend(exprs),
+        Rel::PgAggregate { aggregates, .. } => into.extend(aggregates),
+        Rel::Window { windows, .. } => into.extend(windows),
+        Rel::Join { on: Some(on), .. } => into.extend(&on.exprs),
+        _ => {}
     }
+    rel.inputs().into_iter().for_each(|input| pg_exprs(input, into));
 }
 
 /// PostgreSQL must read the expression as the one it had analysed: same result type.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use types::{Scalar, ScalarKind};
 
-use crate::tree::{Aggregate, AggregateFunc, OutputKey, Plan, Rel};
+use crate::tree::{Aggregate, AggregateFunc, JoinKind, OutputKey, PgExpr, Plan, Rel, SetOp};
 
 /// The tree, one operator a line, inputs indented; what PostgreSQL computes is marked `ring 2`.
 #[must_use]
@@ -42,29 +42,75 @@ fn operator(rel: &Rel, plan: &Plan, depth: usize, out: &mut String) {
             "Map by PostgreSQL (ring 2) {}",
             list(exprs.iter().map(|e| format!("{} of {}", e.sql, list(e.args.iter().map(|a| format!("#{a}"))))))
         ),
-        Rel::Join { keys, .. } if keys.is_empty() => "Cross join".into(),
-        Rel::Join { keys, .. } => format!("Join on {}", list(keys.iter().map(|(l, r)| format!("#{l} = #{r}")))),
+        Rel::Join { kind, keys, on, .. } => {
+            let kind = match kind {
+                JoinKind::Inner if keys.is_empty() => "Cross join",
+                JoinKind::Inner => "Join",
+                JoinKind::Left => "Left join",
+                JoinKind::Full => "Full join",
+                JoinKind::Semi => "Semi join",
+                JoinKind::Anti => "Anti join",
+            };
+            let keys = keys.iter().map(|(l, r)| format!("#{l} = #{r}"));
+            let on = on.iter().map(|on| scalar_text(&on.predicate));
+            let conditions = keys.chain(on).collect::<Vec<_>>().join(" AND ");
+            if conditions.is_empty() { kind.to_owned() } else { format!("{kind} on {conditions}") }
+        }
         Rel::Aggregate { keys, aggregates, .. } => format!(
             "Aggregate by ({}): {}",
             list(keys.iter().map(|k| format!("#{k}"))),
             list(aggregates.iter().map(aggregate_text))
         ),
+        Rel::PgAggregate { keys, aggregates, .. } => format!(
+            "Aggregate by PostgreSQL (ring 2), touched groups again, by ({}): {}",
+            columns(keys),
+            list(aggregates.iter().map(pg_text))
+        ),
+        Rel::Window { partition, windows, .. } => format!(
+            "Window by PostgreSQL (ring 2), touched partitions again, by ({}): {}",
+            columns(partition),
+            list(windows.iter().map(pg_text))
+        ),
+        Rel::PgRows { from, args, keep, .. } => {
+            format!("Rows by PostgreSQL (ring 2) {from} of {}{}", columns(args), if *keep { ", or NULLs" } else { "" })
+        }
+        Rel::Expand { lists, .. } => {
+            format!("Expand to {}", list(lists.iter().map(|l| format!("({})", list(l.iter().map(scalar_text))))))
+        }
+        Rel::SetOp { op, all, .. } => {
+            let op = match op {
+                SetOp::Intersect => "Intersect",
+                SetOp::Except => "Except",
+            };
+            format!("{op}{}", if *all { " all" } else { "" })
+        }
+        Rel::Top { partition, order, offset, limit, ties, .. } => {
+            let order = order.iter().map(|k| {
+                let direction = if k.descending { " DESC" } else { "" };
+                let nulls = if k.nulls_first == k.descending { "" } else { " with NULLs at the other end" };
+                format!("#{}{direction}{nulls}", k.column)
+            });
+            let partition =
+                if partition.is_empty() { String::new() } else { format!(" of each ({})", columns(partition)) };
+            let limit = limit.map_or("all".to_owned(), |l| l.to_string());
+            let ties = if *ties { " with ties" } else { "" };
+            format!("Top {limit}{ties} from {offset} by {}{partition}", list(order))
+        }
+        Rel::Recursive { all, .. } => format!("Recursive union{}", if *all { " all" } else { "" }),
+        Rel::Working { .. } => "Working table".into(),
         Rel::UnionAll(_) => "Union all".into(),
         Rel::Values { rows, .. } => format!("Values, {} rows", rows.len()),
     };
     let _infallible = writeln!(out, "{:indent$}{line}", "", indent = depth * 2);
-    match rel {
-        Rel::Source(_) | Rel::Values { .. } => {}
-        Rel::Filter { input, .. }
-        | Rel::Project { input, .. }
-        | Rel::PgMap { input, .. }
-        | Rel::Aggregate { input, .. } => operator(input, plan, depth + 1, out),
-        Rel::Join { left, right, .. } => {
-            operator(left, plan, depth + 1, out);
-            operator(right, plan, depth + 1, out);
-        }
-        Rel::UnionAll(inputs) => inputs.iter().for_each(|i| operator(i, plan, depth + 1, out)),
-    }
+    rel.inputs().into_iter().for_each(|input| operator(input, plan, depth + 1, out));
+}
+
+fn columns(columns: &[usize]) -> String {
+    list(columns.iter().map(|c| format!("#{c}")))
+}
+
+fn pg_text(expr: &PgExpr) -> String {
+    format!("{} of {}", expr.sql, columns(&expr.args))
 }
 
 fn list(items: impl Iterator<Item = String>) -> String {

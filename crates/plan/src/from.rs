@@ -14,7 +14,7 @@ use crate::grouping::AggCall;
 use crate::join_key::{before_widening, joined_keys, widened};
 use crate::query::Planner;
 use crate::reader::{Node, Tree};
-use crate::tree::Rel;
+use crate::tree::{JoinKind, Rel};
 
 /// An entry that stands for no FROM at all, in PostgreSQL's numbers.
 const RESULT: i64 = 8;
@@ -294,8 +294,14 @@ impl<'a> Planner<'a> {
             columns[l].not_null = true;
             columns[offset + r].not_null = true;
         }
-        let rel =
-            Rel::Join { left: Box::new(left_built.rel), right: Box::new(right_built.rel), keys: pairs, key_types };
+        let rel = Rel::Join {
+            left: Box::new(left_built.rel),
+            right: Box::new(right_built.rel),
+            kind: JoinKind::Inner,
+            keys: pairs,
+            key_types,
+            on: None,
+        };
         let mut built = Built { rel, columns, keys: unique };
         built.tidy_keys();
         let mut placed = left.placed;

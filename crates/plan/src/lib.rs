@@ -36,4 +36,6 @@ pub use analyze::{FunctionUse, PlanOptions, Planned, plan};
 pub use environment::environment;
 pub use error::PlanError;
 pub use explain::explain_text;
-pub use tree::{Aggregate, AggregateFunc, OutputKey, PgExpr, Plan, Rel, SourceUse};
+pub use tree::{
+    Aggregate, AggregateFunc, Condition, JoinKind, OutputKey, PgExpr, Plan, Rel, SetOp, SortKey, SourceUse,
+};

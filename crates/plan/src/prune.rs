@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use types::{PgType, Scalar};
 
-use crate::tree::{PgExpr, Rel, SourceUse};
+use crate::tree::{Condition, JoinKind, PgExpr, Rel, SortKey, SourceUse};
 
 /// Takes out what is not needed, from the operators and from `sources`.
 pub(crate) fn prune(root: Rel, width: usize, sources: &mut [SourceUse]) -> Rel {
@@ -64,7 +64,9 @@ impl Pruner<'_> {
                 (project(input, &input_kept, exprs), kept)
             }
             Rel::PgMap { input, exprs } => self.pg_map(*input, &exprs, needed),
-            Rel::Join { left, right, keys, key_types } => self.join(*left, *right, &keys, key_types, needed),
+            Rel::Join { left, right, kind, keys, key_types, on } => {
+                self.join((*left, *right), kind, &keys, key_types, on, needed)
+            }
             Rel::Aggregate { input, keys, key_types, aggregates } => {
                 let mut kept: Kept = (0..keys.len()).collect();
                 kept.extend(needed.iter().copied().filter(|c| *c >= keys.len()));
@@ -82,24 +84,98 @@ impl Pruner<'_> {
                 (Rel::Aggregate { input: Box::new(input), keys, key_types, aggregates }, kept)
             }
             Rel::UnionAll(inputs) => {
+                let inputs = inputs.into_iter().map(|input| self.exactly(input, needed)).collect();
+                (Rel::UnionAll(inputs), needed.iter().copied().collect())
+            }
+            Rel::PgAggregate { input, keys, key_types, aggregates } => {
+                let mut kept: Kept = (0..keys.len()).collect();
+                kept.extend(needed.iter().copied().filter(|c| *c >= keys.len()));
+                let aggregates: Vec<_> =
+                    kept[keys.len()..].iter().filter_map(|c| aggregates.get(c - keys.len()).cloned()).collect();
+                let below = keys.iter().chain(aggregates.iter().flat_map(|a| &a.args)).copied().collect();
+                let (input, input_kept) = self.rel(*input, &below);
+                let place = place(&input_kept);
+                let aggregates = aggregates.into_iter().map(|a| placed(a, &place)).collect();
+                let keys = keys.into_iter().map(&place).collect();
+                (Rel::PgAggregate { input: Box::new(input), keys, key_types, aggregates }, kept)
+            }
+            Rel::Window { input, partition, partition_types, windows } => {
+                let width = width(&input, self.widths);
+                let used: Vec<usize> = (0..windows.len()).filter(|w| needed.contains(&(width + w))).collect();
+                let windows: Vec<_> = used.iter().filter_map(|&w| windows.get(w).cloned()).collect();
+                let mut below: BTreeSet<usize> = needed.range(..width).copied().collect();
+                below.extend(partition.iter().chain(windows.iter().flat_map(|w| &w.args)));
+                let (input, mut kept) = self.rel(*input, &below);
+                let place = place(&kept);
+                kept.extend(used.iter().map(|w| width + w));
+                if windows.is_empty() {
+                    return (input, kept);
+                }
+                let windows = windows.into_iter().map(|w| placed(w, &place)).collect();
+                let partition = partition.into_iter().map(&place).collect();
+                (Rel::Window { input: Box::new(input), partition, partition_types, windows }, kept)
+            }
+            Rel::PgRows { input, from, args, arg_types, columns, keep } => {
+                let width = width(&input, self.widths);
+                let below = needed.range(..width).chain(&args).copied().collect();
+                let (input, mut kept) = self.rel(*input, &below);
+                let args = args.into_iter().map(place(&kept)).collect();
+                kept.extend(width..width + columns.len());
+                (Rel::PgRows { input: Box::new(input), from, args, arg_types, columns, keep }, kept)
+            }
+            Rel::Expand { input, lists } => {
                 let kept: Kept = needed.iter().copied().collect();
-                let inputs = inputs.into_iter().map(|input| {
-                    let (rel, input_kept) = self.rel(input, needed);
-                    if input_kept == kept {
-                        return rel;
-                    }
-                    let place = place(&input_kept);
-                    // Only positions matter to a column that goes through.
-                    let column = |&c: &usize| Scalar::column(place(c), PgType::plain(0));
-                    Rel::Project { input: Box::new(rel), exprs: kept.iter().map(column).collect() }
-                });
-                (Rel::UnionAll(inputs.collect()), kept)
+                let lists: Vec<Vec<Scalar>> =
+                    lists.iter().map(|l| kept.iter().filter_map(|&c| l.get(c).cloned()).collect()).collect();
+                let below = lists.iter().flatten().flat_map(Scalar::columns).collect();
+                let (input, input_kept) = self.rel(*input, &below);
+                let place = place(&input_kept);
+                let lists = lists.iter().map(|l| l.iter().map(|e| e.map_columns(&place)).collect()).collect();
+                (Rel::Expand { input: Box::new(input), lists }, kept)
+            }
+            Rel::SetOp { op, all, left, right, types } => {
+                let every = (0..types.len()).collect();
+                let left = Box::new(self.exactly(*left, &every));
+                let right = Box::new(self.exactly(*right, &every));
+                (Rel::SetOp { op, all, left, right, types }, every.into_iter().collect())
+            }
+            Rel::Top { input, partition, partition_types, order, offset, limit, ties } => {
+                let ordered = order.iter().map(|k| k.column);
+                let below = needed.iter().chain(&partition).copied().chain(ordered).collect();
+                let (input, kept) = self.rel(*input, &below);
+                let place = place(&kept);
+                let partition = partition.into_iter().map(&place).collect();
+                let order = order.into_iter().map(|k| SortKey { column: place(k.column), ..k }).collect();
+                let input = Box::new(input);
+                (Rel::Top { input, partition, partition_types, order, offset, limit, ties }, kept)
+            }
+            Rel::Recursive { base, step, all, types } => {
+                let every = (0..types.len()).collect();
+                let base = Box::new(self.exactly(*base, &every));
+                let step = Box::new(self.exactly(*step, &every));
+                (Rel::Recursive { base, step, all, types }, every.into_iter().collect())
+            }
+            Rel::Working { types } => {
+                let kept = (0..types.len()).collect();
+                (Rel::Working { types }, kept)
             }
             Rel::Values { rows, types } => {
                 let kept = (0..types.len()).collect();
                 (Rel::Values { rows, types }, kept)
             }
         }
+    }
+
+    /// An input of which just these columns come out.
+    fn exactly(&mut self, input: Rel, needed: &BTreeSet<usize>) -> Rel {
+        let (rel, kept) = self.rel(input, needed);
+        if kept.iter().eq(needed) {
+            return rel;
+        }
+        let place = place(&kept);
+        // Only positions matter to a column that goes through.
+        let column = |&c: &usize| Scalar::column(place(c), PgType::plain(0));
+        Rel::Project { input: Box::new(rel), exprs: needed.iter().map(column).collect() }
     }
 
     fn pg_map(&mut self, input: Rel, exprs: &[PgExpr], needed: &BTreeSet<usize>) -> (Rel, Kept) {
@@ -123,15 +199,21 @@ impl Pruner<'_> {
 
     fn join(
         &mut self,
-        left: Rel,
-        right: Rel,
+        (left, right): (Rel, Rel),
+        kind: JoinKind,
         keys: &[(usize, usize)],
         key_types: Vec<PgType>,
+        on: Option<Condition>,
         needed: &BTreeSet<usize>,
     ) -> (Rel, Kept) {
-        let width = width(&left, self.widths);
-        let mut of_left: BTreeSet<usize> = needed.iter().copied().filter(|c| *c < width).collect();
-        let mut of_right: BTreeSet<usize> = needed.iter().filter(|c| **c >= width).map(|c| c - width).collect();
+        let (width, right_width) = (width(&left, self.widths), width(&right, self.widths));
+        let mut of_both = needed.clone();
+        if let Some(on) = &on {
+            of_both.extend(on.predicate.columns());
+            of_both.extend(on.exprs.iter().flat_map(|e| &e.args));
+        }
+        let mut of_left: BTreeSet<usize> = of_both.range(..width).copied().collect();
+        let mut of_right: BTreeSet<usize> = of_both.range(width..width + right_width).map(|c| c - width).collect();
         for &(l, r) in keys {
             of_left.insert(l);
             of_right.insert(r);
@@ -140,10 +222,25 @@ impl Pruner<'_> {
         let (right, right_kept) = self.rel(right, &of_right);
         let (place_left, place_right) = (place(&left_kept), place(&right_kept));
         let keys = keys.iter().map(|&(l, r)| (place_left(l), place_right(r))).collect();
-        let mut kept = left_kept;
-        kept.extend(right_kept.iter().map(|c| width + c));
-        (Rel::Join { left: Box::new(left), right: Box::new(right), keys, key_types }, kept)
+        let place_pair = |c: usize| match c.checked_sub(width) {
+            None => place_left(c),
+            Some(c) if c < right_width => left_kept.len() + place_right(c),
+            Some(c) => left_kept.len() + right_kept.len() + c - right_width,
+        };
+        let on = on.map(|on| Condition {
+            exprs: on.exprs.into_iter().map(|e| placed(e, &place_pair)).collect(),
+            predicate: on.predicate.map_columns(&place_pair),
+        });
+        let mut kept = left_kept.clone();
+        if !matches!(kind, JoinKind::Semi | JoinKind::Anti) {
+            kept.extend(right_kept.iter().map(|c| width + c));
+        }
+        (Rel::Join { left: Box::new(left), right: Box::new(right), kind, keys, key_types, on }, kept)
     }
+}
+
+fn placed(expr: PgExpr, place: &dyn Fn(usize) -> usize) -> PgExpr {
+    PgExpr { args: expr.args.iter().map(|&a| place(a)).collect(), ..expr }
 }
 
 /// A projection that does something; one that gives every column as it is, is none.
@@ -157,12 +254,19 @@ fn project(input: Rel, input_columns: &Kept, exprs: Vec<Scalar>) -> Rel {
 fn width(rel: &Rel, sources: &[usize]) -> usize {
     match rel {
         Rel::Source(index) => sources.get(*index).copied().unwrap_or_default(),
-        Rel::Filter { input, .. } => width(input, sources),
+        Rel::Filter { input, .. } | Rel::Top { input, .. } => width(input, sources),
         Rel::Project { exprs, .. } => exprs.len(),
-        Rel::PgMap { input, exprs } => width(input, sources) + exprs.len(),
+        Rel::PgMap { input, exprs } | Rel::Window { input, windows: exprs, .. } => width(input, sources) + exprs.len(),
+        Rel::PgRows { input, columns, .. } => width(input, sources) + columns.len(),
+        Rel::Join { left, kind: JoinKind::Semi | JoinKind::Anti, .. } => width(left, sources),
         Rel::Join { left, right, .. } => width(left, sources) + width(right, sources),
         Rel::Aggregate { keys, aggregates, .. } => keys.len() + aggregates.len(),
+        Rel::PgAggregate { keys, aggregates, .. } => keys.len() + aggregates.len(),
         Rel::UnionAll(inputs) => inputs.first().map_or(0, |i| width(i, sources)),
-        Rel::Values { types, .. } => types.len(),
+        Rel::Expand { lists, .. } => lists.first().map_or(0, Vec::len),
+        Rel::Values { types, .. }
+        | Rel::SetOp { types, .. }
+        | Rel::Recursive { types, .. }
+        | Rel::Working { types } => types.len(),
     }
 }

@@ -73,17 +73,21 @@ pub enum Rel {
         /// What is appended.
         exprs: Vec<PgExpr>,
     },
-    /// Inner join on equality of columns (NULL matches nothing); with no pair of keys, the cross product.
-    /// Columns out: all of left, then all of right.
+    /// Pairs of rows with equal keys (NULL matches nothing; with no pair of keys, every pair) for which the condition
+    /// is true. Columns out: all of left, then all of right; of [`JoinKind::Semi`] and [`JoinKind::Anti`] left's alone.
     Join {
         /// One side.
         left: Box<Rel>,
         /// The other.
         right: Box<Rel>,
+        /// What becomes of rows without a partner.
+        kind: JoinKind,
         /// Pairs of columns (left's, right's) of the same type that must be equal.
         keys: Vec<(usize, usize)>,
         /// Type of each pair.
         key_types: Vec<PgType>,
+        /// What a pair must fulfil besides. Never with [`JoinKind::Inner`], behind which a filter does the same.
+        on: Option<Condition>,
     },
     /// Groups. Columns out: the keys, then the aggregates. With no key: always exactly one row.
     Aggregate {
@@ -98,6 +102,98 @@ pub enum Rel {
     },
     /// All rows of all inputs (same columns).
     UnionAll(Vec<Rel>),
+    /// Groups whose aggregates PostgreSQL computes again from their rows. Columns out as of [`Rel::Aggregate`].
+    PgAggregate {
+        /// Rows in.
+        input: Box<Rel>,
+        /// Columns to group by (NULLs together).
+        keys: Vec<usize>,
+        /// Their types.
+        key_types: Vec<PgType>,
+        /// Aggregate calls in SQL, each complete with its DISTINCT, ORDER BY and FILTER.
+        aggregates: Vec<PgExpr>,
+    },
+    /// Window functions, computed again over the partitions that changed. Columns out: the input's, then the windows'.
+    Window {
+        /// Rows in.
+        input: Box<Rel>,
+        /// Columns that all the windows partition by (NULLs together); rows with other values never change a result.
+        partition: Vec<usize>,
+        /// Their types.
+        partition_types: Vec<PgType>,
+        /// Window function calls in SQL, each complete with its OVER clause.
+        windows: Vec<PgExpr>,
+    },
+    /// Each row of the input once for each row that a set-returning function gives for it, in PostgreSQL. Columns out:
+    /// the input's, then the function's.
+    PgRows {
+        /// Rows in.
+        input: Box<Rel>,
+        /// An item of FROM in SQL in which `$1`, `$2`, … are the arguments; its columns are `columns`.
+        from: String,
+        /// The input's columns that it reads.
+        args: Vec<usize>,
+        /// Their types as SQL writes them, and by identifier.
+        arg_types: Vec<(String, PgType)>,
+        /// The types of the function's columns.
+        columns: Vec<(String, PgType)>,
+        /// A row for which the function gives nothing stays, with NULLs (LEFT JOIN LATERAL … ON true).
+        keep: bool,
+    },
+    /// Each row of the input once for each list, as that list's expressions make it (GROUPING SETS).
+    Expand {
+        /// Rows in.
+        input: Box<Rel>,
+        /// Lists of equally many expressions of equal types.
+        lists: Vec<Vec<Scalar>>,
+    },
+    /// INTERSECT or EXCEPT of rows that are equal in all columns (NULLs too).
+    SetOp {
+        /// Which.
+        op: SetOp,
+        /// Keep copies: the smaller count, or the difference of the counts.
+        all: bool,
+        /// One side.
+        left: Box<Rel>,
+        /// The other, of the same types.
+        right: Box<Rel>,
+        /// The columns' types.
+        types: Vec<PgType>,
+    },
+    /// Of each partition's rows, in order, those from `offset` on, at most `limit`. Rows that are equal in the order are taken in
+    /// the order of their whole values.
+    Top {
+        /// Rows in.
+        input: Box<Rel>,
+        /// Columns that make a partition (NULLs together); none: all rows are one.
+        partition: Vec<usize>,
+        /// Their types.
+        partition_types: Vec<PgType>,
+        /// The order.
+        order: Vec<SortKey>,
+        /// Rows left out first.
+        offset: u64,
+        /// Rows kept at most; `None`: all.
+        limit: Option<u64>,
+        /// Keep the rows that are equal in the order to the last one kept, too.
+        ties: bool,
+    },
+    /// `WITH RECURSIVE`: the base's rows, and the step's over what was new, until nothing is.
+    Recursive {
+        /// Rows to begin with.
+        base: Box<Rel>,
+        /// Rows from rows: reads [`Rel::Working`].
+        step: Box<Rel>,
+        /// UNION ALL: copies are kept; else each row is taken once.
+        all: bool,
+        /// The columns' types.
+        types: Vec<PgType>,
+    },
+    /// The rows that the innermost enclosing [`Rel::Recursive`] found last.
+    Working {
+        /// The columns' types.
+        types: Vec<PgType>,
+    },
     /// A constant table: rows of native constant expressions.
     Values {
         /// The rows.
@@ -105,6 +201,51 @@ pub enum Rel {
         /// The columns' types.
         types: Vec<PgType>,
     },
+}
+
+/// What becomes of rows without a partner in a join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum JoinKind {
+    /// They go.
+    Inner,
+    /// Left's stay, with NULLs.
+    Left,
+    /// Both sides' stay, with NULLs.
+    Full,
+    /// Left's rows with a partner, each once however many it has.
+    Semi,
+    /// Left's rows without one.
+    Anti,
+}
+
+/// A condition over the columns of both sides of a join, in which PostgreSQL may compute a part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    /// Appended to the pair's columns first.
+    pub exprs: Vec<PgExpr>,
+    /// A pair counts when it is true.
+    pub predicate: Scalar,
+}
+
+/// INTERSECT or EXCEPT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "SQL's own names")]
+pub enum SetOp {
+    Intersect,
+    Except,
+}
+
+/// One key of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SortKey {
+    /// The column.
+    pub column: usize,
+    /// Its type, which has a native order.
+    pub ty: PgType,
+    /// Largest first.
+    pub descending: bool,
+    /// NULLs before all values.
+    pub nulls_first: bool,
 }
 
 /// One aggregate of a group.
@@ -152,4 +293,26 @@ pub struct PgExpr {
     pub ty: PgType,
     /// The result's type as SQL writes it.
     pub sql_type: String,
+}
+
+impl Rel {
+    /// The operators that this one reads, left before right.
+    #[must_use]
+    pub fn inputs(&self) -> Vec<&Self> {
+        match self {
+            Self::Source(_) | Self::Values { .. } | Self::Working { .. } => Vec::new(),
+            Self::Filter { input, .. }
+            | Self::Project { input, .. }
+            | Self::PgMap { input, .. }
+            | Self::Aggregate { input, .. }
+            | Self::PgAggregate { input, .. }
+            | Self::Window { input, .. }
+            | Self::PgRows { input, .. }
+            | Self::Expand { input, .. }
+            | Self::Top { input, .. } => vec![input],
+            Self::Join { left, right, .. } | Self::SetOp { left, right, .. } => vec![left, right],
+            Self::Recursive { base, step, .. } => vec![base, step],
+            Self::UnionAll(inputs) => inputs.iter().collect(),
+        }
+    }
 }

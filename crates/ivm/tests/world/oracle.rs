@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use plan::{Aggregate, AggregateFunc, PgExpr, Rel};
+use plan::{Aggregate, AggregateFunc, JoinKind, PgExpr, Rel};
 use scalar::{Compiled, Datum, Env, Numeric};
 use types::{PgType, Scalar, oid};
 
@@ -52,7 +52,7 @@ pub fn rows(rel: &Rel, sources: &[Vec<Values>]) -> Vec<Values> {
                 r
             })
             .collect(),
-        Rel::Join { left, right, keys, key_types } => {
+        Rel::Join { left, right, kind: JoinKind::Inner, keys, key_types, on: None } => {
             let (left, right) = (rows(left, sources), rows(right, sources));
             let mut out = Vec::new();
             for l in &left {
@@ -89,6 +89,7 @@ pub fn rows(rel: &Rel, sources: &[Vec<Values>]) -> Vec<Values> {
         }
         Rel::UnionAll(inputs) => inputs.iter().flat_map(|i| rows(i, sources)).collect(),
         Rel::Values { rows, .. } => rows.iter().map(|r| r.iter().map(|e| eval(e, &Vec::new())).collect()).collect(),
+        other => panic!("this cannot be evaluated: {other:?}"),
     }
 }
 

@@ -91,8 +91,10 @@ fn join(left: Rel, right: Rel, keys: &[(usize, usize, PgType)]) -> Rel {
     Rel::Join {
         left: Box::new(left),
         right: Box::new(right),
+        kind: plan::JoinKind::Inner,
         keys: keys.iter().map(|k| (k.0, k.1)).collect(),
         key_types: keys.iter().map(|k| k.2).collect(),
+        on: None,
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use bytes::{BufMut, BytesMut};
-use plan::{Aggregate, AggregateFunc, PgExpr, Plan, Rel};
+use plan::{Aggregate, AggregateFunc, JoinKind, PgExpr, Plan, Rel};
 use scalar::{Compiled, Env, encode_key};
 use tokio_postgres::Client;
 use tokio_postgres::types::{FromSql, IsNull, Kind, ToSql, Type, to_sql_checked};
@@ -107,7 +107,7 @@ impl Naive<'_> {
                 }
                 rows
             }
-            Rel::Join { left, right, keys, key_types } => {
+            Rel::Join { left, right, kind: JoinKind::Inner, keys, key_types, on: None } => {
                 let left = Box::pin(self.rel(left)).await?;
                 let right = Box::pin(self.rel(right)).await?;
                 let mut out = Vec::new();
@@ -159,6 +159,7 @@ impl Naive<'_> {
                 }
                 out
             }
+            other => return Err(format!("this cannot be evaluated: {other:?}")),
         })
     }
 
