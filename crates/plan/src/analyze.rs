@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, HashMap};
 
 use tokio_postgres::Client;
-use types::{Column, Oid};
+use types::{Column, Oid, TableName};
 
 use crate::PlanError;
 use crate::built::Built;
 use crate::catalog::{Catalog, asked};
 use crate::environment::environment;
+use crate::nested::{Nested, StreamView};
 use crate::prune::prune;
 use crate::query::Planner;
 use crate::reader::{Node, Tree};
@@ -26,6 +27,8 @@ pub struct PlanOptions {
     pub allow_row_security: bool,
     /// What identifies rows of relations (by `pg_class.oid`) whose own catalogs do not say: parents of foreign partitions.
     pub identity_hint: HashMap<Oid, Vec<String>>,
+    /// The stream tables that it may read.
+    pub stream_tables: Vec<StreamView>,
 }
 
 /// A planned query.
@@ -37,6 +40,8 @@ pub struct Planned {
     pub warnings: Vec<String>,
     /// User-defined functions in it.
     pub functions: Vec<FunctionUse>,
+    /// The stream tables that it reads, also through others, in no order.
+    pub reads: Vec<TableName>,
 }
 
 /// A user-defined function that a query calls.
@@ -110,7 +115,8 @@ async fn in_transaction(client: &Client, query: &str, options: &PlanOptions) -> 
     let Tree::List(queries) = &tree else { return Err(PlanError::Tree("the rule is not a list".into())) };
     let root = queries.first().and_then(Tree::node);
     let root = root.ok_or_else(|| PlanError::Tree("the rule is empty".into()))?;
-    let catalog = Catalog::load(client, &tree, probe).await?;
+    let mut nested = Nested { there_are: &options.stream_tables, settings: &settings, met: Vec::new() };
+    let catalog = Catalog::load(client, &tree, probe, &mut nested).await?;
     let output = output(client, probe, &catalog).await?;
     let env = environment(client).await?;
     let mut planner = Planner {
@@ -150,8 +156,9 @@ async fn in_transaction(client: &Client, query: &str, options: &PlanOptions) -> 
         source_hash: info.source_hash.clone(),
     });
     let functions = functions.collect();
+    let reads = nested.met;
     let plan = Plan { sources, root, output, key, settings };
-    Ok(Planned { plan, warnings, functions })
+    Ok(Planned { plan, warnings, functions, reads })
 }
 
 async fn set(client: &Client, name: &str, value: &str) -> Result<(), PlanError> {

@@ -7,6 +7,7 @@ use types::{Column, Oid, PgType, TableName, quote_ident};
 
 use crate::PlanError;
 use crate::named::Named;
+use crate::nested::Nested;
 use crate::reader::Tree;
 
 /// A table or view.
@@ -119,7 +120,12 @@ pub(crate) fn asked(error: tokio_postgres::Error) -> PlanError {
 
 impl Catalog {
     /// Looks up everything that `tree` and the views behind it name.
-    pub(crate) async fn load(client: &Client, tree: &Tree, probe: Oid) -> Result<Self, PlanError> {
+    pub(crate) async fn load(
+        client: &Client,
+        tree: &Tree,
+        probe: Oid,
+        nested: &mut Nested<'_>,
+    ) -> Result<Self, PlanError> {
         let mut catalog = Self::default();
         let mut named = Named::default();
         named.collect(tree);
@@ -130,7 +136,10 @@ impl Catalog {
                 break;
             }
             known.extend(&new);
-            let views = catalog.load_relations(client, &new).await?;
+            let mut views = catalog.load_relations(client, &new).await?;
+            for oid in new {
+                views.extend(nested.query(client, oid, &mut catalog).await?.map(|text| (oid, text)));
+            }
             for (oid, text) in views {
                 let view = Tree::read(&text)?;
                 named.collect(&view);

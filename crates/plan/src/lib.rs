@@ -26,6 +26,7 @@ mod join_key;
 mod jsonb;
 mod named;
 mod native;
+mod nested;
 mod prune;
 mod query;
 mod reader;
@@ -36,6 +37,7 @@ pub use analyze::{FunctionUse, PlanOptions, Planned, plan};
 pub use environment::environment;
 pub use error::PlanError;
 pub use explain::explain_text;
+pub use nested::StreamView;
 pub use tree::{
     Aggregate, AggregateFunc, Condition, JoinKind, OutputKey, PgExpr, Plan, Rel, SetOp, SortKey, SourceUse,
 };
