@@ -61,6 +61,10 @@ pub(crate) struct Entry {
     pub(crate) query: String,
     pub(crate) options: v1::Options,
     pub(crate) plan: Plan,
+    /// What a user should know about the query.
+    pub(crate) warnings: Vec<String>,
+    /// Stream tables that it reads, also through others.
+    pub(crate) reads: Vec<TableName>,
     pub(crate) sources: Vec<SourceId>,
     pub(crate) state: StreamState,
     /// The cut at which it stopped; meaningless while it is kept.
@@ -94,6 +98,8 @@ impl Entry {
             rows,
             id: self.id.0,
             options: Some(self.options.clone()),
+            warnings: self.warnings.clone(),
+            reads: self.reads.iter().map(TableName::to_string).collect(),
         }
     }
 }
@@ -125,6 +131,14 @@ impl Catalog {
 
     pub(crate) fn all(&self) -> Vec<Entry> {
         self.lock().values().cloned().collect()
+    }
+
+    /// Those that read it, also through others; what is read by others comes before them.
+    pub(crate) fn readers_of(&self, name: &TableName) -> Vec<Entry> {
+        let mut readers: Vec<_> = self.lock().values().filter(|e| e.reads.contains(name)).cloned().collect();
+        // Whoever reads another reads all that that one reads.
+        readers.sort_by_key(|e| e.reads.len());
+        readers
     }
 
     /// Whether cuts go into this one.

@@ -7,6 +7,7 @@ mod delays;
 mod engine;
 mod error;
 mod evaluator;
+mod explain;
 mod http;
 mod ingest;
 mod links;

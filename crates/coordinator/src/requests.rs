@@ -145,6 +145,7 @@ impl Requests {
             settings: options.settings.clone().into_iter().collect(),
             allow_row_security: options.allow_row_security,
             identity_hint: HashMap::new(),
+            stream_tables: self.catalog.all().into_iter().map(view).collect(),
         };
         if self.cluster.provider == Provider::Fdw {
             // Foreign partitions have no keys in the parent: the physical tables say what identifies a row.
@@ -199,6 +200,8 @@ impl Requests {
             query: request.query,
             options,
             plan: planned.plan,
+            warnings: planned.warnings,
+            reads: planned.reads,
             sources: Vec::new(),
             state: StreamState::Building,
             stopped_at: self.published.borrow().seq,
@@ -340,18 +343,17 @@ impl Requests {
         }
     }
 
-    /// Computes it again from the kept sources; its table keeps its name, rights and dependents.
+    /// Computes it again from the kept sources, by the query as it is read today; its table keeps its name, rights and
+    /// dependents.
     pub(crate) async fn rebuild(&self, name: &str, progress: &ProgressSender) -> Result<Entry, RequestError> {
         let _changing = self.changing.lock().await;
         let entry = self.entry(name)?;
         self.all_attached().await?;
-        let (_, logical) = self.plan(&entry.query, &entry.options).await?;
-        self.catalog.set_state(entry.id, StreamState::Building, entry.stopped_at);
-        if let Err(error) = self.fill(entry.id, &logical, progress).await {
-            self.stop(entry.id, &error.to_string()).await;
-            return Err(error);
-        }
-        self.catalog.get(entry.id).ok_or_else(|| RequestError::Unknown(name.to_owned()))
+        let (planned, logical) = self.plan(&entry.query, &entry.options).await?;
+        same_columns(&entry, &planned, "what it reads changed: its columns or key are no longer those of the table")?;
+        let id = entry.id;
+        self.redefine(entry, planned, &logical, progress).await?;
+        self.catalog.get(id).ok_or_else(|| RequestError::Unknown(name.to_owned()))
     }
 
     /// Gives it another query. When that fails it stays as it was, stopped.
@@ -366,25 +368,49 @@ impl Requests {
             entry.query = request.query;
         }
         entry.options = request.options.unwrap_or(entry.options);
+        let readers = self.catalog.readers_of(&entry.name);
+        refuse_readers(&entry.name, &readers, request.cascade, "changes with it")?;
         let (planned, logical) = self.plan(&entry.query, &entry.options).await?;
-        if planned.plan.output != entry.plan.output || planned.plan.key != entry.plan.key {
-            return Err(RequestError::Refused(format!(
-                "the new query's columns or key differ from those of {}; drop it and create it again",
-                entry.name
-            )));
+        if let Some(through) = readers.iter().map(|r| &r.name).chain([&entry.name]).find(|n| planned.reads.contains(n))
+        {
+            return Err(RequestError::Refused(format!("{} would read itself, through {through}", entry.name)));
         }
+        same_columns(&entry, &planned, "the new query's columns or key differ from those of the table")?;
         self.all_attached().await?;
-        entry.plan = planned.plan;
+        let id = entry.id;
+        // Until their turn comes they stay at their last cut, also when this process ends before.
+        for reader in &readers {
+            let reason = format!("{} was altered; `tributary stream rebuild` computes it again", entry.name);
+            self.halt(reader.id, reason).await?;
+        }
+        self.redefine(entry, planned, &logical, progress).await?;
+        for reader in readers {
+            let (planned, logical) = self.plan(&reader.query, &reader.options).await?;
+            self.redefine(reader, planned, &logical, progress).await?;
+        }
+        self.release_sources().await;
+        self.catalog.get(id).ok_or(RequestError::Unknown(request.name))
+    }
+
+    /// Computes it by another plan of the same columns.
+    async fn redefine(
+        &self,
+        mut entry: Entry,
+        planned: Planned,
+        logical: &[LogicalTable],
+        progress: &ProgressSender,
+    ) -> Result<(), RequestError> {
+        (entry.plan, entry.warnings, entry.reads) = (planned.plan, planned.warnings, planned.reads);
         entry.state = StreamState::Building;
         let sink = self.sink().await?;
         sink.replace(&definition(&entry)?).await.map_err(RequestError::unavailable)?;
-        self.catalog.insert(entry.clone());
-        if let Err(error) = self.fill(entry.id, &logical, progress).await {
-            self.stop(entry.id, &error.to_string()).await;
+        let id = entry.id;
+        self.catalog.insert(entry);
+        if let Err(error) = self.fill(id, logical, progress).await {
+            self.stop(id, &error.to_string()).await;
             return Err(error);
         }
-        self.release_sources().await;
-        self.catalog.get(entry.id).ok_or(RequestError::Unknown(request.name))
+        Ok(())
     }
 
     /// Stops keeping it; its content stays as of its last cut.
@@ -407,11 +433,16 @@ impl Requests {
         self.entry(name)
     }
 
-    /// Removes it: its table, definition and state, and what only it read.
-    pub(crate) async fn drop_stream(&self, name: &str) -> Result<(), RequestError> {
+    /// Removes it: its table, definition and state, and what only it read; with `cascade`, those that read it before it.
+    pub(crate) async fn drop_stream(&self, name: &str, cascade: bool) -> Result<(), RequestError> {
         let _changing = self.changing.lock().await;
         let entry = self.entry(name)?;
+        let readers = self.catalog.readers_of(&entry.name);
+        refuse_readers(&entry.name, &readers, cascade, "goes with it")?;
         let sink = self.sink().await?;
+        for reader in readers.iter().rev() {
+            self.remove(&sink, reader.id).await?;
+        }
         self.remove(&sink, entry.id).await
     }
 
@@ -437,6 +468,17 @@ impl Requests {
         if let Err(error) = self.remove(sink, id).await {
             tracing::error!(stream = %id, %error, "what a failed request made could not be taken back; the next start does it");
         }
+    }
+
+    /// Stops one that is kept, with its table at the engine's present cut.
+    async fn halt(&self, id: StreamId, reason: String) -> Result<(), RequestError> {
+        let told = reason.clone();
+        let at = self.call(move |room| room.engine.fail(id, &told).map(|()| room.engine.frontier().seq)).await?;
+        // Cuts before that may still be on their way.
+        let mut published = self.published.clone();
+        published.wait_for(|p| p.seq >= at).await.map(drop).ok();
+        self.stop(id, &reason).await;
+        Ok(())
     }
 
     /// Stops it at its last exact cut.
@@ -493,11 +535,35 @@ impl Requests {
     }
 }
 
+/// A table keeps its columns and key; a query with others needs another table.
+fn same_columns(entry: &Entry, planned: &Planned, reason: &str) -> Result<(), RequestError> {
+    if planned.plan.output == entry.plan.output && planned.plan.key == entry.plan.key {
+        return Ok(());
+    }
+    Err(RequestError::Refused(format!("{}: {reason}; drop it and create it again", entry.name)))
+}
+
+/// A stream table as others may read it.
+fn view(entry: Entry) -> plan::StreamView {
+    plan::StreamView { name: entry.name, query: entry.query, settings: entry.plan.settings }
+}
+
+/// Without `cascade`, nothing happens to a stream table that others read.
+fn refuse_readers(name: &TableName, readers: &[Entry], cascade: bool, what: &str) -> Result<(), RequestError> {
+    if cascade || readers.is_empty() {
+        return Ok(());
+    }
+    let names = readers.iter().map(|r| r.name.to_string()).collect::<Vec<_>>().join(", ");
+    Err(RequestError::Refused(format!("{name} is read by {names}; with --cascade each of them {what}")))
+}
+
 /// The definition as the target keeps it.
 fn definition(entry: &Entry) -> Result<Definition, RequestError> {
     let options = serde_json::json!({
         "allow_row_security": entry.options.allow_row_security,
         "settings": entry.options.settings,
+        "warnings": entry.warnings,
+        "reads": entry.reads,
     });
     Ok(Definition {
         id: entry.id,
@@ -515,6 +581,8 @@ fn definition(entry: &Entry) -> Result<Definition, RequestError> {
 /// A definition as the catalog has it. `None` when its plan cannot be read (another version wrote it): it is planned again.
 pub(crate) fn entry_of(definition: &Definition) -> Option<Entry> {
     let settings = definition.options.get("settings").and_then(|s| serde_json::from_value(s.clone()).ok());
+    let warnings = definition.options.get("warnings").and_then(|w| serde_json::from_value(w.clone()).ok());
+    let reads = definition.options.get("reads").and_then(|r| serde_json::from_value(r.clone()).ok());
     Some(Entry {
         id: definition.id,
         name: definition.name.clone(),
@@ -525,6 +593,8 @@ pub(crate) fn entry_of(definition: &Definition) -> Option<Entry> {
             settings: settings.unwrap_or_default(),
         },
         plan: serde_json::from_value(definition.plan.clone()).ok()?,
+        warnings: warnings.unwrap_or_default(),
+        reads: reads.unwrap_or_default(),
         sources: Vec::new(),
         state: StreamState::read(&definition.state, &definition.reason),
         stopped_at: types::Seq(0),

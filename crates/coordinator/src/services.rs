@@ -91,8 +91,8 @@ impl v1::stream_table_service_server::StreamTableService for StreamTables {
     }
 
     async fn drop(&self, request: Request<v1::DropStreamTableRequest>) -> Answer<v1::DropStreamTableResponse> {
-        let (requests, name) = (self.requests.clone(), request.into_inner().name);
-        let dropped = tokio::spawn(async move { requests.drop_stream(&name).await }).await;
+        let (requests, request) = (self.requests.clone(), request.into_inner());
+        let dropped = tokio::spawn(async move { requests.drop_stream(&request.name, request.cascade).await }).await;
         dropped.map_err(|e| Status::internal(e.to_string()))??;
         Ok(Response::new(v1::DropStreamTableResponse {}))
     }
@@ -115,14 +115,7 @@ impl v1::stream_table_service_server::StreamTableService for StreamTables {
     }
 
     async fn explain(&self, request: Request<v1::ExplainStreamTableRequest>) -> Answer<v1::ExplainStreamTableResponse> {
-        let request = request.into_inner();
-        let plan = if request.name.is_empty() {
-            self.requests.plan(&request.query, &v1::Options::default()).await?.0.plan
-        } else {
-            self.requests.entry(&request.name)?.plan
-        };
-        let json = serde_json::to_string_pretty(&plan).map_err(|e| Status::internal(e.to_string()))?;
-        Ok(Response::new(v1::ExplainStreamTableResponse { text: plan::explain_text(&plan), json }))
+        Ok(Response::new(self.requests.explain(request.into_inner()).await?))
     }
 
     async fn verify(&self, request: Request<v1::VerifyStreamTableRequest>) -> Answer<v1::VerifyStreamTableResponse> {

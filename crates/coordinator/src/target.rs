@@ -53,7 +53,11 @@ pub(crate) async fn recover(requests: Arc<Requests>) {
     while requests.all_attached().await.is_err() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    requests.release_sources().await;
+    {
+        // Not beside a request, whose new sources nothing reads yet.
+        let _changing = requests.changing.lock().await;
+        requests.release_sources().await;
+    }
     for entry in requests.catalog.all() {
         if entry.state != StreamState::Building {
             continue;

@@ -130,7 +130,17 @@ impl Session {
             run(&format!("SELECT set_config({}, {}, false)", types::quote_literal(name), types::quote_literal(value)))
                 .await?;
         }
-        let (query, views) = deparsed(&client, &entry.query).await?;
+        let mut views = Vec::new();
+        let mut reads: Vec<_> = entry.reads.iter().filter_map(|name| requests.catalog.by_name(name)).collect();
+        // What is read by others comes before them.
+        reads.sort_by_key(|e| e.reads.len());
+        for read in reads {
+            let (query, behind) = deparsed(&client, &read.query, &read.plan.settings).await?;
+            views.extend(behind);
+            views.push((read.name, query));
+        }
+        let (query, behind) = deparsed(&client, &entry.query, &entry.plan.settings).await?;
+        views.extend(behind);
         let mut copied: Vec<TableName> = Vec::new();
         for source in copies {
             run(&format!("CREATE TEMP TABLE {} ({})", quote_ident(&source.name.name), columns_sql(&source.columns)))
@@ -138,6 +148,9 @@ impl Session {
             copied.push(source.name.clone());
         }
         for (name, sql) in views {
+            if copied.contains(&name) {
+                continue;
+            }
             run(&format!("CREATE TEMP VIEW {} AS {}", quote_ident(&name.name), requalify(&sql, &copied))).await?;
             copied.push(name);
         }
@@ -220,13 +233,20 @@ fn columns_sql(columns: &[Column]) -> String {
 }
 
 /// The query with every name qualified, and the views behind it, innermost first, the same way.
-async fn deparsed(client: &Client, query: &str) -> Result<(String, Vec<(TableName, String)>), RequestError> {
+async fn deparsed(
+    client: &Client,
+    query: &str,
+    settings: &[(String, String)],
+) -> Result<(String, Vec<(TableName, String)>), RequestError> {
+    let path = settings.iter().find(|(name, _)| name == "search_path").map_or("", |(_, value)| value);
     let internal = |e: tokio_postgres::Error| RequestError::Internal(wal::describe(&e));
     let result = async {
         client
             .batch_execute(&format!(
                 "BEGIN; DO $$ BEGIN PERFORM set_config('citus.enable_ddl_propagation', 'off', true); END $$;
+                 SELECT pg_catalog.set_config('search_path', {}, true);
                  CREATE TEMP VIEW tributary_verified AS {}; SET LOCAL search_path = ''",
+                types::quote_literal(path),
                 query.trim().trim_end_matches(';')
             ))
             .await?;

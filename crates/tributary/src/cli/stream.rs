@@ -22,8 +22,10 @@ pub(crate) enum StreamCommand {
     List(ListArgs),
     /// Show one stream table
     Describe(DescribeArgs),
+    /// Give a stream table another query of the same columns; returns when it is exact
+    Alter(AlterArgs),
     /// Remove a stream table
-    Drop(NameArg),
+    Drop(DropArgs),
     /// Stop keeping a stream table; its content stays
     Pause(NameArg),
     /// Keep a paused stream table again; returns when it is exact
@@ -65,12 +67,57 @@ pub(crate) struct CreateArgs {
     /// Return at once; `stream list` shows when it is exact
     #[arg(long)]
     no_wait: bool,
+    /// Only show how it would be kept, what it would hold and what it would compute again
+    #[arg(long, conflicts_with = "no_wait")]
+    dry_run: bool,
+    #[command(flatten)]
+    options: OptionArgs,
+}
+
+/// Under what a query is read.
+#[derive(Debug, Args)]
+pub(crate) struct OptionArgs {
     /// Accept sources under row-level security: the table holds what the daemon's role sees
     #[arg(long)]
     allow_row_security: bool,
     /// A setting that the query's functions go by, such as TimeZone=UTC
     #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
     set: Vec<(String, String)>,
+}
+
+impl OptionArgs {
+    fn is_empty(&self) -> bool {
+        !self.allow_row_security && self.set.is_empty()
+    }
+}
+
+impl From<OptionArgs> for v1::Options {
+    fn from(args: OptionArgs) -> Self {
+        let settings = args.set.into_iter().collect::<HashMap<_, _>>();
+        Self { allow_row_security: args.allow_row_security, settings }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AlterArgs {
+    /// The stream table
+    name: String,
+    #[command(flatten)]
+    query: QueryArgs,
+    /// Compute the stream tables that read it again, too
+    #[arg(long)]
+    cascade: bool,
+    #[command(flatten)]
+    options: OptionArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DropArgs {
+    /// The stream table, `name` or `schema.name`
+    name: String,
+    /// Drop the stream tables that read it, too
+    #[arg(long)]
+    cascade: bool,
 }
 
 #[derive(Debug, Args)]
@@ -93,6 +140,8 @@ pub(crate) struct DescribeArgs {
 pub(crate) struct ExplainArgs {
     #[command(flatten)]
     what: Explained,
+    #[command(flatten)]
+    options: OptionArgs,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -140,8 +189,9 @@ pub(crate) async fn run(command: StreamCommand, endpoint: &str) -> anyhow::Resul
         StreamCommand::Create(args) => create(args, endpoint).await?,
         StreamCommand::List(args) => list(&args, endpoint).await?,
         StreamCommand::Describe(args) => describe(args, endpoint).await?,
-        StreamCommand::Drop(NameArg { name }) => {
-            let request = v1::DropStreamTableRequest { name: name.clone() };
+        StreamCommand::Alter(args) => alter(args, endpoint).await?,
+        StreamCommand::Drop(DropArgs { name, cascade }) => {
+            let request = v1::DropStreamTableRequest { name: name.clone(), cascade };
             stream_tables(endpoint).await?.drop(request).await.map_err(refused)?;
             println!("{name} is dropped");
         }
@@ -165,19 +215,39 @@ pub(crate) async fn run(command: StreamCommand, endpoint: &str) -> anyhow::Resul
 }
 
 async fn create(args: CreateArgs, endpoint: &str) -> anyhow::Result<()> {
-    let request = v1::CreateStreamTableRequest {
+    let query = query_text(args.query.query, args.query.file.as_deref())?;
+    let options = Some(args.options.into());
+    if args.dry_run {
+        let request = v1::ExplainStreamTableRequest { name: String::new(), query, options };
+        let answer = stream_tables(endpoint).await?.explain(request).await.map_err(refused)?.into_inner();
+        println!("{}", answer.text.trim_end());
+        return Ok(());
+    }
+    let request = v1::CreateStreamTableRequest { name: args.name, query, no_wait: args.no_wait, options };
+    let answer = stream_tables(endpoint).await?.create(request).await.map_err(refused)?;
+    show(&progress::follow(answer.into_inner()).await?);
+    Ok(())
+}
+
+async fn alter(args: AlterArgs, endpoint: &str) -> anyhow::Result<()> {
+    let request = v1::AlterStreamTableRequest {
         name: args.name,
         query: query_text(args.query.query, args.query.file.as_deref())?,
-        no_wait: args.no_wait,
-        options: Some(v1::Options {
-            allow_row_security: args.allow_row_security,
-            settings: args.set.into_iter().collect::<HashMap<_, _>>(),
-        }),
+        // Those of before, when none are given.
+        options: (!args.options.is_empty()).then(|| args.options.into()),
+        cascade: args.cascade,
     };
-    let answer = stream_tables(endpoint).await?.create(request).await.map_err(refused)?;
-    let table = progress::follow(answer.into_inner()).await?;
-    println!("{}", outcome(&table));
+    let answer = stream_tables(endpoint).await?.alter(request).await.map_err(refused)?;
+    show(&progress::follow(answer.into_inner()).await?);
     Ok(())
+}
+
+/// What came of a definition, with what its user should know.
+fn show(table: &v1::StreamTable) {
+    for warning in &table.warnings {
+        eprintln!("warning: {warning}");
+    }
+    println!("{}", outcome(table));
 }
 
 fn query_text(query: Option<String>, file: Option<&Path>) -> anyhow::Result<String> {
@@ -234,6 +304,8 @@ pub(crate) fn as_json(t: &v1::StreamTable) -> serde_json::Value {
         "seq": t.seq,
         "rows": t.rows,
         "sources": t.sources,
+        "reads": t.reads,
+        "warnings": t.warnings,
         "columns": t.columns.iter().map(|c| json!({"name": c.name, "type": c.r#type})).collect::<Vec<_>>(),
         "key": t.key,
         "options": t.options.as_ref().map(|o| json!({"allow_row_security": o.allow_row_security, "settings": o.settings})),
@@ -266,6 +338,8 @@ async fn describe(args: DescribeArgs, endpoint: &str) -> anyhow::Result<()> {
         ("cut", table.seq.to_string()),
         ("rows", text::number(table.rows)),
         ("sources", table.sources.join(", ")),
+        ("reads", table.reads.join(", ")),
+        ("warning", table.warnings.join("; ")),
         ("columns", columns.join(", ")),
         ("key", if table.key.is_empty() { "none: always one row".into() } else { table.key.join(", ") }),
     ];
@@ -284,7 +358,8 @@ async fn describe(args: DescribeArgs, endpoint: &str) -> anyhow::Result<()> {
 async fn explain(args: ExplainArgs, endpoint: &str) -> anyhow::Result<()> {
     let Explained { name, query, file } = args.what;
     let query = if name.is_some() { String::new() } else { query_text(query, file.as_deref())? };
-    let request = v1::ExplainStreamTableRequest { name: name.unwrap_or_default(), query };
+    let options = Some(args.options.into());
+    let request = v1::ExplainStreamTableRequest { name: name.unwrap_or_default(), query, options };
     let answer = stream_tables(endpoint).await?.explain(request).await.map_err(refused)?.into_inner();
     println!("{}", if args.json { answer.json } else { answer.text }.trim_end());
     Ok(())
