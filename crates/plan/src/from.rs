@@ -15,6 +15,7 @@ use crate::join_key::{before_widening, joined_keys, widened};
 use crate::query::Planner;
 use crate::reader::{Node, Tree};
 use crate::tree::{JoinKind, Rel};
+use crate::values::one_row;
 
 /// An entry that stands for no FROM at all, in PostgreSQL's numbers.
 const RESULT: i64 = 8;
@@ -172,10 +173,8 @@ impl<'a> Planner<'a> {
         }
         if waiting.is_empty() {
             // No FROM: one row without columns.
-            let rel = Rel::Values { rows: vec![Vec::new()], types: Vec::new() };
-            let built = Built { rel, columns: Vec::new(), keys: vec![Vec::new()] };
             let conditions: Vec<Expr> = left_over.into_iter().map(|(c, _)| c).collect();
-            return Ok((self.filter(built, &conditions)?, HashMap::new()));
+            return Ok((self.filter(one_row(), &conditions)?, HashMap::new()));
         }
         let mut joined = waiting.remove(0);
         while !waiting.is_empty() {

@@ -30,7 +30,10 @@ mod nested;
 mod prune;
 mod query;
 mod reader;
+mod relation;
+mod set_operation;
 mod tree;
+mod values;
 mod volatility;
 
 pub use analyze::{FunctionUse, PlanOptions, Planned, plan};

@@ -28,8 +28,8 @@ impl Named {
         for (name, value) in node.fields() {
             match name {
                 "opnos" => self.operators.extend(value.oids()),
-                "colTypes" => self.types.extend(value.oids()),
-                "colCollations" => self.collations.extend(value.oids()),
+                "colTypes" | "coltypes" | "ctecoltypes" => self.types.extend(value.oids()),
+                "colCollations" | "colcollations" | "ctecolcollations" => self.collations.extend(value.oids()),
                 _ => {}
             }
             let Tree::Token(text) = value else { continue };

@@ -1,16 +1,15 @@
-//! One query level: FROM, WHERE, groups, HAVING, the target list, DISTINCT, UNION ALL.
+//! One query level: FROM, WHERE, groups, HAVING, the target list, DISTINCT; and the entries of FROM.
 
 use std::collections::HashMap;
 
 use scalar::Env;
-use types::{Oid, TableName};
+use types::Oid;
 
 use crate::PlanError;
 use crate::built::{Built, BuiltColumn, Shown};
-use crate::catalog::{Cast, Catalog};
-use crate::convert::{Scope, convert};
-use crate::expr::{Expr, ExprKind};
-use crate::reader::{Node, Tree};
+use crate::catalog::Catalog;
+use crate::convert::convert;
+use crate::reader::Node;
 use crate::tree::{Rel, SourceUse};
 
 /// What planning one query works with.
@@ -96,72 +95,6 @@ impl<'a> Planner<'a> {
         ))
     }
 
-    fn set_operation(&mut self, query: &'a Node, node: &'a Node) -> Result<Shown, PlanError> {
-        if node.kind == "RANGETBLREF" {
-            let rtable = query.nodes("rtable");
-            let index = node.index("rtindex")?;
-            let entry = index.checked_sub(1).and_then(|i| rtable.get(i)).ok_or_else(|| node.odd("rtindex"))?;
-            return self.query(entry.node("subquery")?);
-        }
-        let (name, union) = match node.number("op")? {
-            1 => ("UNION", true),
-            2 => ("INTERSECT", false),
-            _ => ("EXCEPT", false),
-        };
-        if !union {
-            return Err(PlanError::not_yet(name, "write it as a join"));
-        }
-        let left = self.set_operation(query, node.node("larg")?)?;
-        let left = self.coerced(left, node)?;
-        let right = self.set_operation(query, node.node("rarg")?)?;
-        let right = self.coerced(right, node)?;
-        let columns: Vec<BuiltColumn> = left
-            .columns
-            .iter()
-            .zip(&right.columns)
-            .map(|(l, r)| BuiltColumn { not_null: l.not_null && r.not_null, ..*l })
-            .collect();
-        let mut inputs = Vec::new();
-        for rel in [left.rel, right.rel] {
-            match rel {
-                Rel::UnionAll(more) => inputs.extend(more),
-                rel => inputs.push(rel),
-            }
-        }
-        let built = Built { rel: Rel::UnionAll(inputs), columns, keys: Vec::new() };
-        if node.flag("all") { built.shown() } else { self.distinct(built)?.shown() }
-    }
-
-    /// A branch of a set operation with the columns' common types, to which PostgreSQL casts implicitly.
-    fn coerced(&self, shown: Shown, operation: &Node) -> Result<Built, PlanError> {
-        let (types, collations) = (operation.oids("colTypes"), operation.oids("colCollations"));
-        if types.len() != shown.exprs.len() {
-            return Err(operation.odd("colTypes"));
-        }
-        let mut exprs = Vec::new();
-        for (index, (declared, expr)) in types.into_iter().zip(shown.exprs).enumerate() {
-            let ty = self.catalog.ty(declared, -1, collations.get(index).copied().unwrap_or_default());
-            let arg = Box::new(expr);
-            let kind = match self.catalog.casts.get(&(arg.ty.oid, ty.oid)) {
-                _ if arg.ty.oid == ty.oid => ExprKind::Relabel(arg),
-                Some(Cast::Relabel) => ExprKind::Relabel(arg),
-                Some(Cast::Text) => ExprKind::ViaText(arg),
-                Some(Cast::Function(func)) => {
-                    crate::volatility::check(self.catalog, *func)?;
-                    ExprKind::Call { func: *func, args: vec![*arg], collation: 0, variadic: false }
-                }
-                None => {
-                    return Err(PlanError::not_yet(
-                        "UNION of columns of different types",
-                        "cast them to the same types",
-                    ));
-                }
-            };
-            exprs.push(Expr { kind, ty, declared });
-        }
-        self.project(shown.built, &exprs)
-    }
-
     /// Rows of an entry of the FROM list.
     pub(crate) fn entry(&mut self, entry: &'a Node) -> Result<(Shown, HashMap<i64, usize>), PlanError> {
         let by_position = |shown: Shown| {
@@ -196,155 +129,6 @@ impl<'a> Planner<'a> {
         let built = self.query(cte.node("ctequery")?);
         self.ctes.extend(outer);
         built
-    }
-
-    fn values(&mut self, entry: &'a Node) -> Result<Built, PlanError> {
-        let Tree::List(lists) = entry.get("values_lists") else { return Err(entry.odd("values_lists")) };
-        let mut rows = Vec::new();
-        let mut columns: Vec<BuiltColumn> = Vec::new();
-        for list in lists {
-            let Tree::List(items) = list else { return Err(entry.odd("values_lists")) };
-            let exprs =
-                items.iter().map(|i| convert(i, &mut Constants, self.catalog)).collect::<Result<Vec<Expr>, _>>()?;
-            if columns.is_empty() {
-                columns =
-                    exprs.iter().map(|e| BuiltColumn { ty: e.ty, declared: e.declared, not_null: false }).collect();
-            }
-            let row = exprs.iter().map(|e| {
-                crate::native::native(e, self.env).map_err(|why| {
-                    PlanError::not_yet(format!("VALUES with such an expression ({why})"), "write a constant")
-                })
-            });
-            rows.push(row.collect::<Result<Vec<_>, _>>()?);
-        }
-        let types = columns.iter().map(|c| c.ty).collect();
-        let keys = if rows.len() == 1 { vec![Vec::new()] } else { Vec::new() };
-        Ok(Built { rel: Rel::Values { rows, types }, columns, keys })
-    }
-
-    fn relation(&mut self, entry: &'a Node) -> Result<(Shown, HashMap<i64, usize>), PlanError> {
-        let oid = entry.oid("relid")?;
-        let relation =
-            self.catalog.relations.get(&oid).ok_or_else(|| PlanError::Tree(format!("relation {oid} is unknown")))?;
-        if entry.has("tablesample") {
-            return Err(PlanError::refused(
-                "TABLESAMPLE",
-                "which rows it takes is not determined by the rows",
-                "leave it out",
-            ));
-        }
-        let name = &relation.name;
-        if relation.kind == 'v' {
-            let tree =
-                self.catalog.views.get(&oid).ok_or_else(|| PlanError::Tree(format!("view {name} has no rule")))?;
-            let Tree::List(queries) = tree else { return Err(PlanError::Tree(format!("view {name} has an odd rule"))) };
-            let query = queries.first().and_then(Tree::node);
-            let query = query.ok_or_else(|| PlanError::Tree(format!("view {name} has an empty rule")))?;
-            let outer = std::mem::take(&mut self.ctes);
-            let built = self.query(query)?;
-            self.ctes = outer;
-            let map = relation.columns.keys().map(|&a| (a, usize::try_from(a - 1).unwrap_or(usize::MAX))).collect();
-            return Ok((built, map));
-        }
-        self.streamable(relation)?;
-        if relation.kind == 'p' && !entry.flag("inh") {
-            return Err(PlanError::refused(
-                format!("ONLY {name}"),
-                "a partitioned table has no rows but its partitions'",
-                "leave ONLY out",
-            ));
-        }
-        let index = match self.sources.iter().position(|s| s.relation == oid) {
-            Some(index) => index,
-            None => {
-                let source = self.source(oid, relation)?;
-                self.sources.push(source);
-                self.sources.len() - 1
-            }
-        };
-        let source = &self.sources[index];
-        let live = relation.columns.values().filter(|c| !c.generated);
-        let columns = live.map(|c| BuiltColumn { ty: c.column.ty, declared: c.declared, not_null: c.column.not_null });
-        let keys = if source.identity.is_empty() { Vec::new() } else { vec![source.identity.clone()] };
-        let live = relation.columns.iter().filter(|(_, c)| !c.generated);
-        let map = live.enumerate().map(|(i, (attribute, _))| (*attribute, i)).collect();
-        let built = Built { rel: Rel::Source(index), columns: columns.collect(), keys };
-        Ok((built.shown()?, map))
-    }
-
-    fn source(&self, oid: Oid, relation: &crate::catalog::Relation) -> Result<SourceUse, PlanError> {
-        let live: Vec<_> = relation.columns.iter().filter(|(_, c)| !c.generated).collect();
-        let position = |attribute: &i64| live.iter().position(|(a, _)| *a == attribute);
-        let named = |name: &String| live.iter().position(|(_, c)| c.column.name == *name);
-        let identity: Option<Vec<usize>> = match self.identity_hint.get(&oid) {
-            Some(names) => names.iter().map(named).collect(),
-            None => relation.identity.iter().map(position).collect(),
-        };
-        let identity = identity.ok_or_else(|| {
-            PlanError::not_yet(
-                format!("a key over generated columns ({})", relation.name),
-                "choose another replica identity",
-            )
-        })?;
-        let known = self.identity_hint.contains_key(&oid);
-        if identity.is_empty() && !relation.replica_full && !known {
-            let name = relation.name.quoted();
-            return Err(PlanError::refused(
-                format!("table {}", relation.name),
-                "it has neither a primary key nor REPLICA IDENTITY FULL, so its updates and deletes cannot be followed",
-                format!("ALTER TABLE {name} ADD PRIMARY KEY (…), or ALTER TABLE {name} REPLICA IDENTITY FULL"),
-            ));
-        }
-        let columns = live.iter().map(|(_, c)| c.column.clone()).collect();
-        Ok(SourceUse { table: relation.name.clone(), relation: oid, columns, identity })
-    }
-
-    fn streamable(&self, relation: &crate::catalog::Relation) -> Result<(), PlanError> {
-        let TableName { schema, name } = &relation.name;
-        let what = format!("{schema}.{name}");
-        let refused = |reason: &str, remedy: &str| Err(PlanError::refused(what.clone(), reason, remedy));
-        if relation.is_system {
-            return refused(
-                "system catalogs are not in the stream of changes",
-                "read it when reading the stream table",
-            );
-        }
-        match relation.kind {
-            'r' | 'p' => {}
-            'm' => return refused("a materialized view is not in the stream of changes", "use the query behind it"),
-            'f' => return refused("a foreign table's changes happen elsewhere", "start tributary where it is a table"),
-            _ => return refused("it is not a table", "name a table or a view"),
-        }
-        match relation.persistence {
-            't' => return refused("a temporary table is not in the stream of changes", "use an ordinary table"),
-            'u' => return refused("an unlogged table is not in the stream of changes", "ALTER TABLE … SET LOGGED"),
-            _ => {}
-        }
-        if relation.kind == 'r' && relation.has_children {
-            return refused("tables that others inherit from cannot be kept yet", "use native partitions or UNION ALL");
-        }
-        if !relation.readable {
-            return refused("this role may not read it", &format!("GRANT SELECT ON {} to it", relation.name.quoted()));
-        }
-        if relation.row_security && !self.allow_row_security {
-            return refused(
-                "it is under row-level security, and the stream table would show its readers what this role sees",
-                "say --allow-row-security if that is meant",
-            );
-        }
-        Ok(())
-    }
-}
-
-/// An expression that reads no column.
-struct Constants;
-
-impl Scope for Constants {
-    fn column(&mut self, _: usize, _: i64, _: &Node) -> Result<Expr, PlanError> {
-        Err(PlanError::not_yet("LATERAL VALUES", "write it as a join"))
-    }
-    fn aggregate(&mut self, node: &Node) -> Result<Expr, PlanError> {
-        Err(node.odd("place"))
     }
 }
 

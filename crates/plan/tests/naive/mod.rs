@@ -1,6 +1,8 @@
 //! A plan evaluated in the plainest way: each operator over all of its input's rows. Aggregates and ring 2 are
 //! PostgreSQL's, one statement a group or row, so that nothing but the plan itself is in question.
 
+mod sets;
+
 use std::collections::BTreeMap;
 
 use bytes::{BufMut, BytesMut};
@@ -158,6 +160,11 @@ impl Naive<'_> {
                     out.push(project(&exprs, &[])?);
                 }
                 out
+            }
+            Rel::SetOp { op, all, left, right, types } => {
+                let left = Box::pin(self.rel(left)).await?;
+                let right = Box::pin(self.rel(right)).await?;
+                sets::set_operation(*op, *all, left, &right, types)
             }
             other => return Err(format!("this cannot be evaluated: {other:?}")),
         })

@@ -1,0 +1,11 @@
+//! More queries of every kind that is kept, one file a concept. Those whose name ends in `!` must have a natural key.
+
+mod sets;
+
+/// A query with its name.
+pub(crate) type Asked = (&'static str, &'static str);
+
+/// All of them.
+pub(crate) fn all() -> Vec<Asked> {
+    [sets::QUERIES].concat()
+}
