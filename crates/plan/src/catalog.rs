@@ -57,6 +57,8 @@ pub(crate) struct FunctionInfo {
     pub(crate) args: Vec<Oid>,
     /// Its last argument is an array that a call may spell out.
     pub(crate) is_variadic: bool,
+    /// NULL for a NULL argument.
+    pub(crate) is_strict: bool,
     pub(crate) source_hash: String,
 }
 
@@ -273,7 +275,7 @@ impl Catalog {
     async fn load_functions(&mut self, client: &Client, oids: &BTreeSet<Oid>) -> Result<(), PlanError> {
         let oids: Vec<Oid> = oids.iter().copied().collect();
         let sql = "SELECT p.oid, n.nspname::text, p.proname::text, p.provolatile::text, p.proargtypes::oid[],
-                pg_catalog.md5(p.prosrc || COALESCE(p.prosqlbody::text, '')), p.provariadic <> 0
+                pg_catalog.md5(p.prosrc || COALESCE(p.prosqlbody::text, '')), p.provariadic <> 0, p.proisstrict
             FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE p.oid = ANY ($1)";
         for row in client.query(sql, &[&oids]).await.map_err(asked)? {
             let volatility: String = row.get(3);
@@ -284,6 +286,7 @@ impl Catalog {
                 args: row.get(4),
                 source_hash: row.get(5),
                 is_variadic: row.get(6),
+                is_strict: row.get(7),
             };
             self.functions.insert(row.get(0), info);
         }

@@ -49,6 +49,12 @@ pub(crate) fn null(ty: types::PgType, declared: Oid, sql_type: &str) -> Expr {
     Expr { kind: ExprKind::Const(constant), ty, declared }
 }
 
+/// True.
+pub(crate) fn truth() -> Expr {
+    let constant = Constant { value: Some(vec![1]), sql: "true".into(), elements: None };
+    Expr { kind: ExprKind::Const(constant), ty: types::PgType::plain(types::oid::BOOL), declared: types::oid::BOOL }
+}
+
 /// The content of a varlena with a 4-byte or 1-byte header; `None` when compressed or out of line.
 pub(crate) fn varlena(bytes: &[u8]) -> Option<&[u8]> {
     let first = *bytes.first()?;

@@ -6,9 +6,9 @@ use crate::PlanError;
 use crate::built::{Built, BuiltColumn, Shown};
 use crate::convert::convert;
 use crate::expr::{Expr, ExprKind};
-use crate::from::Level;
 use crate::query::Planner;
 use crate::reader::Node;
+use crate::scope::Level;
 use crate::tree::{Aggregate, AggregateFunc, Rel};
 
 /// An aggregate of a query level, before its argument is a column.

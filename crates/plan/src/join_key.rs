@@ -2,23 +2,65 @@
 
 use types::oid;
 
+use crate::built::Built;
 use crate::expr::{Expr, ExprKind};
+use crate::tree::JoinKind;
 
-/// What is unique in a join: both sides' keys together; one side's alone where the other side's key is what it is
+/// Two sides of a join.
+pub(crate) struct Sides<'a> {
+    pub(crate) left: &'a Built,
+    pub(crate) right: &'a Built,
+    /// Columns (left's, right's) that are equal in a pair.
+    pub(crate) pairs: &'a [(usize, usize)],
+    /// Where right's columns begin in the result.
+    pub(crate) offset: usize,
+}
+
+impl Sides<'_> {
+    /// Joined by a key of right's: a row of left's has one partner at most.
+    fn right_is_met_once(&self) -> bool {
+        self.right.keys.iter().any(|k| k.iter().all(|c| self.pairs.iter().any(|p| p.1 == *c)))
+    }
+
+    fn left_is_met_once(&self) -> bool {
+        self.left.keys.iter().any(|k| k.iter().all(|c| self.pairs.iter().any(|p| p.0 == *c)))
+    }
+
+    fn of_right<'k>(&self, key: &'k [usize]) -> impl Iterator<Item = usize> + use<'k> {
+        let offset = self.offset;
+        key.iter().map(move |c| offset + c)
+    }
+}
+
+/// What is unique in a join. Both sides' keys together; one side's alone where the other side's key is what it is
 /// joined by; and each with a join column in the place of its partner.
-pub(crate) fn joined_keys(
-    left: &[Vec<usize>],
-    right: &[Vec<usize>],
-    pairs: &[(usize, usize)],
-    offset: usize,
-) -> Vec<Vec<usize>> {
-    let right_in_output = |key: &Vec<usize>| key.iter().map(|c| offset + c).collect::<Vec<_>>();
+///
+/// Of a left join, left's columns can stand for right's, but not the other way: those are NULL in rows without a partner.
+/// Rows without partners of the two sides of a full join are told apart by a key column that is never NULL on its side.
+pub(crate) fn joined_keys(kind: JoinKind, sides: &Sides<'_>) -> Vec<Vec<usize>> {
+    let (left, right, pairs, offset) = (&sides.left.keys, &sides.right.keys, sides.pairs, sides.offset);
     let mut keys = Vec::new();
-    if right.iter().any(|k| k.iter().all(|c| pairs.iter().any(|p| p.1 == *c))) {
+    match kind {
+        JoinKind::Semi | JoinKind::Anti => return left.clone(),
+        JoinKind::Full => {
+            for l in left {
+                for r in right {
+                    let marked = l.iter().any(|&c| sides.left.columns[c].not_null)
+                        || r.iter().any(|&c| sides.right.columns[c].not_null);
+                    if marked {
+                        keys.push(l.iter().copied().chain(sides.of_right(r)).collect());
+                    }
+                }
+            }
+            return keys;
+        }
+        JoinKind::Inner | JoinKind::Left => {}
+    }
+    if sides.right_is_met_once() {
         keys.extend(left.iter().cloned());
     }
-    if left.iter().any(|k| k.iter().all(|c| pairs.iter().any(|p| p.0 == *c))) {
-        keys.extend(right.iter().map(right_in_output));
+    if kind == JoinKind::Inner && sides.left_is_met_once() {
+        keys.extend(right.iter().map(|k| sides.of_right(k).collect::<Vec<_>>()));
     }
     for l in left {
         for r in right {
@@ -30,6 +72,9 @@ pub(crate) fn joined_keys(
             }));
             keys.push(key);
         }
+    }
+    if kind == JoinKind::Left {
+        return keys;
     }
     let swapped: Vec<Vec<usize>> = keys
         .iter()
@@ -75,13 +120,42 @@ pub(crate) fn before_widening(expr: &Expr) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::built::BuiltColumn;
+    use crate::tree::Rel;
 
     /// Left's key is column 0 of two, right's is column 0 of two.
-    fn unique(pairs: &[(usize, usize)]) -> Vec<Vec<usize>> {
-        let mut keys = joined_keys(&[vec![0]], &[vec![0]], pairs, 2);
+    fn of(kind: JoinKind, not_null: bool, pairs: &[(usize, usize)]) -> Vec<Vec<usize>> {
+        let column = |not_null| BuiltColumn { ty: types::PgType::plain(oid::INT4), declared: oid::INT4, not_null };
+        let rel = Rel::Values { rows: Vec::new(), types: Vec::new() };
+        let side = Built { rel, columns: vec![column(not_null), column(false)], keys: vec![vec![0]] };
+        let mut keys = joined_keys(kind, &Sides { left: &side, right: &side, pairs, offset: 2 });
         keys.sort();
         keys.dedup();
         keys
+    }
+
+    fn unique(pairs: &[(usize, usize)]) -> Vec<Vec<usize>> {
+        of(JoinKind::Inner, true, pairs)
+    }
+
+    #[test]
+    fn a_left_join_keeps_lefts_key_where_right_is_met_once() {
+        assert_eq!(of(JoinKind::Left, true, &[(1, 0)]), [vec![0], vec![0, 2]]);
+        assert_eq!(of(JoinKind::Left, true, &[(0, 1)]), [vec![0, 2]]);
+        // Right's key is NULL in all rows without a partner.
+        assert!(!of(JoinKind::Left, true, &[(0, 0)]).contains(&vec![2]));
+    }
+
+    #[test]
+    fn a_full_join_needs_both_keys_and_one_that_is_never_null() {
+        assert_eq!(of(JoinKind::Full, true, &[(0, 0)]), [vec![0, 2]]);
+        assert!(of(JoinKind::Full, false, &[(0, 0)]).is_empty());
+    }
+
+    #[test]
+    fn semi_and_anti_joins_keep_lefts_keys() {
+        assert_eq!(of(JoinKind::Semi, true, &[]), [vec![0]]);
+        assert_eq!(of(JoinKind::Anti, true, &[(1, 1)]), [vec![0]]);
     }
 
     #[test]

@@ -52,9 +52,7 @@ async fn constructs_that_are_not_kept_are_named() {
     let (_cluster, client) = database().await;
     client.batch_execute("CREATE TEMP TABLE passing (id int PRIMARY KEY)").await.unwrap();
     for (query, words) in [
-        ("SELECT t.id FROM t RIGHT JOIN u ON u.id = t.id", &["RIGHT JOIN"] as &[&str]),
-        ("SELECT t.id FROM t FULL JOIN u ON u.id = t.id", &["FULL JOIN"]),
-        ("SELECT id FROM t WHERE EXISTS (SELECT FROM u WHERE u.id = t.id)", &["subquery", "join"]),
+        ("SELECT id FROM t WHERE EXISTS (SELECT FROM u WHERE u.id = t.id)", &["subquery", "join"] as &[&str]),
         ("SELECT id, (SELECT max(a) FROM u) AS m FROM t", &["subquery"]),
         ("SELECT t.id, x.a FROM t, LATERAL (SELECT u.a FROM u WHERE u.id = t.id) x", &["LATERAL"]),
         ("SELECT t.id, k FROM t, jsonb_object_keys(t.doc) k", &["function in FROM"]),
@@ -129,7 +127,7 @@ async fn tables_that_cannot_be_streamed_are_named() {
         ("SELECT id FROM stored", &["public.stored", "materialized view"]),
         ("SELECT last_value FROM numbers", &["public.numbers", "not a table"]),
         ("SELECT id FROM passing", &["passing", "temporary"]),
-        ("SELECT table_name FROM information_schema.tables", &["cannot"]),
+        ("SELECT table_name FROM information_schema.tables", &["system catalogs"]),
         ("SELECT half FROM t", &["generated column"]),
         ("SELECT id, xmin FROM t", &["system column"]),
         ("SELECT t FROM t", &["whole row"]),

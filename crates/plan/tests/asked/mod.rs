@@ -1,5 +1,6 @@
 //! More queries of every kind that is kept, one file a concept. Those whose name ends in `!` must have a natural key.
 
+mod joins;
 mod sets;
 
 /// A query with its name.
@@ -7,5 +8,5 @@ pub(crate) type Asked = (&'static str, &'static str);
 
 /// All of them.
 pub(crate) fn all() -> Vec<Asked> {
-    [sets::QUERIES].concat()
+    [joins::QUERIES, sets::QUERIES].concat()
 }

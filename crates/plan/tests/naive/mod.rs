@@ -6,7 +6,7 @@ mod sets;
 use std::collections::BTreeMap;
 
 use bytes::{BufMut, BytesMut};
-use plan::{Aggregate, AggregateFunc, JoinKind, PgExpr, Plan, Rel};
+use plan::{Aggregate, AggregateFunc, Condition, JoinKind, PgExpr, Plan, Rel};
 use scalar::{Compiled, Env, encode_key};
 use tokio_postgres::Client;
 use tokio_postgres::types::{FromSql, IsNull, Kind, ToSql, Type, to_sql_checked};
@@ -109,21 +109,11 @@ impl Naive<'_> {
                 }
                 rows
             }
-            Rel::Join { left, right, kind: JoinKind::Inner, keys, key_types, on: None } => {
+            Rel::Join { left, right, kind, keys, key_types, on } => {
+                let widths = (width(left, self.plan), width(right, self.plan));
                 let left = Box::pin(self.rel(left)).await?;
                 let right = Box::pin(self.rel(right)).await?;
-                let mut out = Vec::new();
-                for l in &left {
-                    for r in &right {
-                        let equal = keys.iter().zip(key_types).all(|(&(lc, rc), ty)| {
-                            l[lc].is_some() && r[rc].is_some() && key(*ty, &l[lc]) == key(*ty, &r[rc])
-                        });
-                        if equal {
-                            out.push(l.iter().chain(r).cloned().collect());
-                        }
-                    }
-                }
-                out
+                self.join((&left, &right), widths, *kind, &(keys, key_types), on.as_ref()).await?
             }
             Rel::Aggregate { input, keys, key_types, aggregates } => {
                 let rows = Box::pin(self.rel(input)).await?;
@@ -168,6 +158,60 @@ impl Naive<'_> {
             }
             other => return Err(format!("this cannot be evaluated: {other:?}")),
         })
+    }
+
+    async fn join(
+        &self,
+        (left, right): (&Rows, &Rows),
+        (left_width, right_width): (usize, usize),
+        kind: JoinKind,
+        (keys, key_types): &(&Vec<(usize, usize)>, &Vec<PgType>),
+        on: Option<&Condition>,
+    ) -> Result<Rows, String> {
+        assert!(kind != JoinKind::Inner || on.is_none(), "an inner join's condition is a filter");
+        let predicate = on.map(|on| self.compiled(&on.predicate)).transpose()?;
+        let mut out = Vec::new();
+        let mut met = vec![false; right.len()];
+        for l in left {
+            let mut partners = 0;
+            for (r, met) in right.iter().zip(&mut met) {
+                let equal = keys
+                    .iter()
+                    .zip(*key_types)
+                    .all(|(&(lc, rc), ty)| l[lc].is_some() && r[rc].is_some() && key(*ty, &l[lc]) == key(*ty, &r[rc]));
+                if !equal {
+                    continue;
+                }
+                let pair: Vec<_> = l.iter().chain(r).cloned().collect();
+                if let (Some(on), Some(predicate)) = (on, &predicate) {
+                    let mut with_exprs = vec![pair.clone()];
+                    for expr in &on.exprs {
+                        self.ask(expr, &mut with_exprs, pair.len()).await?;
+                    }
+                    if !predicate.is_true(&packed(&with_exprs[0])).map_err(|e| e.to_string())? {
+                        continue;
+                    }
+                }
+                *met = true;
+                partners += 1;
+                if !matches!(kind, JoinKind::Semi | JoinKind::Anti) {
+                    out.push(pair);
+                }
+            }
+            match kind {
+                JoinKind::Left | JoinKind::Full if partners == 0 => {
+                    out.push(l.iter().cloned().chain(std::iter::repeat_n(None, right_width)).collect());
+                }
+                JoinKind::Semi if partners > 0 => out.push(l.clone()),
+                JoinKind::Anti if partners == 0 => out.push(l.clone()),
+                _ => {}
+            }
+        }
+        if kind == JoinKind::Full {
+            let alone = right.iter().zip(&met).filter(|(_, met)| !**met);
+            out.extend(alone.map(|(r, _)| std::iter::repeat_n(None, left_width).chain(r.iter().cloned()).collect()));
+        }
+        Ok(out)
     }
 
     fn compiled(&self, expr: &Scalar) -> Result<Compiled, String> {
@@ -244,6 +288,27 @@ impl Naive<'_> {
         let found =
             self.client.query_one(&statement, &[&Raw(array.to_vec())]).await.map_err(|e| format!("{sql}: {e:?}"))?;
         Ok(values(&found).remove(0))
+    }
+}
+
+/// How many columns an operator gives.
+fn width(rel: &Rel, plan: &Plan) -> usize {
+    match rel {
+        Rel::Source(index) => plan.sources[*index].columns.len(),
+        Rel::Filter { input, .. } | Rel::Top { input, .. } => width(input, plan),
+        Rel::Project { exprs, .. } => exprs.len(),
+        Rel::PgMap { input, exprs } | Rel::Window { input, windows: exprs, .. } => width(input, plan) + exprs.len(),
+        Rel::PgRows { input, columns, .. } => width(input, plan) + columns.len(),
+        Rel::Join { left, kind: JoinKind::Semi | JoinKind::Anti, .. } => width(left, plan),
+        Rel::Join { left, right, .. } => width(left, plan) + width(right, plan),
+        Rel::Aggregate { keys, aggregates, .. } => keys.len() + aggregates.len(),
+        Rel::PgAggregate { keys, aggregates, .. } => keys.len() + aggregates.len(),
+        Rel::UnionAll(inputs) => width(&inputs[0], plan),
+        Rel::Expand { lists, .. } => lists[0].len(),
+        Rel::Values { types, .. }
+        | Rel::SetOp { types, .. }
+        | Rel::Recursive { types, .. }
+        | Rel::Working { types } => types.len(),
     }
 }
 

@@ -1,0 +1,156 @@
+//! The tree of FROM: inputs, inner joins as groups with their conditions, outer joins.
+//!
+//! An outer join whose NULLs the conditions above it reject is made an inner one (or a full one a left one) before
+//! anything is joined. A right join is a left join with its sides exchanged; columns are found by where they were put.
+
+use std::collections::BTreeSet;
+
+use crate::PlanError;
+use crate::expr::{Expr, ExprKind};
+use crate::reader::{Node, Tree};
+use crate::scope::Level;
+use crate::strict::rejects;
+use crate::tree::JoinKind;
+
+/// A place in FROM.
+#[derive(Debug)]
+pub(crate) enum Item<C> {
+    /// An input, by its number.
+    Input(usize),
+    /// Inner joins: all pairs of the items' rows that fulfil the conditions.
+    Group(Vec<Item<C>>, C),
+    /// [`JoinKind::Left`] or [`JoinKind::Full`].
+    Outer { kind: JoinKind, left: Box<Item<C>>, right: Box<Item<C>>, on: C },
+}
+
+/// Reads the tree; `input` makes an input of an entry's number, and is told whether an outer join can fill it with NULLs.
+pub(crate) fn read<'a>(
+    node: &'a Node,
+    nullable: bool,
+    input: &mut dyn FnMut(usize, bool) -> Result<Option<usize>, PlanError>,
+) -> Result<Item<Vec<&'a Tree>>, PlanError> {
+    let quals = || if node.has("quals") { vec![node.get("quals")] } else { Vec::new() };
+    match node.kind.as_str() {
+        "RANGETBLREF" => {
+            let number = input(node.index("rtindex")?, nullable)?;
+            Ok(number.map_or_else(|| Item::Group(Vec::new(), Vec::new()), Item::Input))
+        }
+        "FROMEXPR" => {
+            let mut items = Vec::new();
+            for item in node.nodes("fromlist") {
+                items.push(read(item, nullable, input)?);
+            }
+            Ok(Item::Group(items, quals()))
+        }
+        "JOINEXPR" => {
+            let kind = node.number("jointype")?;
+            if !(0..=3).contains(&kind) {
+                return Err(node.odd("jointype"));
+            }
+            let left = read(node.node("larg")?, nullable || kind >= 2, input)?;
+            let right = read(node.node("rarg")?, nullable || kind == 1 || kind == 2, input)?;
+            let (left, right) = (Box::new(left), Box::new(right));
+            Ok(match kind {
+                0 => Item::Group(vec![*left, *right], quals()),
+                1 => Item::Outer { kind: JoinKind::Left, left, right, on: quals() },
+                2 => Item::Outer { kind: JoinKind::Full, left, right, on: quals() },
+                _ => Item::Outer { kind: JoinKind::Left, left: right, right: left, on: quals() },
+            })
+        }
+        _ => Err(node.odd("place in FROM")),
+    }
+}
+
+impl<'a> Item<Vec<&'a Tree>> {
+    /// With its conditions converted, as conjunctions taken apart.
+    pub(crate) fn converted(
+        self,
+        convert: &mut dyn FnMut(&'a Tree) -> Result<Expr, PlanError>,
+    ) -> Result<Item<Vec<Expr>>, PlanError> {
+        let conditions = |quals: Vec<&'a Tree>, convert: &mut dyn FnMut(&'a Tree) -> Result<Expr, PlanError>| {
+            let mut all = Vec::new();
+            for qual in quals {
+                flatten(convert(qual)?, &mut all);
+            }
+            Ok::<_, PlanError>(all)
+        };
+        Ok(match self {
+            Self::Input(number) => Item::Input(number),
+            Self::Group(items, quals) => {
+                let items = items.into_iter().map(|i| i.converted(convert)).collect::<Result<_, _>>()?;
+                Item::Group(items, conditions(quals, convert)?)
+            }
+            Self::Outer { kind, left, right, on } => {
+                let left = Box::new(left.converted(convert)?);
+                let right = Box::new(right.converted(convert)?);
+                Item::Outer { kind, left, right, on: conditions(on, convert)? }
+            }
+        })
+    }
+}
+
+impl Item<Vec<Expr>> {
+    /// The inputs within.
+    pub(crate) fn inputs(&self) -> BTreeSet<usize> {
+        match self {
+            Self::Input(number) => BTreeSet::from([*number]),
+            Self::Group(items, _) => items.iter().flat_map(Self::inputs).collect(),
+            Self::Outer { left, right, .. } => left.inputs().union(&right.inputs()).copied().collect(),
+        }
+    }
+
+    /// With outer joins made inner ones where rows without partners would be rejected: `rejected` are the inputs whose
+    /// NULLs the conditions above do not let pass. Groups within groups are one.
+    pub(crate) fn reduced(self, level: &Level<'_>, rejected: &BTreeSet<usize>) -> Self {
+        match self {
+            Self::Input(_) => self,
+            Self::Group(items, conditions) => {
+                let mut rejected = rejected.clone();
+                rejected.extend(conditions.iter().flat_map(|c| rejects(c, level)));
+                let mut flat = (Vec::new(), conditions);
+                for item in items {
+                    match item.reduced(level, &rejected) {
+                        Self::Group(more, conditions) => {
+                            flat.0.extend(more);
+                            flat.1.extend(conditions);
+                        }
+                        item => flat.0.push(item),
+                    }
+                }
+                Self::Group(flat.0, flat.1)
+            }
+            Self::Outer { kind, left, right, on } => {
+                let meets = |side: &Self| side.inputs().iter().any(|i| rejected.contains(i));
+                match (kind, meets(&left), meets(&right)) {
+                    (JoinKind::Full, true, true) | (JoinKind::Left, _, true) => {
+                        Self::Group(vec![*left, *right], on).reduced(level, rejected)
+                    }
+                    (JoinKind::Full, false, true) => {
+                        Self::Outer { kind: JoinKind::Left, left: right, right: left, on }.reduced(level, rejected)
+                    }
+                    (JoinKind::Full, false, false) => {
+                        let none = BTreeSet::new();
+                        let left = Box::new(left.reduced(level, &none));
+                        let right = Box::new(right.reduced(level, &none));
+                        Self::Outer { kind, left, right, on }
+                    }
+                    _ => {
+                        // A row of the right side whose NULLs the condition rejects has no partner here.
+                        let of_on = on.iter().flat_map(|c| rejects(c, level)).collect();
+                        let left = Box::new(left.reduced(level, rejected));
+                        let right = Box::new(right.reduced(level, &of_on));
+                        Self::Outer { kind: JoinKind::Left, left, right, on }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The conditions of a conjunction, in their order.
+pub(crate) fn flatten(condition: Expr, into: &mut Vec<Expr>) {
+    match condition.kind {
+        ExprKind::And(parts) => parts.into_iter().for_each(|p| flatten(p, into)),
+        _ => into.push(condition),
+    }
+}

@@ -1,0 +1,165 @@
+//! Two inputs become one: what they are joined by, what else a pair must fulfil, what is unique and not NULL in the result.
+
+use types::{PgType, Scalar, oid};
+
+use crate::PlanError;
+use crate::built::Built;
+use crate::deparse::pg_expr;
+use crate::expr::{Expr, ExprKind};
+use crate::join_key::{Sides, before_widening, joined_keys, widened};
+use crate::native::native;
+use crate::query::Planner;
+use crate::tree::{Condition, JoinKind, Rel};
+
+/// An equality that a join can go by.
+#[derive(Debug, PartialEq)]
+pub(crate) struct KeyPair {
+    /// Over left's columns.
+    pub(crate) left: Expr,
+    /// Over right's columns.
+    pub(crate) right: Expr,
+    pub(crate) collation: types::Oid,
+}
+
+impl KeyPair {
+    fn ty(&self) -> PgType {
+        PgType { oid: self.left.ty.oid, typmod: -1, collation: self.collation }
+    }
+}
+
+impl Planner<'_> {
+    /// The two sides of an equality, brought to one type, if a join can go by it.
+    pub(crate) fn equality(&self, condition: &Expr) -> Option<(Expr, Expr, types::Oid)> {
+        let ExprKind::Call { func, args, collation, .. } = &condition.kind else { return None };
+        let [a, b] = args.as_slice() else { return None };
+        if !self.catalog.equalities.contains(func) {
+            return None;
+        }
+        let (a, b) = if a.ty.oid == b.ty.oid { (a.clone(), b.clone()) } else { (widened(a)?, widened(b)?) };
+        if a.ty.oid != b.ty.oid {
+            return None;
+        }
+        let ty = PgType { oid: a.ty.oid, typmod: -1, collation: *collation };
+        scalar::key_support(ty, self.env).equality.then_some((a, b, *collation))
+    }
+
+    /// Joins two inputs by conditions over left's columns followed by right's. Says where right's columns begin, behind
+    /// left's and what was computed for its keys. What a semi or anti join gives are left's columns alone.
+    pub(crate) fn join_two(
+        &self,
+        left: Built,
+        right: Built,
+        kind: JoinKind,
+        conditions: Vec<Expr>,
+    ) -> Result<(Built, usize), PlanError> {
+        let width = left.columns.len();
+        let mut keys: Vec<KeyPair> = Vec::new();
+        let mut rest = Vec::new();
+        for condition in conditions {
+            match self.key_pair(&condition, width) {
+                Some(pair) if keys.contains(&pair) => {}
+                Some(pair) => keys.push(pair),
+                None => rest.push(condition),
+            }
+        }
+        let (left, left_keys) = self.key_columns(left, keys.iter().map(|k| &k.left))?;
+        let (right, right_keys) = self.key_columns(right, keys.iter().map(|k| &k.right))?;
+        let offset = left.columns.len();
+        let pairs: Vec<(usize, usize)> = left_keys.into_iter().zip(right_keys).collect();
+        let key_types = keys.iter().map(KeyPair::ty).collect();
+        // A key that was widened is as good as what it was widened from.
+        let mut equal = pairs.clone();
+        for (key, &(l, r)) in keys.iter().zip(&pairs) {
+            let (from_left, from_right) =
+                (before_widening(&key.left).unwrap_or(l), before_widening(&key.right).unwrap_or(r));
+            equal.extend([(from_left, r), (l, from_right), (from_left, from_right)]);
+        }
+        equal.sort_unstable();
+        equal.dedup();
+        let unique = joined_keys(kind, &Sides { left: &left, right: &right, pairs: &equal, offset });
+        let rest: Vec<Expr> =
+            rest.iter().map(|c| c.map_columns(&|c| if c < width { c } else { c - width + offset })).collect();
+        let mut columns = left.columns;
+        let both = offset + right.columns.len();
+        if !matches!(kind, JoinKind::Semi | JoinKind::Anti) {
+            columns.extend(right.columns);
+        }
+        let (outer_left, outer_right) = (kind == JoinKind::Full, matches!(kind, JoinKind::Full | JoinKind::Left));
+        for (at, column) in columns.iter_mut().enumerate() {
+            column.not_null &= if at < offset { !outer_left } else { !outer_right };
+        }
+        for &(l, r) in &pairs {
+            match kind {
+                JoinKind::Inner => {
+                    columns[l].not_null = true;
+                    columns[offset + r].not_null = true;
+                }
+                JoinKind::Semi => columns[l].not_null = true,
+                _ => {}
+            }
+        }
+        let on = if kind == JoinKind::Inner || rest.is_empty() { None } else { Some(self.condition(&rest, both)?) };
+        let (left, right) = (Box::new(left.rel), Box::new(right.rel));
+        let rel = Rel::Join { left, right, kind, keys: pairs, key_types, on };
+        let mut built = Built { rel, columns, keys: unique };
+        built.tidy_keys();
+        if kind == JoinKind::Inner && !rest.is_empty() {
+            built = self.filter(built, &rest)?;
+        }
+        Ok((built, offset))
+    }
+
+    fn key_pair(&self, condition: &Expr, width: usize) -> Option<KeyPair> {
+        let (a, b, collation) = self.equality(condition)?;
+        let sides = |e: &Expr| (e.columns().iter().any(|c| *c < width), e.columns().iter().any(|c| *c >= width));
+        let (left, right) = match (sides(&a), sides(&b)) {
+            ((true, false), (false, true)) => (a, b),
+            ((false, true), (true, false)) => (b, a),
+            _ => return None,
+        };
+        Some(KeyPair { left, right: right.map_columns(&|c| c - width), collation })
+    }
+
+    /// All conditions of a pair. Native ones that raise no errors come first; where PostgreSQL has to be asked, it is
+    /// asked for all of them in their order, so that one can guard those behind it.
+    fn condition(&self, conditions: &[Expr], width: usize) -> Result<Condition, PlanError> {
+        let (first, rest): (Vec<_>, Vec<_>) =
+            conditions.iter().partition(|c| native(c, self.env).is_ok() && self.raises_no_error(c));
+        let mut predicates: Vec<Scalar> = first.iter().filter_map(|c| native(c, self.env).ok()).collect();
+        let mut exprs = Vec::new();
+        let natives: Vec<Scalar> = rest.iter().filter_map(|c| native(c, self.env).ok()).collect();
+        if natives.len() == rest.len() {
+            predicates.extend(natives);
+        } else {
+            exprs.push(pg_expr(&Expr::and(conditions.to_vec()), self.catalog)?);
+            predicates.push(Scalar::column(width, PgType::plain(oid::BOOL)));
+        }
+        let predicate = match predicates.len() {
+            1 => predicates.remove(0),
+            _ => Scalar { kind: types::ScalarKind::And(predicates), ty: PgType::plain(oid::BOOL) },
+        };
+        Ok(Condition { exprs, predicate })
+    }
+
+    /// The side with every key as a column, and which columns those are.
+    fn key_columns<'e>(
+        &self,
+        built: Built,
+        keys: impl Iterator<Item = &'e Expr>,
+    ) -> Result<(Built, Vec<usize>), PlanError> {
+        let mut computed: Vec<Expr> = Vec::new();
+        let width = built.columns.len();
+        let columns = keys
+            .map(|key| {
+                key.as_column().unwrap_or_else(|| {
+                    let at = computed.iter().position(|c| c == key).unwrap_or_else(|| {
+                        computed.push(key.clone());
+                        computed.len() - 1
+                    });
+                    width + at
+                })
+            })
+            .collect();
+        Ok((self.extend(built, &computed)?, columns))
+    }
+}
