@@ -151,6 +151,8 @@ impl Catalog {
         for relation in catalog.relations.values() {
             named.types.extend(relation.columns.values().map(|c| c.declared));
         }
+        // What the planner itself writes.
+        named.types.extend([types::oid::BOOL, types::oid::INT4, types::oid::INT8, types::oid::TEXT]);
         catalog.load_casts(client, &mut named).await?;
         catalog.load_functions(client, &named.functions).await?;
         named.types.extend(catalog.functions.values().flat_map(|f| f.args.iter().copied()));

@@ -264,3 +264,24 @@ impl Expr {
         })
     }
 }
+
+/// A constant true or false.
+pub(crate) fn boolean(value: bool) -> Expr {
+    constant(vec![u8::from(value)], types::oid::BOOL, value.to_string())
+}
+
+/// A constant bigint.
+pub(crate) fn int8(value: i64) -> Expr {
+    constant(value.to_be_bytes().to_vec(), types::oid::INT8, format!("'{value}'::bigint"))
+}
+
+fn constant(bytes: Vec<u8>, oid: Oid, sql: String) -> Expr {
+    let constant = Constant { value: Some(bytes), sql, elements: None };
+    Expr { kind: ExprKind::Const(constant), ty: PgType::plain(oid), declared: oid }
+}
+
+/// A built-in comparison of two values without a collation.
+pub(crate) fn comparison(func: Oid, left: Expr, right: Expr) -> Expr {
+    let kind = ExprKind::Call { func, args: vec![left, right], collation: 0, variadic: false };
+    Expr { kind, ty: PgType::plain(types::oid::BOOL), declared: types::oid::BOOL }
+}

@@ -37,6 +37,7 @@ mod relation;
 mod scope;
 mod set_operation;
 mod strict;
+mod top;
 mod tree;
 mod values;
 mod volatility;

@@ -37,7 +37,7 @@ impl Named {
             let set = match name {
                 "relid" => &mut self.relations,
                 "funcid" | "opfuncid" | "aggfnoid" | "winfnoid" => &mut self.functions,
-                "opno" => &mut self.operators,
+                "opno" | "sortop" => &mut self.operators,
                 "vartype" | "consttype" | "funcresulttype" | "opresulttype" | "aggtype" | "resulttype" | "casetype"
                 | "coalescetype" | "minmaxtype" | "array_typeid" | "element_typeid" | "refrestype" | "row_typeid"
                 | "refcontainertype" | "typeId" => &mut self.types,

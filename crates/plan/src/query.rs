@@ -10,6 +10,7 @@ use crate::built::{Built, BuiltColumn, Shown};
 use crate::catalog::Catalog;
 use crate::convert::convert;
 use crate::reader::Node;
+use crate::top::Taken;
 use crate::tree::{Rel, SourceUse};
 
 /// What planning one query works with.
@@ -39,35 +40,83 @@ impl<'a> Planner<'a> {
             return Err(PlanError::not_yet("a query nested so deep", ""));
         }
         refuse(node)?;
-        if node.has("sortClause") {
-            self.warnings.push("ORDER BY without LIMIT has no effect: a table has no order".into());
-        }
         self.ctes.push(node.nodes("cteList"));
-        let shown = if node.has("setOperations") {
-            self.set_operation(node, node.node("setOperations")?)
-        } else {
-            self.select(node)
+        let shown = match node.has("setOperations") {
+            true => self.ordered_set_operation(node),
+            false => self.select(node),
         };
         self.ctes.pop();
         self.depth -= 1;
         shown
     }
 
+    fn ordered_set_operation(&mut self, node: &'a Node) -> Result<Shown, PlanError> {
+        let shown = self.set_operation(node, node.node("setOperations")?)?;
+        let targets = node.nodes("targetList");
+        let order = self.order(&node.nodes("sortClause"), |reference| {
+            let target = targets.iter().find(|t| t.number("ressortgroupref").is_ok_and(|r| r == reference))?;
+            target.index("resno").ok()?.checked_sub(1)
+        })?;
+        let wanted = shown.exprs.len();
+        match self.limit(node, order)? {
+            Some(taken) => self.take(shown, wanted, &taken),
+            None => {
+                self.note_order(node);
+                Ok(shown)
+            }
+        }
+    }
+
+    fn note_order(&mut self, node: &Node) {
+        if node.has("sortClause") {
+            self.warnings.push("ORDER BY without LIMIT has no effect: a table has no order".into());
+        }
+    }
+
     fn select(&mut self, node: &'a Node) -> Result<Shown, PlanError> {
         let targets: Vec<&Node> = node.nodes("targetList");
         let (built, mut level) = self.from(node)?;
-        let wanted: Vec<&Node> = targets.iter().copied().filter(|t| !t.flag("resjunk")).collect();
+        let (sort, distinct) = (node.nodes("sortClause"), node.nodes("distinctClause"));
+        let on = node.flag("hasDistinctOn");
+        let limited = on || node.has("limitCount") || node.has("limitOffset");
+        // First what the query shows, then what only decides which rows it takes.
+        let mut shown: Vec<&Node> = targets.iter().copied().filter(|t| !t.flag("resjunk")).collect();
+        let wanted = shown.len();
+        if limited {
+            let clauses = || sort.iter().chain(&distinct).filter_map(|c| c.number("tleSortGroupRef").ok());
+            let decides = |t: &&Node| t.number("ressortgroupref").is_ok_and(|r| clauses().any(|c| c == r));
+            shown.extend(targets.iter().copied().filter(|t| t.flag("resjunk")).filter(decides));
+        }
+        let place =
+            |reference: i64| shown.iter().position(|t| t.number("ressortgroupref").is_ok_and(|r| r == reference));
         let grouped = node.flag("hasAggs") || node.has("groupClause") || node.has("havingQual");
-        let shown = if grouped {
-            self.group(node, &targets, &wanted, built, level)?
+        let mut rows = if grouped {
+            self.group(node, &targets, &shown, built, level)?
         } else {
-            let exprs = wanted
+            let exprs = shown
                 .iter()
                 .map(|t| convert(t.get("expr"), &mut level, self.catalog))
                 .collect::<Result<Vec<_>, _>>()?;
             Shown { built, exprs }
         };
-        if node.has("distinctClause") { self.distinct(self.computed(shown)?)?.shown() } else { self.small(shown) }
+        if on {
+            let references = distinct.iter().map(|c| c.number("tleSortGroupRef")).collect::<Result<Vec<_>, _>>()?;
+            let partition = references.iter().filter_map(|r| place(*r)).collect();
+            let of_group = |c: &&Node| c.number("tleSortGroupRef").is_ok_and(|r| !references.contains(&r));
+            let order = self.order(&sort.iter().copied().filter(of_group).collect::<Vec<_>>(), place)?;
+            let (construct, ordered, limit) = ("DISTINCT ON", !sort.is_empty(), Some(1));
+            let taken = Taken { construct, partition, order, ordered, limit, ..Taken::default() };
+            rows = self.take(rows, wanted, &taken)?;
+        } else if !distinct.is_empty() {
+            rows = self.distinct(self.computed(rows)?)?.shown()?;
+        }
+        if limited && let Some(taken) = self.limit(node, self.order(&sort, place)?)? {
+            rows = self.take(rows, wanted, &taken)?;
+        } else if !on {
+            self.note_order(node);
+        }
+        rows.exprs.truncate(wanted);
+        self.small(rows)
     }
 
     /// Each row once.
@@ -136,24 +185,10 @@ fn refuse(node: &Node) -> Result<(), PlanError> {
     if node.kind != "QUERY" || node.number("commandType")? != 1 || node.flag("hasModifyingCTE") {
         return Err(PlanError::refused("a statement that is not a SELECT", "a stream table is a query's answer", ""));
     }
-    if node.has("limitCount") || node.has("limitOffset") {
-        if !node.has("sortClause") {
-            return Err(PlanError::refused(
-                "LIMIT without ORDER BY",
-                "which rows it takes is not determined by the rows",
-                "add ORDER BY",
-            ));
-        }
-        return Err(PlanError::not_yet(
-            "ORDER BY … LIMIT",
-            "keep the whole query, and limit when reading the stream table",
-        ));
-    }
     let flags = [
         ("hasWindowFuncs", "a window function", "use GROUP BY and join the result"),
         ("hasTargetSRFs", "a set-returning function", "join with a table that holds its rows"),
         ("hasRecursive", "WITH RECURSIVE", ""),
-        ("hasDistinctOn", "DISTINCT ON", "use GROUP BY with min or max"),
     ];
     for (flag, construct, remedy) in flags {
         if node.flag(flag) {

@@ -19,7 +19,7 @@ const TABLES: &str = "
     CREATE TABLE parted_0 PARTITION OF parted FOR VALUES WITH (MODULUS 1, REMAINDER 0);
     CREATE MATERIALIZED VIEW stored AS SELECT id FROM t;
     CREATE SEQUENCE numbers;
-    CREATE VIEW limited AS SELECT id FROM t ORDER BY id LIMIT 3;
+    CREATE VIEW unordered AS SELECT id FROM t LIMIT 3;
     CREATE VIEW timed AS SELECT id FROM t WHERE at < now();
     CREATE FUNCTION steady() RETURNS int LANGUAGE sql STABLE AS 'SELECT 1';
     CREATE AGGREGATE app_sum (int) (SFUNC = int4pl, STYPE = int);
@@ -64,14 +64,24 @@ async fn constructs_that_are_not_kept_are_named() {
             "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 5) SELECT n FROM r",
             &["WITH RECURSIVE"],
         ),
-        ("SELECT DISTINCT ON (a) a, id FROM t", &["DISTINCT ON"]),
+        ("SELECT DISTINCT ON (a) a, id FROM t", &["DISTINCT ON without ORDER BY", "add ORDER BY"]),
+        ("SELECT DISTINCT ON (doc) a, id FROM t ORDER BY doc, id", &["DISTINCT ON on type jsonb"]),
+        ("SELECT id FROM t LIMIT 1", &["LIMIT without ORDER BY", "add ORDER BY"]),
+        ("SELECT id FROM t UNION ALL SELECT a FROM u LIMIT 1", &["LIMIT without ORDER BY"]),
+        ("SELECT id FROM t ORDER BY id LIMIT -1", &["LIMIT must not be negative"]),
+        ("SELECT id FROM t ORDER BY id LIMIT 1 OFFSET 2 - 3", &["OFFSET must not be negative"]),
+        (
+            "SELECT id FROM t ORDER BY id LIMIT length(upper('x' || md5('y')))",
+            &["LIMIT by an expression", "write a number"],
+        ),
+        ("SELECT id FROM t ORDER BY id LIMIT (random() * 3)::int", &["random()", "volatile"]),
         ("SELECT doc FROM t INTERSECT SELECT doc FROM t", &["INTERSECT on type jsonb", "cast it to text"]),
         ("SELECT doc FROM t EXCEPT ALL SELECT doc FROM t", &["EXCEPT on type jsonb"]),
         ("SELECT doc FROM t UNION SELECT doc FROM t", &["DISTINCT on type jsonb"]),
         ("SELECT id FROM t TABLESAMPLE bernoulli (10)", &["TABLESAMPLE"]),
-        ("SELECT id FROM t OFFSET 3", &["LIMIT"]),
+        ("SELECT id FROM t OFFSET 3", &["OFFSET without ORDER BY"]),
         ("SELECT id FROM (SELECT id FROM t LIMIT 3) s", &["LIMIT without ORDER BY"]),
-        ("SELECT id FROM limited", &["ORDER BY … LIMIT"]),
+        ("SELECT id FROM unordered", &["LIMIT without ORDER BY"]),
         ("SELECT a, string_agg(b, ',') AS s FROM t GROUP BY a", &["string_agg()"]),
         ("SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY a) AS p FROM t", &["percentile_disc()"]),
         ("SELECT app_sum(a) AS s FROM t", &["app_sum()"]),
@@ -91,6 +101,34 @@ async fn constructs_that_are_not_kept_are_named() {
         ("SELECT 1 +\n  'x' FROM t", &["invalid input syntax", "line 2, column 3"]),
     ] {
         refused(&client, query, words).await;
+    }
+}
+
+#[tokio::test]
+async fn an_order_that_leaves_open_which_rows_are_taken_is_warned_of() {
+    let (_cluster, client) = database().await;
+    for (query, words) in [
+        ("SELECT id FROM t ORDER BY a LIMIT 3", &["LIMIT takes rows by an order", "add a unique column"] as &[&str]),
+        ("SELECT DISTINCT ON (a) a, id FROM t ORDER BY a", &["DISTINCT ON takes rows by an order"]),
+        ("SELECT DISTINCT ON (a) a, id FROM t ORDER BY a, b", &["DISTINCT ON takes rows by an order"]),
+        ("SELECT id FROM t ORDER BY a OFFSET 3", &["OFFSET takes rows by an order"]),
+        ("SELECT id FROM t ORDER BY a OFFSET 1 FETCH FIRST 1 ROW WITH TIES", &["LIMIT takes rows by an order"]),
+        ("SELECT id FROM t ORDER BY id, b COLLATE \"en-x-icu\" LIMIT 3", &["PostgreSQL's own", "COLLATE \"C\""]),
+    ] {
+        let warnings = plan(&client, query, &PlanOptions::default()).await.unwrap().warnings;
+        let found = |w: &&str| warnings.iter().any(|warning| warning.contains(*w) && !warning.contains('\n'));
+        assert!(words.iter().all(|w| found(&w)), "{query}: {warnings:?}");
+    }
+    for query in [
+        "SELECT a FROM t ORDER BY id LIMIT 3",
+        "SELECT a, b FROM t ORDER BY b, a LIMIT 3",
+        "SELECT b FROM t ORDER BY a, b, id LIMIT 3",
+        "SELECT id FROM t ORDER BY a FETCH FIRST 3 ROWS WITH TIES",
+        "SELECT DISTINCT ON (a) a, id FROM t ORDER BY a, id DESC",
+        "SELECT a, max(id) AS m FROM t GROUP BY a ORDER BY a LIMIT 1",
+    ] {
+        let warnings = plan(&client, query, &PlanOptions::default()).await.unwrap().warnings;
+        assert!(warnings.is_empty(), "{query}: {warnings:?}");
     }
 }
 

@@ -2,11 +2,12 @@
 
 mod joins;
 mod sets;
+mod top;
 
 /// A query with its name.
 pub(crate) type Asked = (&'static str, &'static str);
 
 /// All of them.
 pub(crate) fn all() -> Vec<Asked> {
-    [joins::QUERIES, sets::QUERIES].concat()
+    [joins::QUERIES, sets::QUERIES, top::QUERIES].concat()
 }

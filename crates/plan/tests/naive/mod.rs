@@ -2,6 +2,8 @@
 //! PostgreSQL's, one statement a group or row, so that nothing but the plan itself is in question.
 
 mod sets;
+mod top;
+mod window;
 
 use std::collections::BTreeMap;
 
@@ -156,6 +158,12 @@ impl Naive<'_> {
                 let right = Box::pin(self.rel(right)).await?;
                 sets::set_operation(*op, *all, left, &right, types)
             }
+            Rel::Top { input, partition, partition_types, order, offset, limit, ties } => {
+                let rows = Box::pin(self.rel(input)).await?;
+                let (offset, limit, ties) = (*offset, *limit, *ties);
+                top::top(rows, &top::Asked { partition, partition_types, order, offset, limit, ties })
+            }
+            Rel::Window { input, windows, .. } => self.window(Box::pin(self.rel(input)).await?, windows).await?,
             other => return Err(format!("this cannot be evaluated: {other:?}")),
         })
     }
