@@ -117,7 +117,7 @@ async fn an_order_that_leaves_open_which_rows_are_taken_is_warned_of() {
     ] {
         let warnings = plan(&client, query, &PlanOptions::default()).await.unwrap().warnings;
         let found = |w: &&str| warnings.iter().any(|warning| warning.contains(*w) && !warning.contains('\n'));
-        assert!(words.iter().all(|w| found(&w)), "{query}: {warnings:?}");
+        assert!(words.iter().all(found), "{query}: {warnings:?}");
     }
     for query in [
         "SELECT a FROM t ORDER BY id LIMIT 3",
