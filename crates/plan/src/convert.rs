@@ -15,6 +15,10 @@ pub(crate) trait Scope {
     fn column(&mut self, varno: usize, attribute: i64, node: &Node) -> Result<Expr, PlanError>;
     /// The aggregate as [`ExprKind::Agg`]; an error where none may stand.
     fn aggregate(&mut self, node: &Node) -> Result<Expr, PlanError>;
+    /// `GROUPING(…)`; an error where none may stand.
+    fn grouping(&mut self, node: &Node) -> Result<Expr, PlanError> {
+        Err(node.odd("place"))
+    }
 }
 
 /// Converts an expression of the level that `scope` describes.
@@ -210,7 +214,7 @@ impl Converter<'_> {
             "SQLVALUEFUNCTION" => Err(volatility::sql_value(node.number("op")?)),
             "SUBLINK" => Err(PlanError::not_yet("a subquery in an expression", "write it as a join or in FROM")),
             "WINDOWFUNC" => Err(PlanError::not_yet("a window function", "use GROUP BY and join the result")),
-            "GROUPINGFUNC" => Err(PlanError::not_yet("GROUPING SETS", "use UNION ALL of several GROUP BY")),
+            "GROUPINGFUNC" => self.scope.grouping(node),
             "PARAM" => {
                 Err(PlanError::refused("a parameter", "a stream table has none", "write the value into the query"))
             }

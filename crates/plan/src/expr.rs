@@ -270,6 +270,11 @@ pub(crate) fn boolean(value: bool) -> Expr {
     constant(vec![u8::from(value)], types::oid::BOOL, value.to_string())
 }
 
+/// A constant integer.
+pub(crate) fn int4(value: i32) -> Expr {
+    constant(value.to_be_bytes().to_vec(), types::oid::INT4, format!("'{value}'::integer"))
+}
+
 /// A constant bigint.
 pub(crate) fn int8(value: i64) -> Expr {
     constant(value.to_be_bytes().to_vec(), types::oid::INT8, format!("'{value}'::bigint"))

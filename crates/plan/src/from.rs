@@ -39,7 +39,8 @@ impl<'a> Planner<'a> {
             builts.push(Some(shown.built));
             Ok(Some(inputs.len() - 1))
         })?;
-        let mut level = Level { inputs, rtable, catalog: self.catalog, placed: Vec::new(), aggregates: None };
+        let mut level =
+            Level { inputs, rtable, catalog: self.catalog, placed: Vec::new(), aggregates: None, grouping_sets: None };
         let tree: Item<Vec<Expr>> = tree.converted(&mut |qual| convert(qual, &mut level, self.catalog))?;
         let tree = tree.reduced(&level, &std::collections::BTreeSet::new());
         let joined = Joins { planner: self, level: &mut level, builts }.item(tree, &mut Vec::new())?;

@@ -1,11 +1,14 @@
 //! GROUP BY, aggregates and HAVING.
 
+use std::collections::HashMap;
+
 use types::{Oid, PgType};
 
 use crate::PlanError;
 use crate::built::{Built, BuiltColumn, Shown};
 use crate::convert::convert;
 use crate::expr::{Expr, ExprKind};
+use crate::grouping_sets::{self, SET_NUMBER};
 use crate::query::Planner;
 use crate::reader::Node;
 use crate::scope::Level;
@@ -73,18 +76,26 @@ impl<'a> Planner<'a> {
         query: &'a Node,
         targets: &[&'a Node],
         shown: &[&'a Node],
-        built: Built,
+        mut built: Built,
         mut level: Level<'a>,
     ) -> Result<Shown, PlanError> {
+        level.grouping_sets = grouping_sets::sets(query)?;
+        if level.grouping_sets.is_some() {
+            let names = level.one_column_a_name(built.columns.len());
+            built = self.extend(built, &names)?;
+        }
         let mut groups = Vec::new();
+        let mut places = HashMap::new();
         for clause in query.nodes("groupClause") {
             let reference = clause.number("tleSortGroupRef")?;
             let target = targets.iter().find(|t| t.number("ressortgroupref").is_ok_and(|r| r == reference));
             let target = target.ok_or_else(|| clause.odd("tleSortGroupRef"))?;
             let expr = convert(target.get("expr"), &mut level, self.catalog)?;
-            if !groups.contains(&expr) {
+            let place = groups.iter().position(|g| *g == expr).unwrap_or_else(|| {
                 groups.push(expr);
-            }
+                groups.len() - 1
+            });
+            places.insert(reference, place);
         }
         level.aggregates = Some(Vec::new());
         let mut wanted = Vec::new();
@@ -120,12 +131,24 @@ impl<'a> Planner<'a> {
                 }
             }
         }
-        let mut built = self.aggregate(built, &groups, &calls)?;
-        built.keys = vec![key];
+        let sets = level.grouping_sets.take();
+        let first = groups.len() + usize::from(sets.is_some());
+        let built = match sets {
+            None => Built { keys: vec![key], ..self.aggregate(built, &groups, &calls)? },
+            Some(sets) => {
+                // What depends on the groups is in every set.
+                let dependent = key.len()..groups.len();
+                let named = |set: &Vec<i64>| set.iter().filter_map(|r| places.get(r).copied()).collect::<Vec<_>>();
+                let sets: Vec<Vec<usize>> =
+                    sets.iter().map(|s| named(s).into_iter().chain(dependent.clone()).collect()).collect();
+                self.expand_groups(&built, &groups, &calls, &sets)?
+            }
+        };
         let over_groups = |expr: &Expr| {
             expr.rewrite(&mut |e| {
                 let at = match e.kind {
-                    ExprKind::Agg(at) => groups.len() + at,
+                    ExprKind::Agg(SET_NUMBER) => groups.len(),
+                    ExprKind::Agg(at) => first + at,
                     _ => groups.iter().position(|g| g == e)?,
                 };
                 Some(Expr::column(at, e.ty, e.declared))
@@ -139,7 +162,8 @@ impl<'a> Planner<'a> {
         Ok(Shown { built, exprs })
     }
 
-    fn aggregate(&self, built: Built, groups: &[Expr], calls: &[AggCall]) -> Result<Built, PlanError> {
+    /// The groups' columns, then the aggregates.
+    pub(crate) fn aggregate(&self, built: Built, groups: &[Expr], calls: &[AggCall]) -> Result<Built, PlanError> {
         let mut inputs: Vec<Expr> = groups.to_vec();
         let mut column_of = |expr: &Expr| match inputs.iter().position(|e| e == expr) {
             Some(at) => at,

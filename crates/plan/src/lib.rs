@@ -22,6 +22,7 @@ mod explain;
 mod expr;
 mod from;
 mod grouping;
+mod grouping_sets;
 mod items;
 mod join;
 mod join_key;

@@ -89,7 +89,8 @@ impl<'a> Planner<'a> {
         }
         let place =
             |reference: i64| shown.iter().position(|t| t.number("ressortgroupref").is_ok_and(|r| r == reference));
-        let grouped = node.flag("hasAggs") || node.has("groupClause") || node.has("havingQual");
+        let clauses = ["groupClause", "groupingSets", "havingQual"];
+        let grouped = node.flag("hasAggs") || clauses.iter().any(|clause| node.has(clause));
         let mut rows = if grouped {
             self.group(node, &targets, &shown, built, level)?
         } else {
@@ -197,9 +198,6 @@ fn refuse(node: &Node) -> Result<(), PlanError> {
     }
     if node.flag("hasForUpdate") || node.has("rowMarks") {
         return Err(PlanError::refused("FOR UPDATE", "a stream table locks no rows", "leave it out"));
-    }
-    if node.has("groupingSets") {
-        return Err(PlanError::not_yet("GROUPING SETS, ROLLUP and CUBE", "use UNION ALL of several GROUP BY"));
     }
     Ok(())
 }

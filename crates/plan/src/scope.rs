@@ -28,6 +28,8 @@ pub(crate) struct Level<'a> {
     /// Where a column that lies side by side is after the joins; empty before.
     pub(crate) placed: Vec<usize>,
     pub(crate) aggregates: Option<Vec<AggCall>>,
+    /// Of GROUPING SETS and their kin, as the numbers of targets.
+    pub(crate) grouping_sets: Option<Vec<Vec<i64>>>,
 }
 
 impl Scope for Level<'_> {
@@ -60,6 +62,10 @@ impl Scope for Level<'_> {
         });
         let catalog = self.catalog;
         convert(aliased.ok_or_else(|| node.odd("varno"))?, self, catalog)
+    }
+
+    fn grouping(&mut self, node: &Node) -> Result<Expr, PlanError> {
+        self.grouping_function(node)
     }
 
     fn aggregate(&mut self, node: &Node) -> Result<Expr, PlanError> {

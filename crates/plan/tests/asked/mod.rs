@@ -1,5 +1,6 @@
 //! More queries of every kind that is kept, one file a concept. Those whose name ends in `!` must have a natural key.
 
+mod grouping_sets;
 mod joins;
 mod sets;
 mod top;
@@ -9,5 +10,5 @@ pub(crate) type Asked = (&'static str, &'static str);
 
 /// All of them.
 pub(crate) fn all() -> Vec<Asked> {
-    [joins::QUERIES, sets::QUERIES, top::QUERIES].concat()
+    [grouping_sets::QUERIES, joins::QUERIES, sets::QUERIES, top::QUERIES].concat()
 }

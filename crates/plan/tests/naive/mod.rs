@@ -164,6 +164,17 @@ impl Naive<'_> {
                 top::top(rows, &top::Asked { partition, partition_types, order, offset, limit, ties })
             }
             Rel::Window { input, windows, .. } => self.window(Box::pin(self.rel(input)).await?, windows).await?,
+            Rel::Expand { input, lists } => {
+                let rows = Box::pin(self.rel(input)).await?;
+                let mut out = Vec::new();
+                for list in lists {
+                    let exprs = list.iter().map(|e| self.compiled(e)).collect::<Result<Vec<_>, _>>()?;
+                    for row in &rows {
+                        out.push(project(&exprs, row)?);
+                    }
+                }
+                out
+            }
             other => return Err(format!("this cannot be evaluated: {other:?}")),
         })
     }
