@@ -13,7 +13,7 @@
 use std::time::Instant;
 
 use bytes::BytesMut;
-use ivm::{Engine, Evaluator, EvaluatorError, RowError, SourceDef, StreamDef, Transaction};
+use ivm::{Engine, Evaluator, EvaluatorError, FromItem, RowError, SourceDef, StreamDef, Transaction};
 use plan::{Aggregate, AggregateFunc, OutputKey, PgExpr, Plan, Rel, SourceUse};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -35,8 +35,36 @@ impl Evaluator for Nobody {
         _: &[(String, String)],
         _: &[Row],
     ) -> Result<Vec<Result<Row, RowError>>, EvaluatorError> {
-        Err(EvaluatorError("nothing here is left to PostgreSQL".into()))
+        nothing()
     }
+    fn aggregate(
+        &mut self,
+        _: &[PgExpr],
+        _: &[(String, String)],
+        _: &[Vec<Row>],
+    ) -> Result<Vec<Result<Row, RowError>>, EvaluatorError> {
+        nothing()
+    }
+    fn windows(
+        &mut self,
+        _: &[PgExpr],
+        _: &[(String, String)],
+        _: &[Vec<Row>],
+    ) -> Result<Vec<Result<Vec<Row>, RowError>>, EvaluatorError> {
+        nothing()
+    }
+    fn rows(
+        &mut self,
+        _: &FromItem,
+        _: &[(String, String)],
+        _: &[Row],
+    ) -> Result<Vec<Result<Vec<Row>, RowError>>, EvaluatorError> {
+        nothing()
+    }
+}
+
+fn nothing<T>() -> Result<T, EvaluatorError> {
+    Err(EvaluatorError("nothing here is left to PostgreSQL".into()))
 }
 
 fn column(name: &str, ty: u32) -> Column {

@@ -3,6 +3,8 @@
 //! Deterministic: the same definition asks for the same states in the same order, so that a stream table finds its state
 //! again after a restart. Whoever changes that raises [`TREE_VERSION`].
 
+mod postgres;
+
 use plan::{Aggregate as PlanAggregate, JoinKind, OutputKey as PlanKey, Rel};
 use scalar::{Compiled, Env};
 use types::{Field, PgType, Row, Scalar, ScalarKind, SourceId, push_field};
@@ -110,6 +112,15 @@ impl Compiler<'_> {
                 self.join(left, right, keys, key_types)
             }
             Rel::Aggregate { input, keys, key_types, aggregates } => self.aggregate(input, keys, key_types, aggregates),
+            Rel::PgAggregate { input, keys, key_types, aggregates } => {
+                self.pg_aggregate(input, keys, key_types, aggregates)
+            }
+            Rel::Window { input, partition, partition_types, windows } => {
+                self.window(input, partition, partition_types, windows)
+            }
+            Rel::PgRows { input, from, args, arg_types, columns, keep } => {
+                self.pg_rows(input, from, (args, arg_types), columns.len(), *keep)
+            }
             Rel::UnionAll(inputs) => self.union_all(inputs),
             Rel::Values { rows, types } => self.values(rows, types),
             other => Err(format!("this operator cannot be kept yet: {other:?}")),

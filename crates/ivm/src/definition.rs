@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use plan::{PgExpr, Plan};
 use serde::{Deserialize, Serialize};
-use types::{Column, Lsn, NodeId, Row, Seq, SourceId, StreamId, TableChange, TableId, TableName};
+use types::{Column, Lsn, NodeId, PgType, Row, Seq, SourceId, StreamId, TableChange, TableId, TableName};
 
 use crate::error::{EvaluatorError, RowError};
 
@@ -20,6 +20,54 @@ pub trait Evaluator: Send {
         settings: &[(String, String)],
         rows: &[Row],
     ) -> Result<Vec<Result<Row, RowError>>, EvaluatorError>;
+
+    /// For each group, given by all its rows in the order in which they are to be taken, one row with a column an aggregate. A
+    /// group for which PostgreSQL raises an error has that error in its place. A group without rows comes alone.
+    ///
+    /// # Errors
+    /// As [`Self::eval`].
+    fn aggregate(
+        &mut self,
+        aggregates: &[PgExpr],
+        settings: &[(String, String)],
+        groups: &[Vec<Row>],
+    ) -> Result<Vec<Result<Row, RowError>>, EvaluatorError>;
+
+    /// For each partition, given by all its rows, and each of its rows, in order, one row with a column a window function. The
+    /// functions' own PARTITION BY keeps the partitions apart.
+    ///
+    /// # Errors
+    /// As [`Self::eval`].
+    fn windows(
+        &mut self,
+        windows: &[PgExpr],
+        settings: &[(String, String)],
+        partitions: &[Vec<Row>],
+    ) -> Result<Vec<Result<Vec<Row>, RowError>>, EvaluatorError>;
+
+    /// For each row of arguments all rows that an item of FROM gives for it.
+    ///
+    /// # Errors
+    /// As [`Self::eval`].
+    fn rows(
+        &mut self,
+        item: &FromItem,
+        settings: &[(String, String)],
+        rows: &[Row],
+    ) -> Result<Vec<Result<Vec<Row>, RowError>>, EvaluatorError>;
+}
+
+/// An item of FROM that PostgreSQL computes, row by row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FromItem {
+    /// In SQL, with its alias; `$1`, `$2`, … are the arguments.
+    pub sql: String,
+    /// Positions of the arguments in the rows that are given.
+    pub args: Vec<usize>,
+    /// Their types as SQL writes them, and by identifier.
+    pub arg_types: Vec<(String, PgType)>,
+    /// How many columns it has.
+    pub width: usize,
 }
 
 /// A logical table whose rows are kept, once for all stream tables that read it.

@@ -26,7 +26,9 @@ mod streams;
 mod table;
 mod touched;
 
-pub use definition::{CutOutput, CutStats, Evaluator, OperatorStats, SourceDef, StreamDef, StreamOutput, Transaction};
+pub use definition::{
+    CutOutput, CutStats, Evaluator, FromItem, OperatorStats, SourceDef, StreamDef, StreamOutput, Transaction,
+};
 pub use engine::Engine;
 pub use error::{EvaluatorError, IvmError, RowError};
 pub use outbox::Outbox;

@@ -15,14 +15,18 @@ mod extremes;
 mod filter;
 mod group;
 mod join;
+mod members;
 mod output;
+mod pg_aggregate;
 mod pg_map;
+mod pg_rows;
 mod project;
 mod shape;
 mod side;
 mod source;
 mod union_all;
 mod values;
+mod window;
 
 use std::collections::BTreeMap;
 
@@ -32,14 +36,18 @@ use types::{Delta, SourceId};
 pub(crate) use aggregate::{Aggregate, Groups};
 pub(crate) use filter::{Filter, Predicate};
 pub(crate) use join::Join;
+pub(crate) use members::Members;
 pub(crate) use output::{Output, OutputKey};
+pub(crate) use pg_aggregate::{PgAggregate, PgGroups};
 pub(crate) use pg_map::{PgCompute, PgMap};
+pub(crate) use pg_rows::{Expansion, PgRows};
 pub(crate) use project::{Columns, Project};
 pub(crate) use shape::Shape;
 pub(crate) use side::{Access, Index, Side};
 pub(crate) use source::Source;
 pub(crate) use union_all::{Branch, UnionAll};
 pub(crate) use values::Values;
+pub(crate) use window::{Partitions, Window};
 
 use crate::arrangement::Arrangement;
 use crate::definition::{Evaluator, OperatorStats};
@@ -103,6 +111,9 @@ pub(crate) enum Operator {
     Filter(Filter),
     Project(Project),
     PgMap(PgMap),
+    PgRows(PgRows),
+    PgAggregate(PgAggregate),
+    Window(Window),
     Join(Box<Join>),
     Aggregate(Box<Aggregate>),
     UnionAll(UnionAll),
@@ -133,6 +144,18 @@ impl Node {
                 let rows = o.input.step(cx)?;
                 (rows.len(), o.apply(cx, &rows)?)
             }
+            Operator::PgRows(o) => {
+                let rows = o.input.step(cx)?;
+                (rows.len(), o.apply(cx, &rows)?)
+            }
+            Operator::PgAggregate(o) => {
+                let rows = o.input.step(cx)?;
+                (rows.len(), o.step(cx, &rows)?)
+            }
+            Operator::Window(o) => {
+                let rows = o.input.step(cx)?;
+                (rows.len(), o.step(cx, &rows)?)
+            }
             Operator::Join(o) => o.step(cx)?,
             Operator::Aggregate(o) => {
                 let rows = o.input.step(cx)?;
@@ -156,6 +179,9 @@ impl Node {
             Operator::Filter(o) => o.build(cx, emit),
             Operator::Project(o) => o.build(cx, emit),
             Operator::PgMap(o) => o.build(cx, emit),
+            Operator::PgRows(o) => o.build(cx, emit),
+            Operator::PgAggregate(o) => o.build(cx, emit),
+            Operator::Window(o) => o.build(cx, emit),
             Operator::Join(o) => o.build(cx, emit),
             Operator::Aggregate(o) => o.build(cx, emit),
             Operator::UnionAll(o) => o.build(cx, emit),
@@ -169,6 +195,9 @@ impl Node {
             Operator::Filter(o) => vec![&o.input],
             Operator::Project(o) => vec![&o.input],
             Operator::PgMap(o) => vec![&o.input],
+            Operator::PgRows(o) => vec![&o.input],
+            Operator::PgAggregate(o) => vec![&o.input],
+            Operator::Window(o) => vec![&o.input],
             Operator::Join(o) => vec![&o.left.input, &o.right.input],
             Operator::Aggregate(o) => vec![&o.input],
             Operator::UnionAll(o) => o.inputs.iter().map(|i| &i.node).collect(),
@@ -181,6 +210,9 @@ impl Node {
             Operator::Filter(o) => vec![&mut o.input],
             Operator::Project(o) => vec![&mut o.input],
             Operator::PgMap(o) => vec![&mut o.input],
+            Operator::PgRows(o) => vec![&mut o.input],
+            Operator::PgAggregate(o) => vec![&mut o.input],
+            Operator::Window(o) => vec![&mut o.input],
             Operator::Join(o) => vec![&mut o.left.input, &mut o.right.input],
             Operator::Aggregate(o) => vec![&mut o.input],
             Operator::UnionAll(o) => o.inputs.iter_mut().map(|i| &mut i.node).collect(),
@@ -210,6 +242,9 @@ impl Node {
             Operator::Filter(_) => ("filter", String::new(), 0),
             Operator::Project(_) => ("project", String::new(), 0),
             Operator::PgMap(_) => ("pg_map", String::new(), 0),
+            Operator::PgRows(_) => ("pg_rows", String::new(), 0),
+            Operator::PgAggregate(o) => ("pg_aggregate", o.describe(), o.state_bytes(store)),
+            Operator::Window(o) => ("window", o.describe(), o.state_bytes(store)),
             Operator::Join(o) => ("join", o.describe(), o.state_bytes(store)),
             Operator::Aggregate(o) => ("aggregate", o.describe(), o.state_bytes(store)),
             Operator::UnionAll(_) => ("union_all", String::new(), 0),

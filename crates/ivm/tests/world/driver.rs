@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ivm::{CutOutput, Engine, Evaluator, EvaluatorError, RowError, StreamOutput, Transaction};
+use ivm::{CutOutput, Engine, Evaluator, EvaluatorError, FromItem, RowError, StreamOutput, Transaction};
 use plan::{OutputKey, PgExpr};
 use state::{Options, Store};
 use types::{Cut, Field, Row, RowBuilder, Seq, StreamId, TableChange};
 
-use super::oracle::{normal, pg, rows};
+use super::oracle::{letters, normal, pg, pg_aggregate, pg_window, rows};
 use super::plans::Case;
-use super::{Values, World, definition, values};
+use super::{Values, World, definition, row, values};
 
 /// PostgreSQL, pretended; out of reach for one call when told so.
 pub struct Pretended {
@@ -25,10 +25,7 @@ impl Evaluator for Pretended {
         settings: &[(String, String)],
         rows: &[Row],
     ) -> Result<Vec<Result<Row, RowError>>, EvaluatorError> {
-        assert_eq!(settings, [("TimeZone".to_owned(), "UTC".to_owned())]);
-        if self.away.swap(false, Ordering::Relaxed) {
-            return Err(EvaluatorError("away".into()));
-        }
+        self.ask(settings)?;
         let distinct: BTreeSet<_> = rows.iter().collect();
         assert_eq!(distinct.len(), rows.len(), "a row was asked for twice");
         let one = |row: &Row| {
@@ -41,6 +38,61 @@ impl Evaluator for Pretended {
             Ok(out.finish())
         };
         Ok(rows.iter().map(one).collect())
+    }
+
+    fn aggregate(
+        &mut self,
+        aggregates: &[PgExpr],
+        settings: &[(String, String)],
+        groups: &[Vec<Row>],
+    ) -> Result<Vec<Result<Row, RowError>>, EvaluatorError> {
+        self.ask(settings)?;
+        assert!(groups.len() == 1 || groups.iter().all(|g| !g.is_empty()), "an empty group among others");
+        let one = |group: &Vec<Row>| {
+            assert!(group.is_sorted(), "the rows of a group come in a fixed order");
+            let group: Vec<Values> = group.iter().map(values).collect();
+            let one = |e: &PgExpr| pg_aggregate(e, &group).map_err(|m| RowError { code: "22023".into(), message: m });
+            Ok(row(&aggregates.iter().map(one).collect::<Result<Values, _>>()?))
+        };
+        Ok(groups.iter().map(one).collect())
+    }
+
+    fn windows(
+        &mut self,
+        windows: &[PgExpr],
+        settings: &[(String, String)],
+        partitions: &[Vec<Row>],
+    ) -> Result<Vec<Result<Vec<Row>, RowError>>, EvaluatorError> {
+        self.ask(settings)?;
+        let one = |partition: &Vec<Row>| {
+            assert!(!partition.is_empty() && partition.is_sorted(), "the rows of a partition come in a fixed order");
+            let rows: Vec<Values> = partition.iter().map(values).collect();
+            let of = |at| row(&windows.iter().map(|w| pg_window(w, &rows, at)).collect());
+            Ok((0..rows.len()).map(of).collect())
+        };
+        Ok(partitions.iter().map(one).collect())
+    }
+
+    fn rows(
+        &mut self,
+        item: &FromItem,
+        settings: &[(String, String)],
+        rows: &[Row],
+    ) -> Result<Vec<Result<Vec<Row>, RowError>>, EvaluatorError> {
+        self.ask(settings)?;
+        assert_eq!((item.sql.as_str(), item.width), ("letters($1) AS f(c0)", 1));
+        let distinct: BTreeSet<_> = rows.iter().collect();
+        assert_eq!(distinct.len(), rows.len(), "a row was asked for twice");
+        let one = |given: &Row| Ok(letters(given.field(item.args[0]).value()).iter().map(row).collect());
+        Ok(rows.iter().map(one).collect())
+    }
+}
+
+impl Pretended {
+    fn ask(&self, settings: &[(String, String)]) -> Result<(), EvaluatorError> {
+        assert_eq!(settings, [("TimeZone".to_owned(), "UTC".to_owned())]);
+        let away = self.away.swap(false, Ordering::Relaxed);
+        if away { Err(EvaluatorError("away".into())) } else { Ok(()) }
     }
 }
 

@@ -17,6 +17,34 @@ pub fn pg(expr: &PgExpr, args: &[Option<Vec<u8>>]) -> Result<Option<Vec<u8>>, St
     }
 }
 
+/// An aggregate of the pretended PostgreSQL: texts joined in order, or an error at "zz"; or how many rows there are.
+pub fn pg_aggregate(expr: &PgExpr, group: &[Values]) -> Result<Option<Vec<u8>>, String> {
+    let mut texts: Vec<&Vec<u8>> =
+        expr.args.first().map_or(Vec::new(), |a| group.iter().filter_map(|r| r[*a].as_ref()).collect());
+    texts.sort();
+    match expr.sql.as_str() {
+        "count(*)" => Ok(Some((group.len() as i64).to_be_bytes().to_vec())),
+        "picky($1)" if texts.iter().any(|t| *t == b"zz") => Err("zz is not liked".into()),
+        _ if texts.is_empty() => Ok(None),
+        _ => Ok(Some(texts.into_iter().map(Vec::as_slice).collect::<Vec<_>>().join(&b","[..]))),
+    }
+}
+
+/// A window function of the pretended PostgreSQL: how many rows of the partition come before a row by the argument, or with
+/// `number()` by all it is given; copies of a row one after the other.
+pub fn pg_window(expr: &PgExpr, partition: &[Values], at: usize) -> Option<Vec<u8>> {
+    let of = |r: &Values| expr.args.iter().map(|a| r[*a].clone()).collect::<Values>();
+    let own = of(&partition[at]);
+    let before = partition.iter().filter(|r| of(r) < own).count();
+    let copies = if expr.sql == "number()" { partition[..at].iter().filter(|r| of(r) == own).count() } else { 0 };
+    Some(((before + copies) as i64).to_be_bytes().to_vec())
+}
+
+/// A set-returning function of the pretended PostgreSQL: the letters of a text.
+pub fn letters(value: Option<&[u8]>) -> Vec<Values> {
+    value.unwrap_or_default().iter().map(|b| vec![Some(vec![*b])]).collect()
+}
+
 /// A value as PostgreSQL's equality sees it.
 pub fn normal(ty: PgType, value: Option<&[u8]>) -> Vec<u8> {
     let mut out = Vec::new();
@@ -70,27 +98,61 @@ pub fn rows(rel: &Rel, sources: &[Vec<Values>]) -> Vec<Values> {
             out
         }
         Rel::Aggregate { input, keys, key_types, aggregates } => {
-            let mut groups: BTreeMap<Vec<Vec<u8>>, Vec<Values>> = BTreeMap::new();
+            let one = |members: &[Values]| aggregates.iter().map(|a| aggregate(a, members)).collect();
+            grouped(rows(input, sources), keys, key_types, &one)
+        }
+        Rel::PgAggregate { input, keys, key_types, aggregates } => {
+            let one = |members: &[Values]| aggregates.iter().map(|a| pg_aggregate(a, members).unwrap()).collect();
+            grouped(rows(input, sources), keys, key_types, &one)
+        }
+        Rel::Window { input, partition, partition_types, windows } => {
+            let mut partitions: BTreeMap<Vec<Vec<u8>>, Vec<Values>> = BTreeMap::new();
             for r in rows(input, sources) {
-                let key = keys.iter().zip(key_types).map(|(k, ty)| normal(*ty, r[*k].as_deref())).collect();
-                groups.entry(key).or_default().push(r);
+                let key = partition.iter().zip(partition_types).map(|(k, ty)| normal(*ty, r[*k].as_deref())).collect();
+                partitions.entry(key).or_default().push(r);
             }
-            if keys.is_empty() && groups.is_empty() {
-                groups.insert(Vec::new(), Vec::new());
+            let mut out = Vec::new();
+            for members in partitions.into_values() {
+                for at in 0..members.len() {
+                    let mut r = members[at].clone();
+                    r.extend(windows.iter().map(|w| pg_window(w, &members, at)));
+                    out.push(r);
+                }
             }
-            groups
-                .into_values()
-                .map(|members| {
-                    let mut out: Values = keys.iter().map(|k| members[0][*k].clone()).collect();
-                    out.extend(aggregates.iter().map(|a| aggregate(a, &members)));
-                    out
-                })
-                .collect()
+            out
+        }
+        Rel::PgRows { input, args, keep, .. } => {
+            let mut out = Vec::new();
+            for r in rows(input, sources) {
+                let mut given = letters(r[args[0]].as_deref());
+                if given.is_empty() && *keep {
+                    given.push(vec![None]);
+                }
+                out.extend(given.into_iter().map(|g| [r.clone(), g].concat()));
+            }
+            out
         }
         Rel::UnionAll(inputs) => inputs.iter().flat_map(|i| rows(i, sources)).collect(),
         Rel::Values { rows, .. } => rows.iter().map(|r| r.iter().map(|e| eval(e, &Vec::new())).collect()).collect(),
         other => panic!("this cannot be evaluated: {other:?}"),
     }
+}
+
+/// Each group's key and what `of` makes of its rows; without keys always one.
+fn grouped(rows: Vec<Values>, keys: &[usize], types: &[PgType], of: &dyn Fn(&[Values]) -> Values) -> Vec<Values> {
+    let mut groups: BTreeMap<Vec<Vec<u8>>, Vec<Values>> = BTreeMap::new();
+    for r in rows {
+        let key = keys.iter().zip(types).map(|(k, ty)| normal(*ty, r[*k].as_deref())).collect();
+        groups.entry(key).or_default().push(r);
+    }
+    if keys.is_empty() && groups.is_empty() {
+        groups.insert(Vec::new(), Vec::new());
+    }
+    let one = |members: Vec<Values>| {
+        let key = keys.iter().map(|k| members[0][*k].clone());
+        key.chain(of(&members)).collect()
+    };
+    groups.into_values().map(one).collect()
 }
 
 fn aggregate(aggregate: &Aggregate, members: &[Values]) -> Option<Vec<u8>> {

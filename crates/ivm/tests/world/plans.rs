@@ -1,5 +1,7 @@
 //! The queries that are kept in the tests: every operator, and every way of keeping a side of a join.
 
+mod postgres;
+
 use ivm::StreamDef;
 use plan::{Aggregate, AggregateFunc, OutputKey, PgExpr, Plan, Rel, SourceUse};
 use types::{PgType, Scalar, ScalarKind, StreamId, TableName};
@@ -157,6 +159,7 @@ pub fn all() -> Vec<Case> {
     let mut out = single();
     out.extend(grouped());
     out.extend(joined());
+    out.extend(postgres::all());
     out.extend(deep());
     out
 }

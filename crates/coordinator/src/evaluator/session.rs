@@ -1,0 +1,104 @@
+//! The session that computes: opened, its settings pinned, its statements and argument tables kept.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use ivm::RowError;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Statement};
+use types::{Row, RowBuilder};
+use wal::Endpoint;
+
+use super::arguments::{Arguments, Raw};
+use super::question::Question;
+
+pub(super) struct Session {
+    pub(super) client: Client,
+    statements: HashMap<String, Statement>,
+    settings: Vec<(String, String)>,
+    /// Temporary tables by their columns.
+    pub(super) tables: HashMap<String, String>,
+}
+
+pub(super) enum Failure {
+    /// PostgreSQL cannot compute one of the rows.
+    Row(RowError),
+    /// The session is no good.
+    Session(String),
+}
+
+impl Session {
+    pub(super) async fn open(endpoint: &Endpoint) -> Result<Self, String> {
+        let client = wal::connect(endpoint, "tributary evaluator").await.map_err(|e| e.to_string())?;
+        // What expressions print must not depend on the role's or database's settings beyond those that are pinned, and groups
+        // are taken in the order in which they are sent.
+        client
+            .batch_execute(
+                "SET extra_float_digits = 1; SET bytea_output = 'hex'; SET plan_cache_mode = force_generic_plan;
+                 SET max_parallel_workers_per_gather = 0; SET enable_hashagg = off; SET jit = off",
+            )
+            .await
+            .map_err(|e| e.to_string())?;
+        Ok(Self { client, statements: HashMap::new(), settings: Vec::new(), tables: HashMap::new() })
+    }
+
+    pub(super) async fn pin(&mut self, settings: &[(String, String)]) -> Result<(), String> {
+        if self.settings != settings {
+            let mut sql = String::new();
+            for (name, value) in settings {
+                let (name, value) = (types::quote_literal(name), types::quote_literal(value));
+                let _infallible = write!(sql, "SELECT set_config({name}, {value}, false);");
+            }
+            self.client.batch_execute(&sql).await.map_err(|e| wal::describe(&e))?;
+            self.settings = settings.to_vec();
+        }
+        Ok(())
+    }
+
+    /// One statement for all units.
+    pub(super) async fn ask(&mut self, question: &Question<'_>, units: &[&[Row]]) -> Result<Vec<Vec<Row>>, Failure> {
+        let arguments = Arguments::of(question);
+        let results = if arguments.fit_unnest() {
+            let statement = self.prepare(&question.sql(&arguments, &arguments.unnest(), units.len())).await?;
+            let params = arguments.arrays(units);
+            let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|p| p as &(dyn ToSql + Sync)).collect();
+            self.client.query(&statement, &params).await
+        } else {
+            let table = self.copy_in(&arguments, units).await?;
+            let statement = self.prepare(&question.sql(&arguments, &table, units.len())).await?;
+            self.client.query(&statement, &[]).await
+        };
+        let mut out = vec![Vec::new(); units.len()];
+        for result in &results.map_err(|e| failure(&e))? {
+            let odd = |e: tokio_postgres::Error| Failure::Session(e.to_string());
+            let unit: i64 = result.try_get(0).map_err(odd)?;
+            let mut row = RowBuilder::new();
+            for column in 1..result.len() {
+                let value: Option<Raw<'_>> = result.try_get(column).map_err(odd)?;
+                row.push_value(value.map(|v| v.0));
+            }
+            let place = usize::try_from(unit).ok().and_then(|unit| out.get_mut(unit));
+            place.ok_or_else(|| Failure::Session("an answer to what was not asked".into()))?.push(row.finish());
+        }
+        Ok(out)
+    }
+
+    async fn prepare(&mut self, sql: &str) -> Result<Statement, Failure> {
+        if let Some(statement) = self.statements.get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement = self.client.prepare(sql).await.map_err(|e| failure(&e))?;
+        self.statements.insert(sql.to_owned(), statement.clone());
+        Ok(statement)
+    }
+}
+
+pub(super) fn failure(error: &tokio_postgres::Error) -> Failure {
+    match error.as_db_error() {
+        // Connection, resources, operator intervention and system errors are not the row's fault.
+        Some(db) if !matches!(&db.code().code()[..2], "08" | "53" | "57" | "58" | "XX") => {
+            Failure::Row(RowError { code: db.code().code().to_owned(), message: db.message().to_owned() })
+        }
+        _ => Failure::Session(wal::describe(error)),
+    }
+}
