@@ -157,6 +157,28 @@ fn an_error_that_postgresql_raises_stops_its_stream_table_alone() {
 }
 
 #[test]
+fn an_error_in_an_aggregate_names_its_group_and_stops_its_stream_table_alone() {
+    let (mut world, mut driver) = started();
+    let mut cases = cases();
+    cases[0].plan.root = Rel::PgAggregate {
+        input: Box::new(Rel::Source(0)),
+        keys: vec![0],
+        key_types: vec![world::INT8],
+        aggregates: vec![plan::PgExpr { ty: world::TEXT, ..length(2, "picky($1)") }],
+    };
+    cases[0].plan.key = OutputKey::Columns(vec![0]);
+    cases[0].plan.output[0] = column("c0", world::INT8);
+    driver.create(&cases[0], 1);
+    driver.create(&cases[1], 2);
+    apply(&mut world, &mut driver, &cases, &[insert(&a_row(1, None, "x")), insert(&a_row(2, None, "y"))]);
+    assert_eq!(driver.contents[&StreamId(1)].len(), 2);
+    let output = apply(&mut world, &mut driver, &cases, &[insert(&a_row(7, None, "zz")), insert(&a_row(8, None, "x"))]);
+    let reason = "zz is not liked (22023) in an aggregate that PostgreSQL computes at the row with a.id = 7";
+    assert_eq!(output.failed, [(StreamId(1), reason.to_owned())]);
+    assert_eq!(driver.contents[&StreamId(2)].len(), 4);
+}
+
+#[test]
 fn a_change_that_cannot_be_followed_breaks_its_source_and_nothing_else() {
     let (mut world, mut driver) = started();
     let cases = vec![cases().swap_remove(1), plans::all().swap_remove(3)];
