@@ -127,6 +127,7 @@ async fn in_transaction(client: &Client, query: &str, options: &PlanOptions) -> 
         sources: Vec::new(),
         warnings: Vec::new(),
         ctes: Vec::new(),
+        recursions: Vec::new(),
         depth: 0,
     };
     let built = build(&mut planner, root)?;

@@ -34,6 +34,7 @@ mod nested;
 mod prune;
 mod query;
 mod reader;
+mod recursion;
 mod relation;
 mod scope;
 mod set_operation;

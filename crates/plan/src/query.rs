@@ -10,6 +10,7 @@ use crate::built::{Built, BuiltColumn, Shown};
 use crate::catalog::Catalog;
 use crate::convert::convert;
 use crate::reader::Node;
+use crate::recursion::Recursion;
 use crate::top::Taken;
 use crate::tree::{Rel, SourceUse};
 
@@ -25,6 +26,8 @@ pub(crate) struct Planner<'a> {
     pub(crate) warnings: Vec<String>,
     /// The WITH lists of the enclosing levels, outermost first.
     pub(crate) ctes: Vec<Vec<&'a Node>>,
+    /// The recursions whose steps are being planned, outermost first.
+    pub(crate) recursions: Vec<Recursion<'a>>,
     /// How deep views and subqueries are nested.
     pub(crate) depth: usize,
 }
@@ -172,11 +175,14 @@ impl<'a> Planner<'a> {
         let level = self.ctes.len().checked_sub(1 + up).ok_or_else(|| entry.odd("ctelevelsup"))?;
         let found = self.ctes[level].iter().copied().find(|c| c.text("ctename") == name);
         let cte = found.ok_or_else(|| entry.odd("ctename"))?;
-        if cte.flag("cterecursive") || entry.flag("self_reference") {
-            return Err(PlanError::not_yet("WITH RECURSIVE", ""));
+        if entry.flag("self_reference") {
+            return self.working(cte);
         }
         let outer = self.ctes.split_off(level + 1);
-        let built = self.query(cte.node("ctequery")?);
+        let built = match cte.flag("cterecursive") {
+            true => self.recursion(cte),
+            false => self.query(cte.node("ctequery")?),
+        };
         self.ctes.extend(outer);
         built
     }
@@ -189,7 +195,6 @@ fn refuse(node: &Node) -> Result<(), PlanError> {
     let flags = [
         ("hasWindowFuncs", "a window function", "use GROUP BY and join the result"),
         ("hasTargetSRFs", "a set-returning function", "join with a table that holds its rows"),
-        ("hasRecursive", "WITH RECURSIVE", ""),
     ];
     for (flag, construct, remedy) in flags {
         if node.flag(flag) {

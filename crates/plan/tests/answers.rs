@@ -57,6 +57,7 @@ const TABLES: &str = r#"
     INSERT INTO "odd ""name" VALUES (1, 'q', 2, 3, 4), (2, NULL, 5, 6, 7);
     CREATE VIEW priced AS SELECT o.id, o.amount, r.name AS region FROM orders o JOIN regions r ON r.id = o.region WHERE o.amount IS NOT NULL;
     CREATE VIEW totals AS SELECT region, sum(amount) AS total, count(*) AS n FROM priced GROUP BY region;
+    CREATE RECURSIVE VIEW counted (n) AS SELECT 1 UNION ALL SELECT n + 1 FROM counted WHERE n < 5;
     CREATE VIEW busy AS SELECT t.region, t.n + 1 AS n FROM totals t JOIN priced p ON p.region = t.region AND p.amount = t.total / 2;
     CREATE VIEW folded WITH (security_barrier) AS SELECT id, upper(status) AS status FROM orders WHERE status <> '';
 "#;

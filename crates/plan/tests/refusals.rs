@@ -61,8 +61,44 @@ async fn constructs_that_are_not_kept_are_named() {
         ("SELECT count(*) AS n FROM t GROUP BY ROLLUP ('x'::text)", &["a constant in GROUPING SETS", "leave it out"]),
         ("SELECT count(*) AS n FROM t GROUP BY CUBE (id, a), CUBE (b, at, doc)", &["GROUP BY on type jsonb"]),
         (
-            "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 5) SELECT n FROM r",
-            &["WITH RECURSIVE"],
+            "WITH RECURSIVE r AS (SELECT id, a FROM t UNION ALL SELECT t.id, t.a FROM t JOIN r ON r.a = t.id) SEARCH DEPTH FIRST BY id SET s SELECT id FROM r",
+            &["SEARCH", "path || id"],
+        ),
+        (
+            "WITH RECURSIVE r AS (SELECT id, a FROM t UNION ALL SELECT t.id, t.a FROM t JOIN r ON r.a = t.id) CYCLE id SET c USING p SELECT id FROM r",
+            &["CYCLE", "id <> ALL (path)"],
+        ),
+        (
+            "WITH RECURSIVE r AS (SELECT a FROM u UNION ALL SELECT max(a) FROM (SELECT a + 1 FROM r WHERE a < 9) s (a) HAVING max(a) < 9) SELECT a FROM r",
+            &["GROUP BY or DISTINCT over the rows of WITH RECURSIVE"],
+        ),
+        (
+            "WITH RECURSIVE r AS (SELECT a FROM u UNION ALL SELECT DISTINCT a + 1 FROM r WHERE a < 9) SELECT a FROM r",
+            &["GROUP BY or DISTINCT"],
+        ),
+        (
+            "WITH RECURSIVE r AS (SELECT a FROM u UNION ALL (SELECT a + 1 FROM r WHERE a < 9 INTERSECT SELECT a FROM t)) SELECT a FROM r",
+            &["INTERSECT or EXCEPT", "whole recursion's answer"],
+        ),
+        (
+            "WITH RECURSIVE r AS (SELECT a FROM u UNION ALL SELECT a FROM (SELECT a + 1 FROM r WHERE a < 9 ORDER BY 1 LIMIT 3) s (a)) SELECT a FROM r",
+            &["LIMIT over the rows of WITH RECURSIVE"],
+        ),
+        (
+            "WITH RECURSIVE r AS (SELECT a FROM u UNION ALL SELECT a FROM (WITH RECURSIVE s AS (SELECT a FROM r UNION ALL SELECT a + 1 FROM s WHERE a < 9) SELECT a FROM s) s (a)) SELECT a FROM r",
+            &["another recursion"],
+        ),
+        (
+            "WITH RECURSIVE r AS (SELECT a FROM u UNION ALL SELECT a FROM (WITH RECURSIVE s AS (SELECT a FROM t UNION ALL SELECT s.a + 1 FROM s JOIN r ON r.a = s.a) SELECT a FROM s) s (a)) SELECT a FROM r",
+            &["a recursion that reads the rows of another"],
+        ),
+        (
+            "WITH RECURSIVE r AS (SELECT doc FROM t UNION SELECT doc -> 'x' FROM r) SELECT doc FROM r",
+            &["WITH RECURSIVE … UNION on type jsonb"],
+        ),
+        (
+            "WITH RECURSIVE r AS (SELECT a FROM u UNION ALL SELECT r.a + 1 FROM r, t WHERE at > now()) SELECT a FROM r",
+            &["now()"],
         ),
         ("SELECT DISTINCT ON (a) a, id FROM t", &["DISTINCT ON without ORDER BY", "add ORDER BY"]),
         ("SELECT DISTINCT ON (doc) a, id FROM t ORDER BY doc, id", &["DISTINCT ON on type jsonb"]),

@@ -2,6 +2,7 @@
 
 mod grouping_sets;
 mod joins;
+mod recursion;
 mod sets;
 mod top;
 
@@ -10,5 +11,5 @@ pub(crate) type Asked = (&'static str, &'static str);
 
 /// All of them.
 pub(crate) fn all() -> Vec<Asked> {
-    [grouping_sets::QUERIES, joins::QUERIES, sets::QUERIES, top::QUERIES].concat()
+    [grouping_sets::QUERIES, joins::QUERIES, recursion::QUERIES, sets::QUERIES, top::QUERIES].concat()
 }

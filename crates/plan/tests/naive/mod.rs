@@ -1,10 +1,12 @@
 //! A plan evaluated in the plainest way: each operator over all of its input's rows. Aggregates and ring 2 are
 //! PostgreSQL's, one statement a group or row, so that nothing but the plan itself is in question.
 
+mod recursion;
 mod sets;
 mod top;
 mod window;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use bytes::{BufMut, BytesMut};
@@ -59,7 +61,7 @@ pub(crate) async fn answer(client: &Client, env: &Env, plan: &Plan) -> Result<Ro
     for (name, value) in &plan.settings {
         client.query("SELECT set_config($1, $2, false)", &[name, value]).await.map_err(|e| format!("{name}: {e:?}"))?;
     }
-    let mut rows = Naive { client, env, plan }.rel(&plan.root).await?;
+    let mut rows = Naive { client, env, plan, working: RefCell::default() }.rel(&plan.root).await?;
     rows.iter_mut().for_each(|r| r.truncate(plan.output.len()));
     rows.sort();
     Ok(rows)
@@ -69,6 +71,8 @@ struct Naive<'a> {
     client: &'a Client,
     env: &'a Env,
     plan: &'a Plan,
+    /// What each recursion found last, the innermost at the end.
+    working: RefCell<Vec<Rows>>,
 }
 
 fn packed(row: &[Option<Vec<u8>>]) -> types::Row {
@@ -175,6 +179,8 @@ impl Naive<'_> {
                 }
                 out
             }
+            Rel::Recursive { base, step, all, types } => self.recursive(base, step, *all, types).await?,
+            Rel::Working { .. } => self.working.borrow().last().cloned().ok_or("no recursion")?,
             other => return Err(format!("this cannot be evaluated: {other:?}")),
         })
     }

@@ -1,0 +1,82 @@
+//! WITH RECURSIVE.
+
+use super::Asked;
+
+pub(crate) const QUERIES: &[Asked] = &[
+    ("numbers", "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 7) SELECT n FROM r"),
+    ("numbers by values!", "WITH RECURSIVE r (n) AS (VALUES (1) UNION SELECT (n * 3) % 11 FROM r) SELECT n FROM r"),
+    (
+        "ancestors!",
+        "WITH RECURSIVE up AS (SELECT id, boss FROM users UNION SELECT up.id, u.boss FROM up JOIN users u ON u.id = up.boss) SELECT id, boss FROM up",
+    ),
+    (
+        "tree with levels",
+        "WITH RECURSIVE tree AS (SELECT id, name, 0 AS level FROM users WHERE boss IS NULL UNION ALL SELECT u.id, u.name, t.level + 1 FROM tree t JOIN users u ON u.boss = t.id) SELECT * FROM tree",
+    ),
+    (
+        "tree with paths",
+        "WITH RECURSIVE tree AS (SELECT id, ARRAY[id] AS path, name::text AS names FROM users WHERE boss IS NULL UNION ALL SELECT u.id, path || u.id, names || '/' || u.name FROM users u, tree t WHERE u.boss = t.id AND u.id <> ALL (path)) SELECT * FROM tree",
+    ),
+    (
+        "graph with cycles!",
+        "WITH RECURSIVE g AS (SELECT 1::bigint AS x UNION SELECT e.b FROM g JOIN (SELECT id % 7 AS a, (id * 3) % 7 AS b FROM orders) e ON e.a = g.x) SELECT x FROM g",
+    ),
+    (
+        "paths counted!",
+        "WITH RECURSIVE p AS (SELECT region AS x, 1 AS n FROM users UNION ALL SELECT r.id::int, n + 1 FROM p JOIN regions r ON r.id > p.x) SELECT x, n, count(*) AS paths FROM p GROUP BY x, n",
+    ),
+    (
+        "duplicates kept",
+        "WITH RECURSIVE d AS (SELECT a FROM whole UNION ALL SELECT a + 1 FROM d WHERE a < 3) SELECT a FROM d",
+    ),
+    (
+        "nulls in a recursion!",
+        "WITH RECURSIVE d AS (SELECT a, b FROM whole UNION SELECT NULL, b FROM d) SELECT a, b FROM d",
+    ),
+    (
+        "a step of two",
+        "WITH RECURSIVE d AS (SELECT 1 AS a UNION ALL SELECT x FROM (SELECT a + v.k AS x FROM d, (VALUES (1), (2)) v (k) WHERE a < 5) s) SELECT a FROM d",
+    ),
+    (
+        "a base of several",
+        "WITH RECURSIVE d AS ((SELECT id FROM users UNION SELECT 9) UNION ALL SELECT id * 2 FROM d WHERE id BETWEEN 1 AND 8) SELECT id FROM d",
+    ),
+    (
+        "left join in a step",
+        "WITH RECURSIVE d AS (SELECT id, boss, 'x'::varchar AS name FROM users UNION ALL SELECT d.boss, u.boss, u.name FROM d LEFT JOIN users u ON u.id = d.boss WHERE d.id IS NOT NULL) SELECT * FROM d",
+    ),
+    (
+        "two recursions",
+        "WITH RECURSIVE a AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM a WHERE n < 4), b AS (SELECT n FROM a UNION ALL SELECT n * 10 FROM b WHERE n < 10) SELECT a.n, b.n AS m FROM a JOIN b ON b.n = a.n * 10",
+    ),
+    (
+        "a recursion in a step",
+        "WITH RECURSIVE a AS (SELECT 1 AS n UNION ALL SELECT a.n + 1 FROM a JOIN (WITH RECURSIVE b AS (SELECT 1 AS k UNION ALL SELECT k + 2 FROM b WHERE k < 6) SELECT k FROM b) s ON s.k = a.n) SELECT n FROM a",
+    ),
+    (
+        "a recursion used twice!",
+        "WITH RECURSIVE r AS (SELECT 1 AS n UNION SELECT n + 1 FROM r WHERE n < 5) SELECT x.n, y.n AS m FROM r x JOIN r y ON y.n = x.n + 1",
+    ),
+    (
+        "recursive with plain items beside",
+        "WITH RECURSIVE edges AS (SELECT id, boss FROM users), up AS (SELECT id, boss FROM edges UNION ALL SELECT up.id, e.boss FROM up JOIN edges e ON e.id = up.boss) SELECT * FROM up",
+    ),
+    ("recursive that is none!", "WITH RECURSIVE a AS (SELECT id FROM users) SELECT id FROM a"),
+    (
+        "forward reference",
+        "WITH RECURSIVE a AS (SELECT n FROM b), b AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM b WHERE n < 3) SELECT n FROM a",
+    ),
+    (
+        "limit over a recursion",
+        "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 30) SELECT n FROM r ORDER BY n DESC LIMIT 3",
+    ),
+    (
+        "recursion by postgres!",
+        "WITH RECURSIVE r AS (SELECT 'x'::text AS t UNION SELECT left(md5(t), 1) FROM r) SELECT t FROM r",
+    ),
+    (
+        "list within a recursive item",
+        "WITH RECURSIVE r AS (WITH b AS (SELECT id FROM users) SELECT id FROM b UNION ALL SELECT r.id + 4 FROM r JOIN b ON b.id = r.id) SELECT id FROM r",
+    ),
+    ("recursive view", "SELECT n FROM counted WHERE n > 2"),
+];
