@@ -8,7 +8,7 @@ use types::{Change, Cut, SourceId, StreamId, TableId};
 
 use crate::backlog;
 use crate::definition::{CutOutput, CutStats, StreamOutput, Transaction};
-use crate::engine::Engine;
+use crate::engine::{Engine, WANTED};
 use crate::error::{Failure, IvmError};
 use crate::meta::{self, SourceCondition, StoredSource, StreamCondition};
 use crate::operators::Cx;
@@ -200,6 +200,8 @@ impl Engine {
             writes.clear();
             let mut cx = Cx {
                 store: &self.store,
+                kept: &self.store,
+                stop: &WANTED,
                 batch: &mut writes,
                 sources: &self.sources,
                 arrangements: &self.arrangements,
@@ -230,6 +232,9 @@ impl Engine {
     /// Everything after the write.
     fn commit(&mut self, cut: Cut, prepared: Prepared) -> Result<CutOutput, IvmError> {
         for (source, delta) in &prepared.deltas {
+            for noted in self.noted.values_mut() {
+                noted.take(*source, delta);
+            }
             let cache = self.rows.entry(*source).or_default();
             remember(cache, delta);
         }

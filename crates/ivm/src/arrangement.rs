@@ -32,7 +32,7 @@ pub(crate) struct ArrangementDef {
 }
 
 /// See the module's description.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Arrangement {
     pub(crate) def: ArrangementDef,
     key: KeyEncoder,
@@ -106,11 +106,11 @@ impl Arrangement {
     }
 
     /// Writes an entry for every row of its source.
-    pub(crate) fn build(&self, kept: &Kept, store: &Store) -> Result<(), IvmError> {
+    pub(crate) fn build(&self, kept: &Kept, from: &Store, store: &Store) -> Result<(), IvmError> {
         let prefix = self.def.state.to_be_bytes();
         let mut batch = Batch::new();
         let (mut key, mut fields) = (Vec::new(), FieldMap::default());
-        let mut cursor = store.cursor(Family::Sources);
+        let mut cursor = from.cursor(Family::Sources);
         cursor.seek(&kept.prefix());
         while let Some((source_key, value)) = cursor.next()? {
             let row = kept.read_entry(source_key, value)?.row;

@@ -11,13 +11,15 @@
 //! writes are collected apart and thrown away.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use scalar::Env;
-use state::{Batch, Durability, Family, Read, Store, Write};
+use state::{Batch, Durability, Family, Frozen, Read, Store, Write};
 use types::{Cut, Seq, SourceId, StreamId};
 
 use crate::arrangement::Arrangement;
+use crate::building::Noted;
 use crate::compile::{TREE_VERSION, compile};
 use crate::definition::{Evaluator, OperatorStats};
 use crate::error::IvmError;
@@ -30,9 +32,12 @@ use crate::streams::{Given, Stream};
 /// Bytes that rows of sources and groups may take in memory, all together, unless [`Engine::limit_memory`] says otherwise.
 const MEMORY: usize = 128 << 20;
 
+/// Never set: what the engine itself computes is wanted.
+pub(crate) static WANTED: AtomicBool = AtomicBool::new(false);
+
 /// See the module's description. Everything is synchronous; it belongs to one thread.
 pub struct Engine {
-    pub(crate) store: Store,
+    pub(crate) store: Arc<Store>,
     /// Behind a lock that nobody ever waits for, so that the engine can be looked at from several threads.
     pub(crate) evaluator: Mutex<Box<dyn Evaluator>>,
     pub(crate) env: Env,
@@ -44,6 +49,10 @@ pub struct Engine {
     pub(crate) streams: BTreeMap<StreamId, Stream>,
     pub(crate) rows: BTreeMap<SourceId, RowCache>,
     pub(crate) published: Option<Seq>,
+    /// What cuts have done to the sources of stream tables that are being computed.
+    pub(crate) noted: BTreeMap<StreamId, Noted>,
+    /// How many frozen stores there were.
+    pub(crate) frozen: u64,
     memory: usize,
     /// What of it rows of sources, and what each operator may take.
     pub(crate) limits: Limits,
@@ -75,9 +84,10 @@ impl Engine {
     /// # Errors
     /// When the store cannot be read, or holds what this version does not understand.
     pub fn open(store: Store, evaluator: Box<dyn Evaluator>, env: Env) -> Result<Self, IvmError> {
+        Frozen::clean(&store)?;
         let definitions = meta::load(&store)?;
         let mut engine = Self {
-            store,
+            store: Arc::new(store),
             evaluator: Mutex::new(evaluator),
             env,
             frontier: definitions.frontier,
@@ -88,6 +98,8 @@ impl Engine {
             streams: BTreeMap::new(),
             rows: BTreeMap::new(),
             published: None,
+            noted: BTreeMap::new(),
+            frozen: 0,
             memory: MEMORY,
             limits: Limits { rows: MEMORY / 2, operator: MEMORY / 2 },
         };
@@ -181,6 +193,7 @@ impl Engine {
         self.streams.clear();
         self.rows.clear();
         self.published = None;
+        self.noted.clear();
         Ok(())
     }
 
@@ -265,7 +278,7 @@ impl Engine {
     /// Writes and forgets arrangements that no stream table reads any more.
     pub(crate) fn release_arrangements(&mut self, batch: &mut Batch) {
         let mut used: Vec<u32> = Vec::new();
-        for stream in self.streams.values().filter(|s| s.tree.is_some()) {
+        for stream in self.streams.values().filter(|s| s.tree.is_some() || s.is_building()) {
             used.extend(&stream.stored.arrangements);
         }
         self.arrangements.retain(|state, _| {

@@ -21,7 +21,7 @@ use crate::key::{FieldMap, KeyEncoder};
 use crate::touched::{Broken, Outcome, TouchError, Touched, damaged_key};
 
 /// A source as the engine knows it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Kept {
     pub(crate) def: SourceDef,
     /// Makes the rows' keys; `None` for a multiset.
@@ -239,7 +239,7 @@ pub(crate) fn count(value: &[u8]) -> Result<u64, IvmError> {
 }
 
 /// All sources by their numbers, and which source a physical table's rows belong to.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Sources {
     pub(crate) by_id: BTreeMap<SourceId, Kept>,
     pub(crate) by_table: std::collections::HashMap<TableId, SourceId>,

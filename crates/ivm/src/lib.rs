@@ -7,6 +7,7 @@
 mod apply;
 mod arrangement;
 mod backlog;
+mod building;
 mod cache;
 mod compile;
 mod definition;
@@ -26,6 +27,7 @@ mod streams;
 mod table;
 mod touched;
 
+pub use building::Building;
 pub use definition::{
     CutOutput, CutStats, Evaluator, FromItem, OperatorStats, SourceDef, StreamDef, StreamOutput, Transaction,
 };

@@ -16,7 +16,7 @@ use types::{Row, SourceId, StreamId};
 use crate::arrangement::{Arrangement, ArrangementDef};
 use crate::compile::{States, TREE_VERSION, Tree, compile};
 use crate::definition::StreamDef;
-use crate::engine::Engine;
+use crate::engine::{Engine, WANTED};
 use crate::error::{Failure, IvmError};
 use crate::meta::{self, SourceCondition, StoredStream, StreamCondition};
 use crate::operators::Cx;
@@ -33,6 +33,11 @@ pub(crate) struct Stream {
 impl Stream {
     pub(crate) fn is_active(&self) -> bool {
         self.stored.condition == StreamCondition::Active
+    }
+
+    /// Its tree is here or with whoever computes its content.
+    pub(crate) fn is_building(&self) -> bool {
+        matches!(self.stored.condition, StreamCondition::Defined | StreamCondition::Building)
     }
 }
 
@@ -139,17 +144,7 @@ impl Engine {
         stream: StreamId,
         emit: &mut dyn FnMut(Vec<Row>) -> Result<(), String>,
     ) -> Result<u64, IvmError> {
-        let known = self.streams.get(&stream).ok_or(IvmError::UnknownStream(stream))?;
-        if known.stored.condition != StreamCondition::Defined {
-            return Err(IvmError::NotNow(format!("stream table {stream} was computed before; drop and add it first")));
-        }
-        for source in &known.stored.def.sources {
-            match self.conditions.get(source) {
-                Some(SourceCondition::Ready) => {}
-                Some(SourceCondition::Broken(reason)) => return Err(IvmError::NotNow(reason.clone())),
-                _ => return Err(IvmError::NotNow(format!("source {source} is not read yet"))),
-            }
-        }
+        self.can_be_built(stream)?;
         self.set_condition(stream, StreamCondition::Building)?;
         self.build_arrangements(stream)?;
         let mut batch = Batch::new();
@@ -160,6 +155,38 @@ impl Engine {
             known.rows = rows;
         }
         Ok(rows)
+    }
+
+    /// Whether a stream table's content can be computed at this cut.
+    pub(crate) fn can_be_built(&self, stream: StreamId) -> Result<(), IvmError> {
+        let known = self.streams.get(&stream).ok_or(IvmError::UnknownStream(stream))?;
+        if known.stored.condition != StreamCondition::Defined || known.tree.is_none() {
+            return Err(IvmError::NotNow(format!("stream table {stream} was computed before; drop and add it first")));
+        }
+        // An arrangement that is being made is of one cut, and its maker's alone.
+        let being_made = |state: &&u32| self.arrangements.get(state).is_some_and(|a| !a.def.complete);
+        let mine: Vec<&u32> = known.stored.arrangements.iter().filter(being_made).collect();
+        let others = self.noted.keys().filter_map(|id| Some((id, self.streams.get(id)?)));
+        for (other, work) in others.filter(|(id, _)| **id != stream) {
+            if work.stored.arrangements.iter().any(|state| mine.contains(&state)) {
+                return Err(IvmError::NotNow(format!(
+                    "stream table {other} is being computed over the same arrangement"
+                )));
+            }
+        }
+        self.sources_are_ready(stream)
+    }
+
+    pub(crate) fn sources_are_ready(&self, stream: StreamId) -> Result<(), IvmError> {
+        let known = self.streams.get(&stream).ok_or(IvmError::UnknownStream(stream))?;
+        for source in &known.stored.def.sources {
+            match self.conditions.get(source) {
+                Some(SourceCondition::Ready) => {}
+                Some(SourceCondition::Broken(reason)) => return Err(IvmError::NotNow(reason.clone())),
+                _ => return Err(IvmError::NotNow(format!("source {source} is not read yet"))),
+            }
+        }
+        Ok(())
     }
 
     fn build_arrangements(&mut self, stream: StreamId) -> Result<(), IvmError> {
@@ -173,7 +200,7 @@ impl Engine {
             let mut batch = Batch::new();
             meta::delete_state(&mut batch, state);
             self.store.write(&mut batch, Durability::Buffered)?;
-            arrangement.build(self.sources.get(arrangement.def.source)?, &self.store)?;
+            arrangement.build(self.sources.get(arrangement.def.source)?, &self.store, &self.store)?;
             let def = ArrangementDef { complete: true, ..arrangement.def.clone() };
             meta::put_arrangement(&mut batch, &def)?;
             self.store.write(&mut batch, Durability::Buffered)?;
@@ -192,6 +219,8 @@ impl Engine {
         let evaluator = self.evaluator.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut cx = Cx {
             store: &self.store,
+            kept: &self.store,
+            stop: &WANTED,
             batch,
             sources: &self.sources,
             arrangements: &self.arrangements,
@@ -227,7 +256,7 @@ impl Engine {
         }
     }
 
-    fn set_condition(&mut self, stream: StreamId, condition: StreamCondition) -> Result<(), IvmError> {
+    pub(crate) fn set_condition(&mut self, stream: StreamId, condition: StreamCondition) -> Result<(), IvmError> {
         let known = self.streams.get(&stream).ok_or(IvmError::UnknownStream(stream))?;
         let stored = StoredStream { condition, ..known.stored.clone() };
         let mut batch = Batch::new();
@@ -297,6 +326,7 @@ impl Engine {
         meta::delete_stream(&mut batch, stream);
         self.write(&mut batch, Durability::Synced)?;
         self.streams.remove(&stream);
+        self.noted.remove(&stream);
         let mut batch = Batch::new();
         self.release_arrangements(&mut batch);
         self.share_memory();

@@ -12,6 +12,7 @@ mod batch;
 mod cursor;
 mod error;
 mod family;
+mod frozen;
 mod options;
 mod store;
 
@@ -19,5 +20,6 @@ pub use batch::{Batch, Write};
 pub use cursor::{Cursor, Entry};
 pub use error::StateError;
 pub use family::Family;
+pub use frozen::Frozen;
 pub use options::Options;
 pub use store::{Durability, Read, Store};

@@ -85,6 +85,17 @@ impl Store {
         Ok(store)
     }
 
+    /// Opens a store that nobody writes to.
+    pub(crate) fn open_read_only(path: &Path, options: &Options) -> Result<Self, StateError> {
+        let rocks = |e| StateError::from_rocks(path, e);
+        let cache = Cache::new_lru_cache(options.block_cache_bytes);
+        let families =
+            Family::ALL.iter().map(|f| ColumnFamilyDescriptor::new(f.name(), family_options(*f, options, &cache)));
+        let base = database_options(options);
+        let db = DB::open_cf_descriptors_read_only(&base, path, families, false).map_err(rocks)?;
+        Ok(Self { db, path: path.to_owned() })
+    }
+
     fn check_format(&self) -> Result<(), StateError> {
         match self.get(Family::Meta, FORMAT_KEY)? {
             None => {

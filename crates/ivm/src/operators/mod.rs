@@ -29,13 +29,14 @@ mod values;
 mod window;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 
 use state::{Batch, Durability, Store};
 use types::{Delta, SourceId};
 
 pub(crate) use aggregate::{Aggregate, Groups};
 pub(crate) use filter::{Filter, Predicate};
-pub(crate) use join::Join;
+pub(crate) use join::{Join, consolidated};
 pub(crate) use members::Members;
 pub(crate) use output::{Output, OutputKey};
 pub(crate) use pg_aggregate::{PgAggregate, PgGroups};
@@ -64,6 +65,11 @@ pub(crate) const CHUNK: usize = 4096;
 pub(crate) struct Cx<'a> {
     /// The state as of the last cut; while building, as of the last flush.
     pub(crate) store: &'a Store,
+    /// The sources' rows and the arrangements that are shared, as of the same cut: the same store, but for a stream table that
+    /// is computed while cuts go on.
+    pub(crate) kept: &'a Store,
+    /// Set when whatever is being computed is no longer wanted.
+    pub(crate) stop: &'a AtomicBool,
     /// What this stream table writes.
     pub(crate) batch: &'a mut Batch,
     pub(crate) sources: &'a Sources,
@@ -76,7 +82,12 @@ pub(crate) struct Cx<'a> {
     pub(crate) limits: Limits,
 }
 
-impl Cx<'_> {
+impl<'a> Cx<'a> {
+    /// Where the shared arrangement lies: one that is being made for this stream table is in the store itself.
+    pub(crate) fn arranged(&self, arrangement: &Arrangement) -> &'a Store {
+        if arrangement.def.complete { self.kept } else { self.store }
+    }
+
     /// While building: makes what was written readable.
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         Ok(self.store.write(self.batch, Durability::Buffered)?)

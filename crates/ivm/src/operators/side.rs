@@ -129,7 +129,7 @@ impl Index {
             Access::Rows { source } => self.by_identity(cx, source, keyed, &mut found)?,
             Access::Prefix { source } => {
                 let kept = cx.sources.get(source)?;
-                self.by_range(cx.store, Family::Sources, kept.prefix(), keyed, &mut found, &|_, value| {
+                self.by_range(cx.kept, Family::Sources, kept.prefix(), keyed, &mut found, &|_, value| {
                     kept.read_entry(&[], value)
                 })?;
             }
@@ -137,7 +137,7 @@ impl Index {
                 let arrangement =
                     cx.arrangements.get(&state).ok_or_else(|| IvmError::damaged("an arrangement is missing"))?;
                 self.by_range(
-                    cx.store,
+                    cx.arranged(arrangement),
                     Family::Arrangements,
                     state.to_be_bytes(),
                     keyed,
@@ -180,7 +180,7 @@ impl Index {
             wanted.push((id, start..arena.len()));
         }
         let keys: Vec<&[u8]> = wanted.iter().map(|(_, range)| &arena[range.clone()]).collect();
-        cx.store.multi_get(Family::Sources, &keys, &mut |i, value| {
+        cx.kept.multi_get(Family::Sources, &keys, &mut |i, value| {
             let rows_of = value.and_then(HeldRows::decode).unwrap_or_default();
             if rows_of.waiting.is_empty() {
                 let held = rows_of.first.as_ref();

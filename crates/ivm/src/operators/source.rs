@@ -1,5 +1,7 @@
 //! The rows of a kept source.
 
+use std::sync::atomic::Ordering;
+
 use types::{Delta, SourceId};
 
 use super::{CHUNK, Cx, Emit};
@@ -34,8 +36,13 @@ impl Source {
     }
 
     pub(crate) fn build(&self, cx: &mut Cx<'_>, emit: &mut Emit<'_>) -> Result<(), Failure> {
-        let (sources, store) = (cx.sources, cx.store);
-        sources.get(self.source)?.scan::<Failure>(store, CHUNK, &mut |rows| emit(cx, rows))
+        let (sources, kept, stop) = (cx.sources, cx.kept, cx.stop);
+        sources.get(self.source)?.scan::<Failure>(kept, CHUNK, &mut |rows| {
+            if stop.load(Ordering::Relaxed) {
+                return Err(Failure::Stream("it is no longer wanted".into()));
+            }
+            emit(cx, rows)
+        })
     }
 }
 

@@ -275,7 +275,7 @@ fn shown(case: &Case, rows: impl Iterator<Item = Values>) -> Vec<Vec<Vec<u8>>> {
     out
 }
 
-fn key_of(case: &Case, row: &Row) -> Row {
+pub fn key_of(case: &Case, row: &Row) -> Row {
     match &case.plan.key {
         OutputKey::Columns(columns) => row.project(columns),
         OutputKey::RowId => row.project(&[case.plan.output.len()]),
@@ -283,7 +283,7 @@ fn key_of(case: &Case, row: &Row) -> Row {
 }
 
 /// One change, which must be just what the content needs.
-fn follow(case: &Case, content: &mut Content, change: &TableChange) {
+pub fn follow(case: &Case, content: &mut Content, change: &TableChange) {
     match change {
         TableChange::Insert(row) => {
             assert!(content.insert(key_of(case, row), row.clone()).is_none(), "{}: inserted twice", case.name);
