@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use ivm::{Engine, StreamOutput};
 use tokio::sync::{mpsc, oneshot};
-use types::{Cut, Lsn, NodeId, Positions, Seq, StreamId, TableId};
+use types::{Cut, Lsn, NodeId, Positions, Seq, StreamId, TableChange, TableId};
 
 use crate::queue::Taken;
 use crate::tables::Tables;
@@ -120,11 +120,19 @@ impl EngineRoom {
         self.engine.put_note("tables", &notes)
     }
 
-    /// A cut at the present positions that makes a computed stream table appear.
-    pub(crate) fn publish(&mut self, stream: StreamId, visible: oneshot::Sender<()>) -> Result<Cut, ivm::IvmError> {
+    /// A cut at the present positions that makes a computed stream table appear, with what was done to its content since
+    /// it was handed over.
+    pub(crate) fn publish(
+        &mut self,
+        stream: StreamId,
+        changes: Vec<TableChange>,
+        visible: oneshot::Sender<()>,
+    ) -> Result<Cut, ivm::IvmError> {
         let at = self.engine.frontier();
         let cut = Cut { seq: Seq(at.seq.0 + 1), positions: at.positions.clone() };
-        let output = self.engine.apply(cut.clone(), &[])?;
+        let mut output = self.engine.apply(cut.clone(), &[])?;
+        // Not in the outbox: should this process end before the target has it, it is computed again.
+        output.streams.push(StreamOutput { stream, changes });
         let publication = Publication {
             cut: cut.clone(),
             streams: output.streams,

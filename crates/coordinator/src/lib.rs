@@ -2,6 +2,7 @@
 
 mod backfill;
 mod catalog;
+mod compute;
 mod coordinator;
 mod delays;
 mod engine;

@@ -71,7 +71,8 @@ impl Publisher {
     /// Makes one cut visible.
     pub(crate) async fn publish(&mut self, publication: Publication) -> Result<(), SinkError> {
         let Publication { cut, mut streams, mut failed, publish, commit_times, visible } = publication;
-        streams.retain(|s| !s.changes.is_empty() && self.catalog.is_published(s.stream));
+        let goes = |s: StreamId| publish == Some(s) || self.catalog.is_published(s);
+        streams.retain(|s| !s.changes.is_empty() && goes(s.stream));
         if !(streams.is_empty() && failed.is_empty() && publish.is_none()) {
             let counts: Vec<_> = streams.iter().map(|s| (s.stream, count(&s.changes))).collect();
             let mut batch = SinkBatch {

@@ -5,9 +5,8 @@
 //! next start computes from the beginning.
 //!
 //! ```text
-//!   plan ─▶ definition (building) ─▶ sources read, if new ─▶ content computed at cut k ─▶ COPY into a hidden table
-//!                                                            └── one call on the engine's thread ──┐
-//!   definition (active) ◀─ table in its place, with cut k+1, in one transaction ◀── publication ◀──┘
+//!   plan ─▶ definition (building) ─▶ sources read, if new ─▶ content computed at a cut, into a hidden table (`compute`) ─┐
+//!   definition (active) ◀─ table in its place, brought to cut k+1, in one transaction ◀───────────── publication ◀───────┘
 //! ```
 
 use std::collections::HashMap;
@@ -16,7 +15,7 @@ use std::sync::Arc;
 use plan::{OutputKey, PlanOptions, Planned};
 use proto::v1;
 use sink::{Definition, KeySpec, Sink, TableSpec};
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use topology::{Cluster, LogicalTable, Provider};
 use types::{NodeId, SourceId, StreamId, TableName};
 use wal::Endpoint;
@@ -49,7 +48,7 @@ pub(crate) struct Requests {
 pub(crate) struct ProgressSender(pub(crate) Option<mpsc::Sender<v1::ReadProgress>>);
 
 impl ProgressSender {
-    fn phase(&self, phase: &str) {
+    pub(crate) fn phase(&self, phase: &str) {
         self.send(v1::ReadProgress { phase: phase.to_owned(), nodes: Vec::new() });
     }
     pub(crate) fn reading(&self, nodes: Vec<v1::NodeRead>) {
@@ -104,7 +103,7 @@ impl Requests {
     }
 
     /// A connection for definitions and tables: its own, so that the publisher's goes on.
-    async fn sink(&self) -> Result<Sink, RequestError> {
+    pub(crate) async fn sink(&self) -> Result<Sink, RequestError> {
         Sink::connect(&self.endpoint, &self.instance).await.map_err(RequestError::unavailable)
     }
 
@@ -273,74 +272,6 @@ impl Requests {
             self.release_sources().await;
         }
         result
-    }
-
-    /// The content at one cut, into a hidden table, and that into its place.
-    async fn compute(
-        &self,
-        entry: &Entry,
-        sources: &[KeptSource],
-        progress: &ProgressSender,
-    ) -> Result<(), RequestError> {
-        progress.phase("computing");
-        let sink = self.sink().await?;
-        let spec = table_spec(entry);
-        sink.create_staging(&spec).await.map_err(|e| RequestError::Refused(e.to_string()))?;
-        let column_map = entry.plan.sources.iter().zip(sources).map(|(wanted, kept)| {
-            let at = |c: &types::Column| kept.columns.iter().position(|k| k.name == c.name).unwrap_or(usize::MAX);
-            wanted.columns.iter().map(at).collect()
-        });
-        let definition = ivm::StreamDef {
-            id: entry.id,
-            plan: entry.plan.clone(),
-            sources: sources.iter().map(|s| s.id).collect(),
-            column_map: column_map.collect(),
-        };
-        let (rows, receiver) = mpsc::channel::<Vec<types::Row>>(4);
-        let (copied, copy_result) = oneshot::channel();
-        let copy_spec = spec.clone();
-        let copy = tokio::spawn(async move {
-            let result = sink.copy_into_staging(&copy_spec, receiver).await;
-            let _gone = copied.send(result.map_err(|e| e.to_string()));
-        });
-        let (visible, seen) = oneshot::channel();
-        let id = entry.id;
-        let computed = self
-            .call(move |room| {
-                room.engine.drop_stream(id)?;
-                room.engine.add_stream(definition)?;
-                let mut emit =
-                    |piece| rows.blocking_send(piece).map_err(|_| "the copy into the target broke".to_owned());
-                let built = room.engine.build(id, &mut emit);
-                drop(rows);
-                let copied =
-                    copy_result.blocking_recv().unwrap_or_else(|_| Err("the copy into the target broke".into()));
-                match (built, copied) {
-                    // The copy's own error says more than the engine's that its receiver went away.
-                    (_, Err(reason)) => {
-                        room.engine.drop_stream(id)?;
-                        Ok(Err(reason))
-                    }
-                    (Err(error), Ok(_)) => {
-                        room.engine.drop_stream(id)?;
-                        Ok(Err(error.to_string()))
-                    }
-                    (Ok(_), Ok(_)) => {
-                        room.engine.activate(id)?;
-                        fail::fail_point!("build-before-publish");
-                        room.publish(id, visible)?;
-                        Ok(Ok(()))
-                    }
-                }
-            })
-            .await?;
-        let _joined = copy.await;
-        computed.map_err(RequestError::Refused)?;
-        seen.await.map_err(|_| RequestError::Unavailable("the aggregator stops".into()))?;
-        match self.catalog.get(id).map(|e| e.state) {
-            Some(StreamState::Failed(reason)) => Err(RequestError::Refused(reason)),
-            _ => Ok(()),
-        }
     }
 
     /// Computes it again from the kept sources, by the query as it is read today; its table keeps its name, rights and
@@ -608,7 +539,7 @@ fn key_spec(key: &OutputKey) -> KeySpec {
     }
 }
 
-fn table_spec(entry: &Entry) -> TableSpec {
+pub(crate) fn table_spec(entry: &Entry) -> TableSpec {
     TableSpec {
         stream: entry.id,
         name: entry.name.clone(),
