@@ -129,6 +129,10 @@ async fn in_transaction(client: &Client, query: &str, options: &PlanOptions) -> 
         ctes: Vec::new(),
         recursions: Vec::new(),
         depth: 0,
+        frame: None,
+        links: None,
+        stand_ins: 0,
+        attempts: 0,
     };
     let built = build(&mut planner, root)?;
     let key = output_key(&built, &planner);

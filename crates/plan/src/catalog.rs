@@ -102,6 +102,8 @@ pub(crate) struct Catalog {
     pub(crate) enum_labels: HashMap<Oid, String>,
     /// Functions of operators named `=` by which rows can be merged or hashed.
     pub(crate) equalities: BTreeSet<Oid>,
+    /// Functions of operators, and those of the operators that say the opposite.
+    pub(crate) negators: HashMap<Oid, Oid>,
     /// Functions of the operators of btree orders; none of them raises errors.
     pub(crate) comparisons: BTreeSet<Oid>,
     /// Implicit casts among the types, from and to.
@@ -154,6 +156,7 @@ impl Catalog {
         // What the planner itself writes.
         named.types.extend([types::oid::BOOL, types::oid::INT4, types::oid::INT8, types::oid::TEXT]);
         catalog.load_casts(client, &mut named).await?;
+        named.functions.extend(crate::expr::ADDED_FUNCTIONS);
         catalog.load_functions(client, &named.functions).await?;
         named.types.extend(catalog.functions.values().flat_map(|f| f.args.iter().copied()));
         catalog.load_types(client, &named.types).await?;
@@ -297,12 +300,22 @@ impl Catalog {
 
     async fn load_names(&mut self, client: &Client, named: &Named) -> Result<(), PlanError> {
         let oids: Vec<Oid> = named.operators.iter().copied().collect();
-        let sql = "SELECT o.oid, n.nspname::text, o.oprname::text, o.oprcode::oid, o.oprcanmerge OR o.oprcanhash FROM pg_catalog.pg_operator o
-            JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace WHERE o.oid = ANY ($1)";
+        let sql = "SELECT o.oid, n.nspname::text, o.oprname::text, o.oprcode::oid, o.oprcanmerge OR o.oprcanhash,
+                opposite.oprcode::oid, opposite.oprname = '=' AND (opposite.oprcanmerge OR opposite.oprcanhash)
+            FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+            LEFT JOIN pg_catalog.pg_operator opposite ON opposite.oid = o.oprnegate WHERE o.oid = ANY ($1)";
         for row in client.query(sql, &[&oids]).await.map_err(asked)? {
             let info = OperatorInfo { schema: row.get(1), name: row.get(2) };
             if info.schema == "pg_catalog" && info.name == "=" && row.get(4) {
                 self.equalities.insert(row.get(3));
+            }
+            if info.schema == "pg_catalog"
+                && let Some(opposite) = row.get::<_, Option<Oid>>(5)
+            {
+                self.negators.insert(row.get(3), opposite);
+                if row.get(6) {
+                    self.equalities.insert(opposite);
+                }
             }
             self.operators.insert(row.get(0), info);
         }

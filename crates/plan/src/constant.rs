@@ -49,10 +49,24 @@ pub(crate) fn null(ty: types::PgType, declared: Oid, sql_type: &str) -> Expr {
     Expr { kind: ExprKind::Const(constant), ty, declared }
 }
 
-/// True.
-pub(crate) fn truth() -> Expr {
-    let constant = Constant { value: Some(vec![1]), sql: "true".into(), elements: None };
-    Expr { kind: ExprKind::Const(constant), ty: types::PgType::plain(types::oid::BOOL), declared: types::oid::BOOL }
+/// Some value of a type whose equality is native, that stands where NULL must be told from it by other means; `None` for enums.
+pub(crate) fn some_value(ty: types::PgType, declared: Oid, sql_type: &str) -> Option<Expr> {
+    let (width, text) = match ty.oid {
+        oid::BOOL => (1, "false"),
+        oid::CHAR => (1, ""),
+        oid::INT2 => (2, "0"),
+        oid::INT4 | oid::OID | oid::FLOAT4 => (4, "0"),
+        oid::DATE => (4, "2000-01-01"),
+        oid::INT8 | oid::FLOAT8 | oid::NUMERIC => (8, "0"),
+        oid::TIME => (8, "00:00"),
+        oid::TIMESTAMP | oid::TIMESTAMPTZ => (8, "2000-01-01 00:00+00"),
+        oid::INTERVAL => (16, "0"),
+        oid::UUID => (16, "00000000-0000-0000-0000-000000000000"),
+        oid::TEXT | oid::VARCHAR | oid::BPCHAR | oid::NAME | oid::BYTEA => (0, ""),
+        _ => return None,
+    };
+    let constant = Constant { value: Some(vec![0; width]), sql: format!("'{text}'::{sql_type}"), elements: None };
+    Some(Expr { kind: ExprKind::Const(constant), ty, declared })
 }
 
 /// The content of a varlena with a 4-byte or 1-byte header; `None` when compressed or out of line.

@@ -9,6 +9,9 @@ use crate::expr::{Expr, ExprKind, Template};
 use crate::reader::{Node, Tree};
 use crate::volatility;
 
+/// A PARAM that is a column of the subquery that ANY or ALL compares with, in PostgreSQL's numbers.
+const SUBLINK_PARAM: i64 = 2;
+
 /// Where a query level's columns and aggregates are.
 pub(crate) trait Scope {
     /// The expression that `varno`, `varattno` of this level stands for.
@@ -18,6 +21,16 @@ pub(crate) trait Scope {
     /// `GROUPING(…)`; an error where none may stand.
     fn grouping(&mut self, node: &Node) -> Result<Expr, PlanError> {
         Err(node.odd("place"))
+    }
+    /// What a variable of a query around this one stands for.
+    fn outer(&mut self, node: &Node) -> Result<Expr, PlanError> {
+        let _ = node;
+        Err(PlanError::not_yet("a column of the query around in such a place", "write it as a join"))
+    }
+    /// A SUBLINK node as [`ExprKind::Sub`], with what ANY or ALL compares.
+    fn sublink(&mut self, node: &Node, test: Option<Expr>) -> Result<ExprKind, PlanError> {
+        let _ = (node, test);
+        Err(PlanError::not_yet("a subquery in such a place", "write it as a join"))
     }
 }
 
@@ -67,7 +80,7 @@ impl Converter<'_> {
         match node.kind.as_str() {
             "VAR" => {
                 if node.number("varlevelsup")? != 0 {
-                    return Err(PlanError::not_yet("a correlated subquery", "write it as a join"));
+                    return self.scope.outer(node);
                 }
                 self.scope.column(node.index("varno")?, node.number("varattno")?, node)
             }
@@ -212,7 +225,16 @@ impl Converter<'_> {
             "ROWCOMPAREEXPR" => self.row_comparison(node),
             "AGGREF" => self.scope.aggregate(node),
             "SQLVALUEFUNCTION" => Err(volatility::sql_value(node.number("op")?)),
-            "SUBLINK" => Err(PlanError::not_yet("a subquery in an expression", "write it as a join or in FROM")),
+            "SUBLINK" => {
+                let test = if node.has("testexpr") { Some(*self.child(node, "testexpr")?) } else { None };
+                let kind = self.scope.sublink(node, test)?;
+                let (declared, typmod, collation) = crate::node_type::of_sublink(node)?;
+                Ok(Expr { kind, ty: self.catalog.ty(declared, typmod, collation), declared })
+            }
+            "PARAM" if node.number("paramkind")? == SUBLINK_PARAM => {
+                let at = node.index("paramid")?.checked_sub(1).ok_or_else(|| node.odd("paramid"))?;
+                self.typed(ExprKind::Param(at), node, "paramtype", "paramtypmod", "paramcollid")
+            }
             "WINDOWFUNC" => Err(PlanError::not_yet("a window function", "use GROUP BY and join the result")),
             "GROUPINGFUNC" => self.scope.grouping(node),
             "PARAM" => {

@@ -56,6 +56,16 @@ impl Deparser<'_> {
                 format!("${number}")
             }
             ExprKind::Agg(_) => return Err(PlanError::Tree("an aggregate within an expression".into())),
+            ExprKind::Outer(_) => return Err(crate::outer::reads_outer()),
+            ExprKind::Sub { .. } => {
+                return Err(PlanError::not_yet(
+                    "a subquery in such a place",
+                    "write it as a join, or compute it in a subquery in FROM",
+                ));
+            }
+            ExprKind::Param(_) | ExprKind::Same(..) => {
+                return Err(PlanError::Tree("a part of a subquery's comparison stands alone".into()));
+            }
             ExprKind::Const(constant) => constant.sql.clone(),
             ExprKind::Call { func, args, collation, variadic } => self.call(*func, args, *collation, *variadic)?,
             ExprKind::And(args) => self.joined(args, " AND ")?,

@@ -91,6 +91,18 @@ pub(crate) enum ExprKind {
     Row(Vec<Expr>),
     /// Any other SQL, with an argument between each two of its parts.
     Template(Template),
+    /// An argument of a subquery: a value of the query around it, while the subquery is planned without its rows.
+    Outer(usize),
+    /// A column of the subquery, in what ANY or ALL compares with.
+    Param(usize),
+    /// A subquery of this level by its number, what it reads of the levels around it, and what ANY or ALL compares.
+    Sub {
+        id: usize,
+        args: Vec<Expr>,
+        test: Option<Box<Expr>>,
+    },
+    /// Equal, or both NULL; a join's condition only.
+    Same(Box<Expr>, Box<Expr>),
 }
 
 /// SQL text with arguments; there is one part more than there are arguments.
@@ -153,7 +165,11 @@ impl Expr {
 
     pub(crate) fn children(&self) -> Vec<&Self> {
         match &self.kind {
-            ExprKind::Column(_) | ExprKind::Agg(_) | ExprKind::Const(_) => Vec::new(),
+            ExprKind::Column(_) | ExprKind::Agg(_) | ExprKind::Const(_) | ExprKind::Outer(_) | ExprKind::Param(_) => {
+                Vec::new()
+            }
+            ExprKind::Sub { args, test, .. } => args.iter().chain(test.as_deref()).collect(),
+            ExprKind::Same(left, right) => vec![left, right],
             ExprKind::Call { args, .. }
             | ExprKind::And(args)
             | ExprKind::Or(args)
@@ -170,6 +186,21 @@ impl Expr {
             ExprKind::Any { left, array, .. } => vec![left, array],
             ExprKind::Template(template) => template.args.iter().collect(),
         }
+    }
+
+    /// Whether it, or anything within, is such.
+    pub(crate) fn any(&self, is: &dyn Fn(&Self) -> bool) -> bool {
+        is(self) || self.children().into_iter().any(|child| child.any(is))
+    }
+
+    /// Whether a subquery stands in it.
+    pub(crate) fn has_sub(&self) -> bool {
+        self.any(&|e| matches!(e.kind, ExprKind::Sub { .. }))
+    }
+
+    /// Whether it reads the query around.
+    pub(crate) fn has_outer(&self) -> bool {
+        self.any(&|e| matches!(e.kind, ExprKind::Outer(_)))
     }
 
     /// How many expressions it consists of.
@@ -199,7 +230,15 @@ impl Expr {
         }
         let mut one = |e: &Self| e.rewrite(f);
         let kind = match &self.kind {
-            ExprKind::Column(_) | ExprKind::Agg(_) | ExprKind::Const(_) => self.kind.clone(),
+            ExprKind::Column(_) | ExprKind::Agg(_) | ExprKind::Const(_) | ExprKind::Outer(_) | ExprKind::Param(_) => {
+                self.kind.clone()
+            }
+            ExprKind::Sub { id, args, test } => ExprKind::Sub {
+                id: *id,
+                args: args.iter().map(&mut one).collect(),
+                test: test.as_deref().map(|t| Box::new(one(t))),
+            },
+            ExprKind::Same(left, right) => ExprKind::Same(Box::new(one(left)), Box::new(one(right))),
             ExprKind::Call { func, args, collation, variadic } => ExprKind::Call {
                 func: *func,
                 args: args.iter().map(one).collect(),
@@ -275,6 +314,24 @@ pub(crate) fn int4(value: i32) -> Expr {
     constant(value.to_be_bytes().to_vec(), types::oid::INT4, format!("'{value}'::integer"))
 }
 
+/// Whether `arg` is not NULL (or is NULL); of a value that is not a composite.
+pub(crate) fn is_null(arg: Expr, not: bool) -> Expr {
+    let kind = ExprKind::IsNull { arg: Box::new(arg), not, row: false };
+    Expr { kind, ty: PgType::plain(types::oid::BOOL), declared: types::oid::BOOL }
+}
+
+/// Whether they are equal, or both NULL.
+pub(crate) fn same(left: Expr, right: Expr) -> Expr {
+    let kind = ExprKind::Same(Box::new(left), Box::new(right));
+    Expr { kind, ty: PgType::plain(types::oid::BOOL), declared: types::oid::BOOL }
+}
+
+/// The first result whose condition is true; else the last.
+pub(crate) fn case(branches: Vec<(Expr, Expr)>, otherwise: Expr) -> Expr {
+    let (ty, declared) = (otherwise.ty, otherwise.declared);
+    Expr { kind: ExprKind::Case { branches, otherwise: Box::new(otherwise) }, ty, declared }
+}
+
 /// A constant bigint.
 pub(crate) fn int8(value: i64) -> Expr {
     constant(value.to_be_bytes().to_vec(), types::oid::INT8, format!("'{value}'::bigint"))
@@ -284,6 +341,12 @@ fn constant(bytes: Vec<u8>, oid: Oid, sql: String) -> Expr {
     let constant = Constant { value: Some(bytes), sql, elements: None };
     Expr { kind: ExprKind::Const(constant), ty: PgType::plain(oid), declared: oid }
 }
+
+/// `bigint > bigint`.
+pub(crate) const INT8_GREATER: Oid = 470;
+
+/// Functions that the planner calls where the query does not.
+pub(crate) const ADDED_FUNCTIONS: [Oid; 1] = [INT8_GREATER];
 
 /// A built-in comparison of two values without a collation.
 pub(crate) fn comparison(func: Oid, left: Expr, right: Expr) -> Expr {

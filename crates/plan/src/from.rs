@@ -1,84 +1,181 @@
 //! FROM and WHERE: the inputs, what they show, and their joined rows.
 //!
 //! The inputs are planned in the order of FROM; conditions are converted over their columns side by side, and then the inputs
-//! are joined in the order that suits the conditions.
+//! are joined in the order that suits the conditions. An input that reads those before it (LATERAL), or the query around,
+//! is planned as a subquery is, and brings the conditions along by which its rows belong to theirs.
+
+use std::collections::{BTreeSet, HashMap};
 
 use crate::PlanError;
 use crate::built::{Built, Shown};
 use crate::convert::convert;
 use crate::expr::{Expr, ExprKind};
 use crate::items::{self, Item};
-use crate::joins::Joins;
+use crate::joins::{Joins, StandIn};
+use crate::outer::{Mode, reads_outer, types_of};
 use crate::query::Planner;
 use crate::reader::Node;
-use crate::scope::{Input, Level};
+use crate::scope::{Level, NO_ENTRY, names};
+use crate::subquery::{Want, over_pair};
 
 /// An entry that stands for no FROM at all, in PostgreSQL's numbers.
 const RESULT: i64 = 8;
 
+/// The inputs' rows while they are collected, and what those that read others bring along.
+#[derive(Default)]
+struct Inputs {
+    builts: Vec<Option<Built>>,
+    conditions: HashMap<usize, Vec<Expr>>,
+    stand_ins: HashMap<usize, StandIn>,
+}
+
 impl<'a> Planner<'a> {
     /// The joined and filtered rows, and how the rest of the level names their columns.
     pub(crate) fn from(&mut self, query: &'a Node) -> Result<(Built, Level<'a>), PlanError> {
-        let rtable = query.nodes("rtable");
-        let mut inputs: Vec<Input> = Vec::new();
-        let mut builts = Vec::new();
-        let mut width = 0;
+        let mut level = Level::new(query, self.catalog, self.ctes.len(), self.frame.clone());
+        let mut inputs = Inputs::default();
+        if let Some(frame) = level.frame.clone().filter(|f| f.mode == Mode::Within) {
+            let values = Self::stand_in(&frame).shown()?;
+            level.add(NO_ENTRY, values.built.columns.len(), values.exprs, HashMap::new());
+            inputs.builts.push(Some(values.built));
+        }
         let tree = items::read(query.node("jointree")?, false, &mut |varno, nullable| {
-            let entry = varno.checked_sub(1).and_then(|i| rtable.get(i).copied());
+            let entry = varno.checked_sub(1).and_then(|i| level.rtable.get(i).copied());
             let entry = entry.ok_or_else(|| query.odd("rtable"))?;
             if entry.number("rtekind")? == RESULT {
                 return Ok(None);
             }
-            let (mut shown, by_attribute) = self.entry(entry)?;
-            if nullable {
-                shown = self.nullable(shown)?;
-            }
-            let exprs = shown.exprs.iter().map(|e| e.map_columns(&|c| width + c)).collect();
-            inputs.push(Input { varno, first: width, exprs, by_attribute });
-            width += shown.built.columns.len();
-            builts.push(Some(shown.built));
-            Ok(Some(inputs.len() - 1))
+            self.input(entry, varno, nullable, &mut level, &mut inputs).map(Some)
         })?;
-        let mut level =
-            Level { inputs, rtable, catalog: self.catalog, placed: Vec::new(), aggregates: None, grouping_sets: None };
         let tree: Item<Vec<Expr>> = tree.converted(&mut |qual| convert(qual, &mut level, self.catalog))?;
-        let tree = tree.reduced(&level, &std::collections::BTreeSet::new());
-        let joined = Joins { planner: self, level: &mut level, builts }.item(tree, &mut Vec::new())?;
+        let tree = tree.with_conditions(&mut inputs.conditions);
+        let tree = if level.has_values() { Item::Group(vec![Item::Input(0), tree], Vec::new()) } else { tree };
+        let mut tree = tree.reduced(&level, &BTreeSet::new());
+        let mut correlated = Vec::new();
+        if let Item::Group(_, conditions) = &mut tree {
+            let (outer, own) = std::mem::take(conditions).into_iter().partition(Expr::has_outer);
+            *conditions = own;
+            correlated = outer;
+        }
+        if correlated.iter().any(Expr::has_sub) {
+            return Err(reads_outer());
+        }
+        let mut above = Vec::new();
+        let mut joins =
+            Joins { planner: self, level: &level, builts: inputs.builts, stand_ins: inputs.stand_ins, beyond: 0 };
+        let joined = joins.item(tree, &mut above)?;
+        if !above.is_empty() || !joins.stand_ins.is_empty() {
+            return Err(PlanError::not_yet(
+                "LATERAL within an outer join that reads beyond its other side",
+                "join what it reads to that side first",
+            ));
+        }
         let mut built = joined.built;
         built.tidy_keys();
-        level.placed = (0..width).map(|c| joined.placed.get(&c).copied().unwrap_or(usize::MAX)).collect();
+        level.placed = (0..level.width).map(|c| joined.placed.get(&c).copied().unwrap_or(usize::MAX)).collect();
+        level.correlated = correlated.iter().map(|c| c.map_columns(&|c| level.placed[c])).collect();
         Ok((built, level))
     }
 
-    /// What is shown, for a place where an outer join can put NULLs instead of its rows: expressions become NULL there too,
-    /// also those that are not when their columns are. Those that could raise an error are not computed below
+    /// Plans an entry of FROM, and gives its number among the inputs.
+    fn input(
+        &mut self,
+        entry: &'a Node,
+        varno: usize,
+        nullable: bool,
+        level: &mut Level<'a>,
+        inputs: &mut Inputs,
+    ) -> Result<usize, PlanError> {
+        let number = inputs.builts.len();
+        let first = level.width;
+        let around = self.query_of(entry)?;
+        let args = around.map(|(query, depth)| level.arguments(query, depth)).transpose()?.unwrap_or_default();
+        let (shown, by_attribute, exprs) = if let (Some((query, depth)), false) = (around, args.is_empty()) {
+            let by_name = names(query, depth)?.into_iter().enumerate().map(|(at, (name, _))| (name, at)).collect();
+            let mut by_attribute = HashMap::new();
+            let mut rows = self.dependent(query, by_name, &types_of(&args), Want::Pairs, &mut |planner| {
+                let (shown, map) = planner.entry(entry)?;
+                by_attribute = map;
+                Ok(shown)
+            })?;
+            if nullable {
+                rows.shown = self.nullable_first(rows.shown, rows.targets)?;
+            }
+            let exprs: Vec<Expr> = rows.shown.exprs.iter().map(|e| over_pair(e, &args, first)).collect();
+            let links = rows.links.iter().map(|l| {
+                l.rewrite(&mut |e| match e.kind {
+                    ExprKind::Column(at) => exprs.get(at).cloned(),
+                    ExprKind::Outer(at) => args.get(at).cloned(),
+                    _ => None,
+                })
+            });
+            inputs.conditions.insert(number, links.collect());
+            if let Some((id, _)) = rows.stand_in {
+                if args.iter().any(Expr::has_outer) {
+                    return Err(reads_outer());
+                }
+                let reads = args.iter().flat_map(|a| level.inputs_of(a)).collect();
+                inputs.stand_ins.insert(number, StandIn { id, args, reads });
+            }
+            (rows.shown, by_attribute, exprs[..rows.targets].to_vec())
+        } else {
+            let frame = self.frame.take();
+            let (mut shown, by_attribute) = self.entry(entry)?;
+            self.frame = frame;
+            if nullable {
+                let all = shown.exprs.len();
+                shown = self.nullable_first(shown, all)?;
+            }
+            let exprs = shown.exprs.iter().map(|e| e.map_columns(&|c| first + c)).collect();
+            (shown, by_attribute, exprs)
+        };
+        level.add(varno, shown.built.columns.len(), exprs, by_attribute);
+        inputs.builts.push(Some(shown.built));
+        Ok(number)
+    }
+
+    /// The query that an entry of FROM is, and its level.
+    fn query_of(&self, entry: &'a Node) -> Result<Option<(&'a Node, usize)>, PlanError> {
+        Ok(match entry.number("rtekind")? {
+            1 => Some((entry.node("subquery")?, self.ctes.len() + 1)),
+            6 => {
+                let (level, cte) = self.find_cte(entry)?;
+                Some((cte.node("ctequery")?, level + 2))
+            }
+            _ => None,
+        })
+    }
+
+    /// What is shown, for a place where an outer join can put NULLs instead of its rows: the first expressions become NULL
+    /// there too, also those that are not when their columns are. Those that could raise an error are not computed below
     /// the join; a column that is true in all rows tells whether there is one.
-    pub(crate) fn nullable(&self, shown: Shown) -> Result<Shown, PlanError> {
-        if shown.exprs.iter().all(|e| e.as_column().is_some()) {
+    pub(crate) fn nullable_first(&self, shown: Shown, count: usize) -> Result<Shown, PlanError> {
+        let first = &shown.exprs[..count];
+        if first.iter().all(|e| e.as_column().is_some()) {
             return Ok(shown);
         }
-        if shown.exprs.iter().all(|e| self.raises_no_error(e)) {
+        if shown.exprs.iter().all(|e| self.raises_no_error(e) && !e.has_outer()) {
             return self.computed(shown)?.shown();
         }
         let (built, mark) = self.marked(shown.built)?;
-        let exprs = shown.exprs.into_iter().map(|e| if e.as_column().is_some() { Ok(e) } else { self.when(&mark, e) });
-        let exprs = exprs.collect::<Result<_, _>>()?;
+        let marked = |(at, e): (usize, Expr)| {
+            if at >= count || e.as_column().is_some() { Ok(e) } else { self.when(&mark, e) }
+        };
+        let exprs = shown.exprs.into_iter().enumerate().map(marked).collect::<Result<_, _>>()?;
         Ok(Shown { built, exprs })
     }
 
     /// With one more column that is true, and that column.
     pub(crate) fn marked(&self, built: Built) -> Result<(Built, Expr), PlanError> {
         let at = built.columns.len();
-        let built = self.extend(built, &[crate::constant::truth()])?;
+        let built = self.extend(built, &[crate::expr::boolean(true)])?;
         let mark = built.column(at)?;
         Ok((built, mark))
     }
 
     /// The expression where the condition is true; else NULL.
     pub(crate) fn when(&self, condition: &Expr, expr: Expr) -> Result<Expr, PlanError> {
-        let (ty, declared) = (expr.ty, expr.declared);
-        let nothing = crate::constant::null(ty, declared, self.catalog.type_sql(declared)?);
-        let kind = ExprKind::Case { branches: vec![(condition.clone(), expr)], otherwise: Box::new(nothing) };
-        Ok(Expr { kind, ty, declared })
+        let nothing = crate::constant::null(expr.ty, expr.declared, self.catalog.type_sql(expr.declared)?);
+        Ok(crate::expr::case(vec![(condition.clone(), expr)], nothing))
     }
 }

@@ -9,10 +9,12 @@ use crate::built::{Built, BuiltColumn, Shown};
 use crate::convert::convert;
 use crate::expr::{Expr, ExprKind};
 use crate::grouping_sets::{self, SET_NUMBER};
+use crate::items::flatten;
+use crate::outer::{Mode, reads_outer};
 use crate::query::Planner;
 use crate::reader::Node;
 use crate::scope::Level;
-use crate::tree::{Aggregate, AggregateFunc, Rel};
+use crate::tree::{Aggregate, AggregateFunc, JoinKind, Rel};
 
 /// An aggregate of a query level, before its argument is a column.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,15 +28,17 @@ pub(crate) struct AggCall {
 }
 
 impl AggCall {
+    /// The argument and the filter.
+    fn exprs(&self) -> impl Iterator<Item = &Expr> {
+        self.arg.iter().chain(&self.filter)
+    }
+
     /// Reads an AGGREF node.
     pub(crate) fn read(node: &Node, level: &mut Level<'_>) -> Result<Self, PlanError> {
         let catalog = level.catalog();
         let oid = node.oid("aggfnoid")?;
         let info = catalog.functions.get(&oid).ok_or_else(|| node.odd("aggfnoid"))?;
         let not_yet = |what: String| PlanError::not_yet(what, "count, sum, avg, min, max, bool_and and bool_or can be");
-        if node.number("agglevelsup")? != 0 {
-            return Err(not_yet("an aggregate of an outer query".into()));
-        }
         let func = match info.name.as_str() {
             _ if info.schema != "pg_catalog" => None,
             "count" if node.flag("aggstar") => Some(AggregateFunc::CountStar),
@@ -76,11 +80,30 @@ impl<'a> Planner<'a> {
         query: &'a Node,
         targets: &[&'a Node],
         shown: &[&'a Node],
+        hidden: &[Expr],
         mut built: Built,
         mut level: Level<'a>,
     ) -> Result<Shown, PlanError> {
+        let one_group = !query.has("groupClause") && !query.has("groupingSets");
+        let apart = level.frame.as_ref().is_some_and(|f| f.mode == Mode::Apart);
+        if one_group && apart && query.has("havingQual") {
+            return Err(reads_outer()); // it could keep the group of no rows
+        }
+        let mut hidden = hidden.to_vec();
+        let mut mark = None;
+        if one_group && level.has_values() {
+            // Each combination of values has its group, also of no rows.
+            (built, mark) = self.with_empty_groups(built, &mut level).map(|(built, mark)| (built, Some(mark)))?;
+            hidden = level.values();
+        }
         level.grouping_sets = grouping_sets::sets(query)?;
-        if level.grouping_sets.is_some() {
+        if let Some(sets) = &level.grouping_sets {
+            if level.frame.is_some() && sets.iter().any(Vec::is_empty) {
+                return Err(PlanError::not_yet(
+                    "a grouping set of everything in a subquery that reads the query around it",
+                    "write UNION ALL of a GROUP BY and a total",
+                ));
+            }
             let names = level.one_column_a_name(built.columns.len());
             built = self.extend(built, &names)?;
         }
@@ -97,6 +120,11 @@ impl<'a> Planner<'a> {
             });
             places.insert(reference, place);
         }
+        for expr in &hidden {
+            if !groups.contains(expr) {
+                groups.push(expr.clone());
+            }
+        }
         level.aggregates = Some(Vec::new());
         let mut wanted = Vec::new();
         for target in shown {
@@ -109,7 +137,15 @@ impl<'a> Planner<'a> {
         };
         let mut calls = level.aggregates.take().unwrap_or_default();
         for call in &mut calls {
+            if let Some(mark) = &mark {
+                let filters = std::iter::once(mark.clone()).chain(call.filter.take()).collect();
+                call.filter = Some(Expr::and(filters));
+            }
             self.guard(call)?;
+        }
+        let safe = |e: &Expr| self.raises_no_error(e);
+        if apart && !groups.iter().chain(calls.iter().flat_map(AggCall::exprs)).all(safe) {
+            return Err(reads_outer());
         }
         // What depends on the groups does not tell them apart.
         let key: Vec<usize> = (0..groups.len()).collect();
@@ -131,35 +167,76 @@ impl<'a> Planner<'a> {
                 }
             }
         }
+        let mut computed: Vec<Expr> = groups.clone();
+        computed.extend(calls.iter().flat_map(AggCall::exprs).cloned());
+        let built = self.subqueries(built, &mut computed, &level)?;
+        let mut rest = computed.split_off(groups.len()).into_iter();
+        for call in &mut calls {
+            for expr in [&mut call.arg, &mut call.filter].into_iter().flatten() {
+                *expr = rest.next().ok_or_else(|| query.odd("aggregates"))?;
+            }
+        }
         let sets = level.grouping_sets.take();
         let first = groups.len() + usize::from(sets.is_some());
-        let built = match sets {
-            None => Built { keys: vec![key], ..self.aggregate(built, &groups, &calls)? },
+        let mut built = match sets {
+            None => Built { keys: vec![key], ..self.aggregate(built, &computed, &calls)? },
             Some(sets) => {
-                // What depends on the groups is in every set.
+                // What depends on the groups is in every set, and so is what a subquery reads.
                 let dependent = key.len()..groups.len();
+                let read = groups.iter().enumerate().filter(|(_, g)| hidden.contains(g)).map(|(at, _)| at);
+                let always: Vec<usize> = read.chain(dependent).collect();
                 let named = |set: &Vec<i64>| set.iter().filter_map(|r| places.get(r).copied()).collect::<Vec<_>>();
                 let sets: Vec<Vec<usize>> =
-                    sets.iter().map(|s| named(s).into_iter().chain(dependent.clone()).collect()).collect();
-                self.expand_groups(&built, &groups, &calls, &sets)?
+                    sets.iter().map(|s| named(s).into_iter().chain(always.clone()).collect()).collect();
+                self.expand_groups(&built, &computed, &calls, &sets)?
             }
         };
+        let counts = |at: usize| matches!(calls[at].func, AggregateFunc::CountStar | AggregateFunc::Count);
         let over_groups = |expr: &Expr| {
             expr.rewrite(&mut |e| {
                 let at = match e.kind {
                     ExprKind::Agg(SET_NUMBER) => groups.len(),
+                    // Where a row around meets no group, there is a count all the same.
+                    ExprKind::Agg(at) if one_group && apart && counts(at) => {
+                        let count = Expr::column(first + at, e.ty, e.declared);
+                        let kind = ExprKind::Coalesce(vec![count, crate::expr::int8(0)]);
+                        return Some(Expr { kind, ty: e.ty, declared: e.declared });
+                    }
                     ExprKind::Agg(at) => first + at,
                     _ => groups.iter().position(|g| g == e)?,
                 };
                 Some(Expr::column(at, e.ty, e.declared))
             })
         };
-        let built = match having {
-            Some(having) => self.filter(built, &[over_groups(&having)])?,
-            None => built,
-        };
-        let exprs = wanted.iter().map(over_groups).collect();
+        let mut conditions = Vec::new();
+        having.iter().for_each(|h| flatten(over_groups(h), &mut conditions));
+        let (subs, plain): (Vec<_>, Vec<_>) = conditions.into_iter().partition(Expr::has_sub);
+        built = self.filter(built, &plain)?;
+        for condition in &subs {
+            built = self.sub_condition(built, condition, &level)?;
+        }
+        let mut exprs: Vec<Expr> = wanted.iter().map(over_groups).collect();
+        let built = self.subqueries(built, &mut exprs, &level)?;
+        exprs.extend(hidden.iter().map(over_groups));
         Ok(Shown { built, exprs })
+    }
+
+    /// The rows left joined to the values that the query reads of the one around, and a column that is true where there
+    /// is a row. The level's columns are found where they are then.
+    fn with_empty_groups(&self, built: Built, level: &mut Level<'a>) -> Result<(Built, Expr), PlanError> {
+        let frame = level.frame.clone().ok_or_else(reads_outer)?;
+        let values = Self::stand_in(&frame);
+        let width = values.columns.len();
+        let (built, mark) = self.marked(built)?;
+        let places: Vec<usize> = level.placed.clone();
+        let pairs = (0..width).map(|c| {
+            let value = values.column(c)?;
+            Ok(crate::expr::same(value.clone(), Expr::column(width + places[c], value.ty, value.declared)))
+        });
+        let pairs = pairs.collect::<Result<Vec<_>, PlanError>>()?;
+        let (built, offset) = self.join_two(values, built, JoinKind::Left, pairs)?;
+        level.placed = places.into_iter().enumerate().map(|(c, at)| if c < width { c } else { offset + at }).collect();
+        Ok((built, mark.map_columns(&|c| offset + c)))
     }
 
     /// The groups' columns, then the aggregates.

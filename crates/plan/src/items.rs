@@ -3,7 +3,7 @@
 //! An outer join whose NULLs the conditions above it reject is made an inner one (or a full one a left one) before
 //! anything is joined. A right join is a left join with its sides exchanged; columns are found by where they were put.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::PlanError;
 use crate::expr::{Expr, ExprKind};
@@ -90,6 +90,35 @@ impl<'a> Item<Vec<&'a Tree>> {
 }
 
 impl Item<Vec<Expr>> {
+    /// With the conditions that inputs bring along.
+    pub(crate) fn with_conditions(self, of: &mut HashMap<usize, Vec<Expr>>) -> Self {
+        match self {
+            Self::Input(number) => match of.remove(&number) {
+                Some(conditions) => Self::Group(vec![self], conditions),
+                None => self,
+            },
+            Self::Group(items, conditions) => {
+                Self::Group(items.into_iter().map(|i| i.with_conditions(of)).collect(), conditions)
+            }
+            Self::Outer { kind, left, right, on } => {
+                let (left, right) = (Box::new(left.with_conditions(of)), Box::new(right.with_conditions(of)));
+                Self::Outer { kind, left, right, on }
+            }
+        }
+    }
+
+    /// What the conditions of a left join and of its right side read beyond both sides.
+    fn reads_beyond(&self, level: &Level<'_>) -> BTreeSet<usize> {
+        let Self::Outer { right, on, .. } = self else { return BTreeSet::new() };
+        let own = self.inputs();
+        let of_right = match &**right {
+            Self::Group(_, conditions) => conditions.as_slice(),
+            _ => &[],
+        };
+        let read = on.iter().chain(of_right).flat_map(|c| level.inputs_of(c));
+        read.filter(|i| !own.contains(i)).collect()
+    }
+
     /// The inputs within.
     pub(crate) fn inputs(&self) -> BTreeSet<usize> {
         match self {
@@ -117,7 +146,8 @@ impl Item<Vec<Expr>> {
                         item => flat.0.push(item),
                     }
                 }
-                Self::Group(flat.0, flat.1)
+                let items = flat.0.into_iter().fold(Vec::new(), |done, item| together(done, item, level));
+                Self::Group(items, flat.1)
             }
             Self::Outer { kind, left, right, on } => {
                 let meets = |side: &Self| side.inputs().iter().any(|i| rejected.contains(i));
@@ -145,6 +175,24 @@ impl Item<Vec<Expr>> {
             }
         }
     }
+}
+
+/// Puts an item behind those before it in a group. Those that the right side of a left join reads go to its left side, where
+/// they are joined first; that changes nothing, for they are joined to its left side's rows in any case.
+fn together(mut done: Vec<Item<Vec<Expr>>>, item: Item<Vec<Expr>>, level: &Level<'_>) -> Vec<Item<Vec<Expr>>> {
+    let beyond = item.reads_beyond(level);
+    let item = match item {
+        Item::Outer { kind: JoinKind::Left, left, right, on } if !beyond.is_empty() => {
+            let (mut read, others): (Vec<_>, Vec<_>) =
+                done.into_iter().partition(|i| i.inputs().iter().any(|input| beyond.contains(input)));
+            done = others;
+            read.push(*left);
+            Item::Outer { kind: JoinKind::Left, left: Box::new(Item::Group(read, Vec::new())), right, on }
+        }
+        item => item,
+    };
+    done.push(item);
+    done
 }
 
 /// The conditions of a conjunction, in their order.

@@ -5,7 +5,7 @@ use types::{PgType, Scalar, oid};
 use crate::PlanError;
 use crate::built::Built;
 use crate::deparse::pg_expr;
-use crate::expr::{Expr, ExprKind};
+use crate::expr::{Expr, ExprKind, is_null};
 use crate::join_key::{Sides, before_widening, joined_keys, widened};
 use crate::native::native;
 use crate::query::Planner;
@@ -55,7 +55,16 @@ impl Planner<'_> {
         let width = left.columns.len();
         let mut keys: Vec<KeyPair> = Vec::new();
         let mut rest = Vec::new();
+        // Columns that are equal in a pair, or both NULL.
+        let mut equal: Vec<(usize, usize)> = Vec::new();
         for condition in conditions {
+            if let ExprKind::Same(a, b) = &condition.kind {
+                keys.extend(self.same(a, b, &left, &right)?);
+                if let (Some(a), Some(b)) = (a.as_column(), b.as_column()) {
+                    equal.extend(b.checked_sub(width).map(|b| (a, b)).or(a.checked_sub(width).map(|a| (b, a))));
+                }
+                continue;
+            }
             match self.key_pair(&condition, width) {
                 Some(pair) if keys.contains(&pair) => {}
                 Some(pair) => keys.push(pair),
@@ -68,7 +77,7 @@ impl Planner<'_> {
         let pairs: Vec<(usize, usize)> = left_keys.into_iter().zip(right_keys).collect();
         let key_types = keys.iter().map(KeyPair::ty).collect();
         // A key that was widened is as good as what it was widened from.
-        let mut equal = pairs.clone();
+        equal.extend(&pairs);
         for (key, &(l, r)) in keys.iter().zip(&pairs) {
             let (from_left, from_right) =
                 (before_widening(&key.left).unwrap_or(l), before_widening(&key.right).unwrap_or(r));
@@ -76,7 +85,9 @@ impl Planner<'_> {
         }
         equal.sort_unstable();
         equal.dedup();
-        let unique = joined_keys(kind, &Sides { left: &left, right: &right, pairs: &equal, offset });
+        let (fixed_left, fixed_right) = self.fixed(&rest, width);
+        let fixed = (fixed_left.as_slice(), fixed_right.as_slice());
+        let unique = joined_keys(kind, &Sides { left: &left, right: &right, pairs: &equal, fixed, offset });
         let rest: Vec<Expr> =
             rest.iter().map(|c| c.map_columns(&|c| if c < width { c } else { c - width + offset })).collect();
         let mut columns = left.columns;
@@ -118,6 +129,53 @@ impl Planner<'_> {
             _ => return None,
         };
         Some(KeyPair { left, right: right.map_columns(&|c| c - width), collation })
+    }
+
+    /// Columns of either side that a condition sets equal to a constant.
+    fn fixed(&self, conditions: &[Expr], width: usize) -> (Vec<usize>, Vec<usize>) {
+        let column = |condition: &Expr| {
+            let (a, b, _) = self.equality(condition)?;
+            let of = |a: &Expr, b: &Expr| {
+                let a = before_widening(a).or_else(|| a.as_column());
+                a.filter(|_| b.columns().is_empty())
+            };
+            of(&a, &b).or_else(|| of(&b, &a))
+        };
+        let (left, right): (Vec<_>, Vec<_>) = conditions.iter().filter_map(column).partition(|c| *c < width);
+        (left, right.into_iter().map(|c| c - width).collect())
+    }
+
+    /// Equal or both NULL, as equalities: whether it is NULL, and the value or another one.
+    fn same(&self, a: &Expr, b: &Expr, left: &Built, right: &Built) -> Result<Vec<KeyPair>, PlanError> {
+        let width = left.columns.len();
+        let of_left = |e: &Expr| e.columns().iter().all(|c| *c < width);
+        let (a, b) = if of_left(a) { (a.clone(), b.clone()) } else { (b.clone(), a.clone()) };
+        if !of_left(&a) || b.columns().iter().any(|c| *c < width) {
+            return Err(PlanError::Tree("values of a subquery are joined on one side".into()));
+        }
+        let b = b.map_columns(&|c| c - width);
+        let collation = a.ty.collation;
+        let never = |e: &Expr, built: &Built| e.as_column().is_some_and(|c| built.columns[c].not_null);
+        if never(&a, left) || never(&b, right) {
+            return Ok(vec![KeyPair { left: a, right: b, collation }]);
+        }
+        let text = PgType { oid: oid::TEXT, typmod: -1, collation: types::collation::C };
+        let value = |e: Expr| -> Result<Expr, PlanError> {
+            let sql_type = self.catalog.type_sql(e.declared)?;
+            // An enum has no value that is there for sure; its text has.
+            let (e, other) = match crate::constant::some_value(e.ty, e.declared, sql_type) {
+                Some(other) => (e, other),
+                None => {
+                    let e = Expr { kind: ExprKind::ViaText(Box::new(e)), ty: text, declared: oid::TEXT };
+                    let other = crate::constant::some_value(text, oid::TEXT, "text");
+                    (e, other.ok_or_else(|| PlanError::Tree("text has no value".into()))?)
+                }
+            };
+            let (ty, declared) = (e.ty, e.declared);
+            Ok(Expr { kind: ExprKind::Coalesce(vec![e, other]), ty, declared })
+        };
+        let nulls = KeyPair { left: is_null(a.clone(), false), right: is_null(b.clone(), false), collation: 0 };
+        Ok(vec![KeyPair { left: value(a)?, right: value(b)?, collation }, nulls])
     }
 
     /// All conditions of a pair. Native ones that raise no errors come first; where PostgreSQL has to be asked, it is

@@ -12,6 +12,8 @@ pub(crate) struct Sides<'a> {
     pub(crate) right: &'a Built,
     /// Columns (left's, right's) that are equal in a pair.
     pub(crate) pairs: &'a [(usize, usize)],
+    /// Columns (left's; right's) that have one value in all pairs.
+    pub(crate) fixed: (&'a [usize], &'a [usize]),
     /// Where right's columns begin in the result.
     pub(crate) offset: usize,
 }
@@ -19,11 +21,13 @@ pub(crate) struct Sides<'a> {
 impl Sides<'_> {
     /// Joined by a key of right's: a row of left's has one partner at most.
     fn right_is_met_once(&self) -> bool {
-        self.right.keys.iter().any(|k| k.iter().all(|c| self.pairs.iter().any(|p| p.1 == *c)))
+        let met = |c: &usize| self.fixed.1.contains(c) || self.pairs.iter().any(|p| p.1 == *c);
+        self.right.keys.iter().any(|k| k.iter().all(met))
     }
 
     fn left_is_met_once(&self) -> bool {
-        self.left.keys.iter().any(|k| k.iter().all(|c| self.pairs.iter().any(|p| p.0 == *c)))
+        let met = |c: &usize| self.fixed.0.contains(c) || self.pairs.iter().any(|p| p.0 == *c);
+        self.left.keys.iter().any(|k| k.iter().all(met))
     }
 
     fn of_right<'k>(&self, key: &'k [usize]) -> impl Iterator<Item = usize> + use<'k> {
@@ -128,7 +132,7 @@ mod tests {
         let column = |not_null| BuiltColumn { ty: types::PgType::plain(oid::INT4), declared: oid::INT4, not_null };
         let rel = Rel::Values { rows: Vec::new(), types: Vec::new() };
         let side = Built { rel, columns: vec![column(not_null), column(false)], keys: vec![vec![0]] };
-        let mut keys = joined_keys(kind, &Sides { left: &side, right: &side, pairs, offset: 2 });
+        let mut keys = joined_keys(kind, &Sides { left: &side, right: &side, pairs, fixed: (&[], &[]), offset: 2 });
         keys.sort();
         keys.dedup();
         keys

@@ -9,10 +9,11 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::PlanError;
 use crate::built::Built;
-use crate::expr::Expr;
+use crate::expr::{Expr, ExprKind};
 use crate::items::Item;
 use crate::query::Planner;
 use crate::scope::Level;
+use crate::sublink::innermost;
 use crate::tree::JoinKind;
 use crate::values::one_row;
 
@@ -38,12 +39,26 @@ impl Joined {
 /// A condition that was not tried yet, and the inputs that it reads.
 pub(crate) type Condition = (Expr, BTreeSet<usize>);
 
+/// What stands in an input's rows for values of inputs that it reads, until these are joined.
+#[derive(Debug)]
+pub(crate) struct StandIn {
+    pub(crate) id: usize,
+    /// The values, over columns side by side.
+    pub(crate) args: Vec<Expr>,
+    /// The inputs that they are of.
+    pub(crate) reads: BTreeSet<usize>,
+}
+
 /// What joining one level works with.
 pub(crate) struct Joins<'p, 'q, 'a> {
     pub(crate) planner: &'p mut Planner<'a>,
-    pub(crate) level: &'q mut Level<'a>,
+    pub(crate) level: &'q Level<'a>,
     /// The inputs' rows, by their numbers; taken as they are joined.
     pub(crate) builts: Vec<Option<Built>>,
+    /// Of inputs that read others; taken when these are there.
+    pub(crate) stand_ins: HashMap<usize, StandIn>,
+    /// How many columns were made for values of subqueries, beyond those that lie side by side.
+    pub(crate) beyond: usize,
 }
 
 impl Joins<'_, '_, '_> {
@@ -64,7 +79,7 @@ impl Joins<'_, '_, '_> {
                 let first = self.level.inputs[at].first;
                 let placed = (0..built.columns.len()).map(|c| (first + c, c)).collect();
                 let mut joined = Joined { built, inputs: BTreeSet::from([at]), placed };
-                self.apply(&mut joined, above)?;
+                self.apply(&mut joined, above, false)?;
                 Ok(joined)
             }
             Item::Group(items, own) => {
@@ -74,18 +89,27 @@ impl Joins<'_, '_, '_> {
                 let waiting = items.into_iter().map(|item| self.item(item, above)).collect::<Result<Vec<_>, _>>()?;
                 let mut joined = self.group(waiting, above)?;
                 let constant: Vec<Expr> = constant.into_iter().map(|(c, _)| c).collect();
-                joined.built = self.planner.filter(joined.built, &constant)?;
+                for condition in constant {
+                    joined.built = self.keep(joined.built, &condition)?;
+                }
                 Ok(joined)
             }
             Item::Outer { kind, left, right, on } => {
                 let mut on = self.conditions(on);
-                let (left, right) = if kind == JoinKind::Full {
-                    (self.item(*left, &mut Vec::new())?, self.item(*right, &mut Vec::new())?)
+                let (mut left, mut right) = if kind == JoinKind::Full {
+                    let mut beyond = Vec::new();
+                    let sides = (self.item(*left, &mut beyond)?, self.item(*right, &mut beyond)?);
+                    above.extend(beyond);
+                    sides
                 } else {
-                    (self.item(*left, above)?, self.item(*right, &mut on)?)
+                    let left = self.item(*left, above)?;
+                    let mut right = self.item(*right, &mut on)?;
+                    self.apply(&mut right, &mut on, true)?;
+                    (left, right)
                 };
+                self.values_of_sides(&mut left, &mut right, &mut on)?;
                 let mut joined = self.pair(left, right, kind, &on)?;
-                self.apply(&mut joined, above)?;
+                self.apply(&mut joined, above, false)?;
                 Ok(joined)
             }
         }
@@ -97,42 +121,111 @@ impl Joins<'_, '_, '_> {
             return Ok(Joined::nothing());
         }
         let mut joined = waiting.remove(0);
-        self.apply(&mut joined, conditions)?;
+        self.apply(&mut joined, conditions, false)?;
         while !waiting.is_empty() {
-            let connected = waiting
-                .iter()
-                .position(|next| conditions.iter().any(|(c, _)| self.is_key(c, &joined.inputs, &next.inputs)));
-            let next = waiting.remove(connected.unwrap_or(0));
+            let free: Vec<usize> = (0..waiting.len()).filter(|&at| !self.waits(&waiting, at)).collect();
+            let connects = |next: &Joined| conditions.iter().any(|(c, _)| self.is_key(c, &joined.inputs, &next.inputs));
+            let connected = free.iter().copied().find(|&at| connects(&waiting[at]));
+            let next = waiting.remove(connected.or(free.first().copied()).unwrap_or(0));
             let (keys, others): (Vec<_>, Vec<_>) =
                 std::mem::take(conditions).into_iter().partition(|(c, _)| self.is_key(c, &joined.inputs, &next.inputs));
             *conditions = others;
             joined = self.pair(joined, next, JoinKind::Inner, &keys)?;
-            self.apply(&mut joined, conditions)?;
+            self.apply(&mut joined, conditions, false)?;
         }
+        self.apply(&mut joined, conditions, true)?;
         Ok(joined)
     }
 
+    /// Whether one of those that wait reads another that does.
+    fn waits(&self, waiting: &[Joined], at: usize) -> bool {
+        let reads = |input: &usize| self.stand_ins.get(input).map(|s| &s.reads);
+        let read: BTreeSet<usize> = waiting[at].inputs.iter().filter_map(reads).flatten().copied().collect();
+        waiting.iter().enumerate().any(|(other, joined)| other != at && !joined.inputs.is_disjoint(&read))
+    }
+
     fn is_key(&self, condition: &Expr, left: &BTreeSet<usize>, right: &BTreeSet<usize>) -> bool {
-        let Some((a, b, _)) = self.planner.equality(condition) else { return false };
-        let (a, b) = (self.level.inputs_of(&a), self.level.inputs_of(&b));
+        let (a, b) = match &condition.kind {
+            ExprKind::Same(a, b) => (self.level.inputs_of(a), self.level.inputs_of(b)),
+            _ if condition.has_sub() => return false,
+            _ => match self.planner.equality(condition) {
+                Some((a, b, _)) => (self.level.inputs_of(&a), self.level.inputs_of(&b)),
+                None => return false,
+            },
+        };
         let within = |of: &BTreeSet<usize>, side: &BTreeSet<usize>| !of.is_empty() && of.is_subset(side);
         (within(&a, left) && within(&b, right)) || (within(&a, right) && within(&b, left))
     }
 
-    /// Filters by the conditions that read these inputs only, and takes them off the list.
-    fn apply(&mut self, joined: &mut Joined, conditions: &mut Vec<Condition>) -> Result<(), PlanError> {
-        let (now, later): (Vec<_>, Vec<_>) =
-            std::mem::take(conditions).into_iter().partition(|(_, i)| !i.is_empty() && i.is_subset(&joined.inputs));
+    /// Filters by the conditions that read these inputs only, and takes them off the list. Those for which a subquery's value
+    /// must be joined wait until the `last` time.
+    fn apply(&mut self, joined: &mut Joined, conditions: &mut Vec<Condition>, last: bool) -> Result<(), PlanError> {
+        let now = |(c, inputs): &Condition| {
+            let keeps_or_drops = match &c.kind {
+                ExprKind::Not(arg) => matches!(arg.kind, ExprKind::Sub { .. }),
+                kind => matches!(kind, ExprKind::Sub { .. }),
+            };
+            !inputs.is_empty() && inputs.is_subset(&joined.inputs) && (last || keeps_or_drops || !c.has_sub())
+        };
+        let (now, later): (Vec<_>, Vec<_>) = std::mem::take(conditions).into_iter().partition(now);
         *conditions = later;
         let now: Vec<Expr> = now.iter().map(|(c, _)| joined.place(c)).collect();
-        if !now.is_empty() {
+        let (subs, plain): (Vec<_>, Vec<_>) = now.into_iter().partition(Expr::has_sub);
+        if !plain.is_empty() {
             let built = joined.built.clone();
-            joined.built = self.planner.filter(built, &now)?;
+            joined.built = self.planner.filter(built, &plain)?;
+        }
+        for condition in subs {
+            let built = joined.built.clone();
+            joined.built = self.keep(built, &condition)?;
         }
         Ok(())
     }
 
-    fn pair(&mut self, left: Joined, right: Joined, kind: JoinKind, on: &[Condition]) -> Result<Joined, PlanError> {
+    fn keep(&mut self, built: Built, condition: &Expr) -> Result<Built, PlanError> {
+        if condition.has_sub() {
+            self.planner.sub_condition(built, condition, self.level)
+        } else {
+            self.planner.filter(built, std::slice::from_ref(condition))
+        }
+    }
+
+    /// Subqueries in the condition of an outer join, that read one side: their values become columns of that side.
+    fn values_of_sides(
+        &mut self,
+        left: &mut Joined,
+        right: &mut Joined,
+        on: &mut [Condition],
+    ) -> Result<(), PlanError> {
+        while let Some(sub) = on.iter().find_map(|(c, _)| innermost(c)) {
+            let inputs = self.level.inputs_of(&sub);
+            let side = if inputs.is_subset(&right.inputs) {
+                &mut *right
+            } else if inputs.is_subset(&left.inputs) {
+                &mut *left
+            } else {
+                return Err(PlanError::not_yet(
+                    "a subquery in an outer join's condition that reads both of its sides",
+                    "join the subquery's rows to one side first",
+                ));
+            };
+            let mut value = [side.place(&sub)];
+            let built = self.planner.subqueries(side.built.clone(), &mut value, self.level)?;
+            let at = built.columns.len();
+            side.built = self.planner.extend(built, &value)?;
+            // A column that lies beyond all inputs' own.
+            let column = self.level.width + self.beyond;
+            self.beyond += 1;
+            side.placed.insert(column, at);
+            for (condition, _) in &mut *on {
+                let value = Expr::column(column, sub.ty, sub.declared);
+                *condition = condition.rewrite(&mut |e| (*e == sub).then(|| value.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    fn pair(&mut self, left: Joined, mut right: Joined, kind: JoinKind, on: &[Condition]) -> Result<Joined, PlanError> {
         let one_row = |built: &Built| built.keys.iter().any(Vec::is_empty);
         let connected = on.iter().any(|(c, _)| self.is_key(c, &left.inputs, &right.inputs));
         if !connected && !one_row(&left.built) && !one_row(&right.built) {
@@ -141,6 +234,15 @@ impl Joins<'_, '_, '_> {
                  every row of the other, and each change costs as much"
                     .into(),
             );
+        }
+        let ready: Vec<usize> = right.inputs.iter().copied().collect();
+        for input in ready {
+            if self.stand_ins.get(&input).is_some_and(|s| s.reads.is_subset(&left.inputs))
+                && let Some(stand_in) = self.stand_ins.remove(&input)
+            {
+                let args: Vec<Expr> = stand_in.args.iter().map(|a| left.place(a)).collect();
+                self.planner.with_values(&mut right.built.rel, stand_in.id, &left.built, &args)?;
+            }
         }
         let width = left.built.columns.len();
         let place = |c: usize| match (left.placed.get(&c), right.placed.get(&c)) {

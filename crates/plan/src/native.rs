@@ -56,6 +56,9 @@ fn convert(expr: &Expr) -> Result<Scalar, String> {
         ExprKind::Relabel(arg) => ScalarKind::Relabel(boxed(arg)?),
         ExprKind::Collate { arg, .. } => ScalarKind::Relabel(boxed(arg)?),
         ExprKind::ViaText(arg) => ScalarKind::ViaText(boxed(arg)?),
+        ExprKind::Outer(_) | ExprKind::Param(_) | ExprKind::Sub { .. } | ExprKind::Same(..) => {
+            return Err("a subquery or what it reads".into());
+        }
         ExprKind::Agg(_)
         | ExprKind::Call { variadic: true, .. }
         | ExprKind::IsNull { row: true, .. }

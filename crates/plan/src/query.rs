@@ -1,6 +1,7 @@
 //! One query level: FROM, WHERE, groups, HAVING, the target list, DISTINCT; and the entries of FROM.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use scalar::Env;
 use types::Oid;
@@ -9,8 +10,12 @@ use crate::PlanError;
 use crate::built::{Built, BuiltColumn, Shown};
 use crate::catalog::Catalog;
 use crate::convert::convert;
+use crate::expr::{Expr, ExprKind};
+use crate::outer::{Frame, Mode, reads_outer};
 use crate::reader::Node;
 use crate::recursion::Recursion;
+use crate::scope::Level;
+use crate::subquery::{Links, with_key};
 use crate::top::Taken;
 use crate::tree::{Rel, SourceUse};
 
@@ -30,6 +35,14 @@ pub(crate) struct Planner<'a> {
     pub(crate) recursions: Vec<Recursion<'a>>,
     /// How deep views and subqueries are nested.
     pub(crate) depth: usize,
+    /// Where the query that is being planned finds what it reads of the queries around it.
+    pub(crate) frame: Option<Arc<Frame>>,
+    /// What the query planned last hands out, when it was planned apart from what it reads.
+    pub(crate) links: Option<Links>,
+    /// How many stand-ins were made for values that subqueries read.
+    pub(crate) stand_ins: usize,
+    /// How often a subquery was tried apart from what it reads.
+    pub(crate) attempts: usize,
 }
 
 /// Queries nested deeper than this are refused before they overflow the stack.
@@ -62,7 +75,10 @@ impl<'a> Planner<'a> {
         })?;
         let wanted = shown.exprs.len();
         match self.limit(node, order)? {
-            Some(taken) => self.take(shown, wanted, &taken),
+            Some(mut taken) => {
+                taken.partition.extend(targets.len()..wanted);
+                self.take(shown, wanted, &taken)
+            }
             None => {
                 self.note_order(node);
                 Ok(shown)
@@ -78,7 +94,7 @@ impl<'a> Planner<'a> {
 
     fn select(&mut self, node: &'a Node) -> Result<Shown, PlanError> {
         let targets: Vec<&Node> = node.nodes("targetList");
-        let (built, mut level) = self.from(node)?;
+        let (mut built, mut level) = self.from(node)?;
         let (sort, distinct) = (node.nodes("sortClause"), node.nodes("distinctClause"));
         let on = node.flag("hasDistinctOn");
         let limited = on || node.has("limitCount") || node.has("limitOffset");
@@ -90,22 +106,32 @@ impl<'a> Planner<'a> {
             let decides = |t: &&Node| t.number("ressortgroupref").is_ok_and(|r| clauses().any(|c| c == r));
             shown.extend(targets.iter().copied().filter(|t| t.flag("resjunk")).filter(decides));
         }
-        let place =
-            |reference: i64| shown.iter().position(|t| t.number("ressortgroupref").is_ok_and(|r| r == reference));
         let clauses = ["groupClause", "groupingSets", "havingQual"];
         let grouped = node.flag("hasAggs") || clauses.iter().any(|clause| node.has(clause));
+        // Between the two, what belongs its rows to those of the query around.
+        let (hidden, links) = self.hidden(&level, wanted, grouped || !distinct.is_empty())?;
+        let own = wanted;
+        let wanted = own + hidden.len();
+        let behind = |at: usize| if at < own { at } else { at + hidden.len() };
+        let place = |reference: i64| {
+            shown.iter().position(|t| t.number("ressortgroupref").is_ok_and(|r| r == reference)).map(behind)
+        };
+        let always = grouped && !node.has("groupClause") && !node.has("groupingSets");
         let mut rows = if grouped {
-            self.group(node, &targets, &shown, built, level)?
+            self.group(node, &targets, &shown, &hidden, built, level)?
         } else {
-            let exprs = shown
+            let mut exprs = shown
                 .iter()
                 .map(|t| convert(t.get("expr"), &mut level, self.catalog))
                 .collect::<Result<Vec<_>, _>>()?;
+            built = self.subqueries(built, &mut exprs, &level)?;
+            exprs.extend_from_slice(&hidden);
             Shown { built, exprs }
         };
+        rows.exprs[own..].rotate_right(hidden.len());
         if on {
             let references = distinct.iter().map(|c| c.number("tleSortGroupRef")).collect::<Result<Vec<_>, _>>()?;
-            let partition = references.iter().filter_map(|r| place(*r)).collect();
+            let partition = references.iter().filter_map(|r| place(*r)).chain(own..wanted).collect();
             let of_group = |c: &&Node| c.number("tleSortGroupRef").is_ok_and(|r| !references.contains(&r));
             let order = self.order(&sort.iter().copied().filter(of_group).collect::<Vec<_>>(), place)?;
             let (construct, ordered, limit) = ("DISTINCT ON", !sort.is_empty(), Some(1));
@@ -114,13 +140,49 @@ impl<'a> Planner<'a> {
         } else if !distinct.is_empty() {
             rows = self.distinct(self.computed(rows)?)?.shown()?;
         }
-        if limited && let Some(taken) = self.limit(node, self.order(&sort, place)?)? {
+        if limited && let Some(mut taken) = self.limit(node, self.order(&sort, place)?)? {
+            taken.partition.extend(own..wanted);
             rows = self.take(rows, wanted, &taken)?;
         } else if !on {
             self.note_order(node);
         }
         rows.exprs.truncate(wanted);
-        self.small(rows)
+        let rows = self.small(rows)?;
+        self.links = links.map(|conditions| Links { conditions, hidden: hidden.len(), always });
+        Ok(rows)
+    }
+
+    /// Of a query that reads the one around it: what it shows besides, and the conditions that it hands out, over what it
+    /// shows from `first` on. Where rows become one (`merged`), these must be equalities by which they are told apart.
+    fn hidden(
+        &self,
+        level: &Level<'a>,
+        first: usize,
+        merged: bool,
+    ) -> Result<(Vec<Expr>, Option<Vec<Expr>>), PlanError> {
+        if level.frame.as_ref().is_none_or(|f| f.mode == Mode::Within) {
+            return Ok((level.values(), None));
+        }
+        let mut hidden: Vec<Expr> = Vec::new();
+        let mut place = |expr: &Expr| {
+            first
+                + hidden.iter().position(|h| h == expr).unwrap_or_else(|| {
+                    hidden.push(expr.clone());
+                    hidden.len() - 1
+                })
+        };
+        let mut links = Vec::new();
+        for condition in &level.correlated {
+            links.push(match self.link_key(condition) {
+                Some((side, within)) => with_key(condition, side, place(within)),
+                None if merged => return Err(reads_outer()),
+                None => condition.rewrite(&mut |e| match e.kind {
+                    ExprKind::Column(_) => Some(Expr::column(place(e), e.ty, e.declared)),
+                    _ => None,
+                }),
+            });
+        }
+        Ok((hidden, Some(links)))
     }
 
     /// Each row once.
@@ -156,12 +218,7 @@ impl<'a> Planner<'a> {
         };
         match entry.number("rtekind")? {
             0 => self.relation(entry),
-            1 => {
-                if entry.flag("lateral") {
-                    return Err(PlanError::not_yet("LATERAL", "write it as a join"));
-                }
-                self.query(entry.node("subquery")?).map(by_position)
-            }
+            1 => self.query(entry.node("subquery")?).map(by_position),
             5 => self.values(entry)?.shown().map(by_position),
             6 => self.cte(entry).map(by_position),
             3 | 4 => Err(PlanError::not_yet("a function in FROM", "join with a table that holds its rows")),
@@ -169,17 +226,28 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn cte(&mut self, entry: &'a Node) -> Result<Shown, PlanError> {
+    /// The WITH query that an entry of FROM names, and the place of its level.
+    pub(crate) fn find_cte(&self, entry: &Node) -> Result<(usize, &'a Node), PlanError> {
         let name = entry.text("ctename");
         let up = entry.index("ctelevelsup")?;
         let level = self.ctes.len().checked_sub(1 + up).ok_or_else(|| entry.odd("ctelevelsup"))?;
         let found = self.ctes[level].iter().copied().find(|c| c.text("ctename") == name);
-        let cte = found.ok_or_else(|| entry.odd("ctename"))?;
+        Ok((level, found.ok_or_else(|| entry.odd("ctename"))?))
+    }
+
+    fn cte(&mut self, entry: &'a Node) -> Result<Shown, PlanError> {
+        let (level, cte) = self.find_cte(entry)?;
         if entry.flag("self_reference") {
             return self.working(cte);
         }
         let outer = self.ctes.split_off(level + 1);
         let built = match cte.flag("cterecursive") {
+            true if self.frame.is_some() => {
+                return Err(PlanError::not_yet(
+                    "WITH RECURSIVE that reads the query around it",
+                    "let it find the rows for all values, and join it",
+                ));
+            }
             true => self.recursion(cte),
             false => self.query(cte.node("ctequery")?),
         };

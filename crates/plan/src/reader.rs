@@ -95,6 +95,18 @@ impl Node {
         self.get(name).oids()
     }
 
+    /// The same as it stands `by` levels further out.
+    pub(crate) fn lowered(&self, by: i64) -> Self {
+        let value = |name: &str, value: &Tree| match (name, value) {
+            ("varlevelsup" | "agglevelsup", Tree::Token(text)) => {
+                Tree::Token(text.parse::<i64>().map_or_else(|_| text.clone(), |up| (up - by).to_string()))
+            }
+            _ => value.lowered(by),
+        };
+        let fields = self.fields.iter().map(|(n, v)| (n.clone(), value(n, v))).collect();
+        Self { kind: self.kind.clone(), fields }
+    }
+
     pub(crate) fn odd(&self, field: &str) -> PlanError {
         PlanError::Tree(format!("{} has no usable {field}", self.kind))
     }
@@ -119,6 +131,14 @@ impl Tree {
                 })
                 .collect(),
             _ => Vec::new(),
+        }
+    }
+
+    fn lowered(&self, by: i64) -> Self {
+        match self {
+            Self::Node(node) => Self::Node(node.lowered(by)),
+            Self::List(items) => Self::List(items.iter().map(|item| item.lowered(by)).collect()),
+            other => other.clone(),
         }
     }
 

@@ -62,9 +62,8 @@ impl<'a> Planner<'a> {
     /// A branch of a set operation with the columns' common types, to which PostgreSQL casts implicitly.
     pub(crate) fn coerced(&self, shown: Shown, operation: &Node) -> Result<Built, PlanError> {
         let (types, collations) = (operation.oids("colTypes"), operation.oids("colCollations"));
-        if types.len() != shown.exprs.len() {
-            return Err(operation.odd("colTypes"));
-        }
+        // Behind its own columns there are those by which a subquery's rows belong to the query around.
+        let behind = shown.exprs.get(types.len()..).ok_or_else(|| operation.odd("colTypes"))?.to_vec();
         let mut exprs = Vec::new();
         for (index, (declared, expr)) in types.into_iter().zip(shown.exprs).enumerate() {
             let ty = self.catalog.ty(declared, -1, collations.get(index).copied().unwrap_or_default());
@@ -82,6 +81,7 @@ impl<'a> Planner<'a> {
             };
             exprs.push(Expr { kind, ty, declared });
         }
+        exprs.extend(behind);
         self.project(shown.built, &exprs)
     }
 }

@@ -315,4 +315,23 @@ impl Rel {
             Self::UnionAll(inputs) => inputs.iter().collect(),
         }
     }
+
+    /// The same, to change.
+    pub(crate) fn inputs_mut(&mut self) -> Vec<&mut Self> {
+        match self {
+            Self::Source(_) | Self::Values { .. } | Self::Working { .. } => Vec::new(),
+            Self::Filter { input, .. }
+            | Self::Project { input, .. }
+            | Self::PgMap { input, .. }
+            | Self::Aggregate { input, .. }
+            | Self::PgAggregate { input, .. }
+            | Self::Window { input, .. }
+            | Self::PgRows { input, .. }
+            | Self::Expand { input, .. }
+            | Self::Top { input, .. } => vec![input],
+            Self::Join { left, right, .. } | Self::SetOp { left, right, .. } => vec![left, right],
+            Self::Recursive { base, step, .. } => vec![base, step],
+            Self::UnionAll(inputs) => inputs.iter_mut().collect(),
+        }
+    }
 }

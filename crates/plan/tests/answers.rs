@@ -452,3 +452,26 @@ async fn a_plan_gives_the_rows_that_postgresql_gives() {
     assert!(wrong.is_empty(), "{} of {} wrong:\n{}", wrong.len(), queries.len(), wrong.join("\n"));
     assert_eq!(answered, queries.len());
 }
+
+#[tokio::test]
+async fn a_second_row_where_one_is_asked_for_is_an_error_and_no_doubled_row() {
+    let (cluster, client) = database().await;
+    let other = cluster.client().await.unwrap();
+    let words = "more than one row returned by a subquery used as an expression";
+    for query in [
+        "SELECT id, (SELECT name FROM regions) AS n FROM users",
+        "SELECT id, (SELECT line FROM lines l WHERE l.order_id = o.id) AS n FROM orders o",
+        "SELECT id, (SELECT line FROM lines l WHERE l.order_id < o.id) AS n FROM orders o",
+        "SELECT id, (SELECT doc FROM orders p WHERE p.user_id = o.user_id) AS n FROM orders o",
+        "SELECT id FROM users u WHERE id > (SELECT region FROM orders o WHERE o.user_id = u.id)",
+        "SELECT id FROM users u WHERE (id, region) = (SELECT region, user_id FROM orders o WHERE o.user_id = u.id)",
+        "SELECT user_id FROM orders o GROUP BY user_id HAVING count(*) > (SELECT id FROM users u WHERE u.id < o.user_id)",
+    ] {
+        let theirs = client.query(query, &[]).await.unwrap_err();
+        assert_eq!(theirs.as_db_error().unwrap().message(), words, "{query}");
+        let planned = plan(&client, query, &PlanOptions::default()).await.unwrap_or_else(|e| panic!("{query}: {e}"));
+        let env = environment(&client).await.unwrap();
+        let ours = answer(&other, &env, &planned.plan).await.expect_err(query);
+        assert!(ours.contains(words), "{query}: {ours}");
+    }
+}

@@ -52,9 +52,17 @@ async fn constructs_that_are_not_kept_are_named() {
     let (_cluster, client) = database().await;
     client.batch_execute("CREATE TEMP TABLE passing (id int PRIMARY KEY)").await.unwrap();
     for (query, words) in [
-        ("SELECT id FROM t WHERE EXISTS (SELECT FROM u WHERE u.id = t.id)", &["subquery", "join"] as &[&str]),
-        ("SELECT id, (SELECT max(a) FROM u) AS m FROM t", &["subquery"]),
-        ("SELECT t.id, x.a FROM t, LATERAL (SELECT u.a FROM u WHERE u.id = t.id) x", &["LATERAL"]),
+        ("SELECT id, ARRAY(SELECT a FROM u) AS m FROM t", &["ARRAY of a subquery", "array_agg"] as &[&str]),
+        (
+            "SELECT t.id FROM t LEFT JOIN u ON EXISTS (SELECT FROM by_index b WHERE b.id = t.id AND b.other = u.id)",
+            &["outer join's condition", "both of its sides"],
+        ),
+        ("SELECT t.id, v.n FROM t, LATERAL (VALUES (t.a), (1)) v (n)", &["query around"]),
+        (
+            "SELECT t.id FROM t WHERE 1 > (SELECT count(*) FROM u WHERE u.id > (t.doc ->> 'a')::int OR t.doc IS NULL)",
+            &["subquery", "query around it by a column on type jsonb"],
+        ),
+        ("SELECT id FROM t WHERE at > (SELECT max(at) FROM t v WHERE v.at < now() AND v.id = t.id)", &["now()"]),
         ("SELECT t.id, k FROM t, jsonb_object_keys(t.doc) k", &["function in FROM"]),
         ("SELECT id, generate_series(1, a) AS n FROM t", &["set-returning function"]),
         ("SELECT n FROM generate_series(1, 3) n", &["function in FROM"]),

@@ -4,6 +4,7 @@ mod grouping_sets;
 mod joins;
 mod recursion;
 mod sets;
+mod subqueries;
 mod top;
 
 /// A query with its name.
@@ -11,5 +12,6 @@ pub(crate) type Asked = (&'static str, &'static str);
 
 /// All of them.
 pub(crate) fn all() -> Vec<Asked> {
-    [grouping_sets::QUERIES, joins::QUERIES, recursion::QUERIES, sets::QUERIES, top::QUERIES].concat()
+    [grouping_sets::QUERIES, joins::QUERIES, recursion::QUERIES, sets::QUERIES, subqueries::QUERIES, top::QUERIES]
+        .concat()
 }

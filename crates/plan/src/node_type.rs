@@ -1,0 +1,66 @@
+//! The type of a subquery's value, from the node of what it shows.
+
+use types::{Oid, oid};
+
+use crate::PlanError;
+use crate::reader::Node;
+
+/// Type, modifier, collation.
+type NodeType = (Oid, i32, Oid);
+
+/// Kinds of sublinks, in PostgreSQL's numbers.
+pub(crate) const EXISTS: i64 = 0;
+pub(crate) const ALL: i64 = 1;
+pub(crate) const ANY: i64 = 2;
+pub(crate) const ROW_COMPARE: i64 = 3;
+pub(crate) const VALUE: i64 = 4;
+
+/// The type of what a SUBLINK node gives.
+pub(crate) fn of_sublink(node: &Node) -> Result<NodeType, PlanError> {
+    match node.number("subLinkType")? {
+        EXISTS | ALL | ANY | ROW_COMPARE => Ok((oid::BOOL, -1, 0)),
+        VALUE => {
+            let targets = node.node("subselect")?.nodes("targetList");
+            let target = targets.into_iter().find(|t| !t.flag("resjunk"));
+            of(target.ok_or_else(|| node.odd("subselect"))?.node("expr")?)
+        }
+        _ => Err(PlanError::not_yet("ARRAY of a subquery", "use array_agg in a subquery")),
+    }
+}
+
+/// The type of an expression node.
+fn of(node: &Node) -> Result<NodeType, PlanError> {
+    let (ty, typmod, collation) = match node.kind.as_str() {
+        "VAR" => ("vartype", "vartypmod", "varcollid"),
+        "CONST" => ("consttype", "consttypmod", "constcollid"),
+        "PARAM" => ("paramtype", "paramtypmod", "paramcollid"),
+        "AGGREF" => ("aggtype", "", "aggcollid"),
+        "WINDOWFUNC" => ("wintype", "", "wincollid"),
+        "FUNCEXPR" => ("funcresulttype", "", "funccollid"),
+        "OPEXPR" => ("opresulttype", "", "opcollid"),
+        "SUBSCRIPTINGREF" => ("refrestype", "reftypmod", "refcollid"),
+        "FIELDSELECT" | "RELABELTYPE" | "ARRAYCOERCEEXPR" | "COERCETODOMAIN" => {
+            ("resulttype", "resulttypmod", "resultcollid")
+        }
+        "COERCEVIAIO" => ("resulttype", "", "resultcollid"),
+        "CASEEXPR" | "CASE" => ("casetype", "", "casecollid"),
+        "COALESCEEXPR" | "COALESCE" => ("coalescetype", "", "coalescecollid"),
+        "MINMAXEXPR" | "MINMAX" => ("minmaxtype", "", "minmaxcollid"),
+        "ARRAYEXPR" | "ARRAY" => ("array_typeid", "", "array_collid"),
+        "ROWEXPR" | "ROW" => ("row_typeid", "", ""),
+        "GROUPINGFUNC" => return Ok((oid::INT4, -1, 0)),
+        "BOOLEXPR" | "NULLTEST" | "BOOLEANTEST" | "DISTINCTEXPR" | "SCALARARRAYOPEXPR" | "ROWCOMPAREEXPR" => {
+            return Ok((oid::BOOL, -1, 0));
+        }
+        "NULLIFEXPR" => return of(node.nodes("args").first().ok_or_else(|| node.odd("args"))?),
+        "COLLATEEXPR" | "COLLATE" => {
+            let (ty, typmod, _) = of(node.node("arg")?)?;
+            return Ok((ty, typmod, node.oid("collOid")?));
+        }
+        "SUBLINK" => return of_sublink(node),
+        other => return Err(PlanError::not_yet(format!("a subquery that gives an expression of kind {other}"), "")),
+    };
+    let typmod = if typmod.is_empty() { -1 } else { i32::try_from(node.number(typmod)?).unwrap_or(-1) };
+    let collation = if collation.is_empty() { 0 } else { node.oid(collation)? };
+    Ok((node.oid(ty)?, typmod, collation))
+}

@@ -1,0 +1,486 @@
+//! Subqueries in expressions: their values as columns of the rows around them, and as conditions that keep or drop rows.
+//!
+//! EXISTS and IN among a WHERE's conditions are semi joins, their negations anti joins; NOT IN also asks whether there is a
+//! NULL on either side. Everywhere else the rows around are left joined to the subquery's rows, grouped so that there is
+//! one at most, and the value is an expression over what was joined; more than one row where one is allowed raises an
+//! error where the value is used, and only there.
+
+use std::collections::HashMap;
+
+use types::{PgType, oid};
+
+use crate::PlanError;
+use crate::built::{Built, Shown};
+use crate::expr::{Constant, Expr, ExprKind, INT8_GREATER, boolean, case, comparison, is_null};
+use crate::grouped::Total;
+use crate::guard::guards;
+use crate::node_type::{ALL, ANY, EXISTS, ROW_COMPARE, VALUE};
+use crate::outer::types_of;
+use crate::query::Planner;
+use crate::reader::Node;
+use crate::scope::{Level, names};
+use crate::subquery::{Rows, Want, over_pair};
+use crate::tree::{AggregateFunc, JoinKind};
+
+/// A subquery in an expression.
+struct Sub<'a, 'e> {
+    kind: i64,
+    query: &'a Node,
+    /// The level that the subquery is.
+    level: usize,
+    args: &'e [Expr],
+    test: Option<&'e Expr>,
+    /// The rows around before the values of others were joined to them, which changes nothing in what this one reads.
+    base: &'e Built,
+}
+
+impl<'a> Planner<'a> {
+    /// Adds what the subqueries in these expressions need as columns, and puts their values in their places.
+    pub(crate) fn subqueries(
+        &mut self,
+        mut built: Built,
+        exprs: &mut [Expr],
+        level: &Level<'a>,
+    ) -> Result<Built, PlanError> {
+        let base = built.clone();
+        while let Some(sub) = exprs.iter().find_map(innermost) {
+            let known = |g: &Expr| !g.has_sub() && g.columns().iter().all(|c| *c < base.columns.len());
+            let guards: Vec<Expr> = guards(exprs, &sub).into_iter().filter(known).collect();
+            let base = self.filter(base.clone(), &guards)?;
+            let (next, value) = self.value(built, &sub, &base, level)?;
+            built = next;
+            for expr in &mut *exprs {
+                *expr = expr.rewrite(&mut |e| (*e == sub).then(|| value.clone()));
+            }
+        }
+        Ok(built)
+    }
+
+    /// Rows on which a condition with subqueries holds. Columns that there were keep their places.
+    pub(crate) fn sub_condition(
+        &mut self,
+        built: Built,
+        condition: &Expr,
+        level: &Level<'a>,
+    ) -> Result<Built, PlanError> {
+        let (expr, negated) = match &condition.kind {
+            ExprKind::Not(arg) => (&**arg, true),
+            _ => (condition, false),
+        };
+        let test_has_sub = |e: &Expr| e.children().into_iter().any(Expr::has_sub);
+        if matches!(expr.kind, ExprKind::Sub { .. }) && !test_has_sub(expr) {
+            let sub = subquery(expr, &built, level)?;
+            let opposite = sub.test.and_then(|t| self.opposite(t));
+            let done = match (sub.kind, negated, &opposite) {
+                (EXISTS, _, _) => Some(self.exists_condition(&built, &sub, negated)?),
+                (ANY, false, _) => Some(self.any_condition(&built, &sub)?),
+                (ANY, true, _) => self.none_condition(&built, &sub)?,
+                (ALL, false, Some(test)) => self.none_condition(&built, &Sub { test: Some(test), ..sub })?,
+                (ALL, true, Some(test)) => Some(self.any_condition(&built, &Sub { test: Some(test), ..sub })?),
+                _ => None,
+            };
+            if let Some(done) = done {
+                return Ok(done);
+            }
+        }
+        let mut exprs = [condition.clone()];
+        let built = self.subqueries(built, &mut exprs, level)?;
+        self.filter(built, &exprs)
+    }
+
+    fn rows(&mut self, sub: &Sub<'a, '_>, want: Want) -> Result<Rows, PlanError> {
+        let names: HashMap<_, _> =
+            names(sub.query, sub.level)?.into_iter().enumerate().map(|(at, (name, _))| (name, at)).collect();
+        self.dependent(sub.query, names, &types_of(sub.args), want, &mut |planner| planner.query(sub.query))
+    }
+
+    fn exists_condition(&mut self, around: &Built, sub: &Sub<'a, '_>, negated: bool) -> Result<Built, PlanError> {
+        let rows = self.rows(sub, Want::Pairs)?;
+        let kind = if negated { JoinKind::Anti } else { JoinKind::Semi };
+        Ok(self.attach(around.clone(), (sub.args, sub.base), rows, kind, &[])?.0)
+    }
+
+    fn any_condition(&mut self, around: &Built, sub: &Sub<'a, '_>) -> Result<Built, PlanError> {
+        let rows = self.rows(sub, Want::Pairs)?;
+        let tests = parts(sub.test);
+        Ok(self.attach(around.clone(), (sub.args, sub.base), rows, JoinKind::Semi, &tests)?.0)
+    }
+
+    /// NOT IN, if its comparison is an equality: no row that is equal, and no NULL on either side where there is any row.
+    fn none_condition(&mut self, around: &Built, sub: &Sub<'a, '_>) -> Result<Option<Built>, PlanError> {
+        let tests = parts(sub.test);
+        let Some(sides) = self.sides(&tests) else { return Ok(None) };
+        let rows = self.rows(sub, Want::Groups)?;
+        if sides.iter().all(|s| self.never_null(s, around, &rows)) {
+            return Ok(Some(self.attach(around.clone(), (sub.args, sub.base), rows, JoinKind::Anti, &tests)?.0));
+        }
+        let [(outer, inner)] = sides.as_slice() else { return Ok(None) };
+        let kept = self.attach(around.clone(), (sub.args, sub.base), rows.clone(), JoinKind::Anti, &tests)?.0;
+        let (built, [mark, nulls]) = self.nulls(kept, sub, &rows, inner)?;
+        let unknown = either(is_null(outer.clone(), false), nulls);
+        let unknown = Expr {
+            kind: ExprKind::BoolTest { arg: Box::new(unknown), want: Some(true), negated: true },
+            ..boolean(true)
+        };
+        Ok(Some(self.filter(built, &[either(is_null(mark, false), unknown)])?))
+    }
+
+    /// Left joined: whether there is any row, and whether any has a NULL.
+    fn nulls(
+        &mut self,
+        around: Built,
+        sub: &Sub<'a, '_>,
+        rows: &Rows,
+        inner: &Expr,
+    ) -> Result<(Built, [Expr; 2]), PlanError> {
+        let null = is_null(self.own(rows, inner)?, false);
+        let total = Total::of_booleans(AggregateFunc::BoolOr, null);
+        let groups = self.grouped(rows, &[], &[total])?;
+        let shown = groups.shown.exprs.clone();
+        let (built, offset) = self.attach(around, (sub.args, sub.base), groups, JoinKind::Left, &[])?;
+        let at = |i: usize| over_pair(&shown[i], &[], offset);
+        Ok((built, [at(0), at(1)]))
+    }
+
+    /// The value of a subquery, over the rows around with more columns.
+    fn value(
+        &mut self,
+        around: Built,
+        expr: &Expr,
+        base: &Built,
+        level: &Level<'a>,
+    ) -> Result<(Built, Expr), PlanError> {
+        // What it reads is among the columns that there were, unless it reads another one's value.
+        let base = if expr.columns().iter().all(|c| *c < base.columns.len()) { base } else { &around.clone() };
+        let sub = subquery(expr, base, level)?;
+        match sub.kind {
+            EXISTS => {
+                let rows = self.rows(&sub, Want::Groups)?;
+                let groups = self.grouped(&rows, &[], &[])?;
+                let mark = groups.shown.exprs[0].clone();
+                let (built, offset) = self.attach(around, (sub.args, sub.base), groups, JoinKind::Left, &[])?;
+                Ok((built, is_null(over_pair(&mark, &[], offset), true)))
+            }
+            VALUE => {
+                let (built, mut values) = self.one_row_of(around, &sub)?;
+                Ok((built, values.remove(0)))
+            }
+            ROW_COMPARE => {
+                let test = sub.test.ok_or_else(|| sub.query.odd("testexpr"))?;
+                let (built, values) = self.one_row_of(around, &sub)?;
+                let compared = test.rewrite(&mut |e| match e.kind {
+                    ExprKind::Param(at) => values.get(at).cloned(),
+                    _ => None,
+                });
+                Ok((built, compared))
+            }
+            ANY | ALL => self.comparison_value(around, &sub),
+            _ => Err(PlanError::not_yet("ARRAY of a subquery", "use array_agg in a subquery")),
+        }
+    }
+
+    /// `x IN (…)`, `x > ALL (…)` as a value: true, false or NULL.
+    fn comparison_value(&mut self, around: Built, sub: &Sub<'a, '_>) -> Result<(Built, Expr), PlanError> {
+        let all = sub.kind == ALL;
+        // ALL is not ANY of the opposite.
+        let opposite = sub.test.and_then(|t| self.opposite(t));
+        let tests = parts(if all { opposite.as_ref() } else { sub.test });
+        if let Some(sides) = self.sides(&tests)
+            && (!all || opposite.is_some())
+        {
+            let rows = self.rows(sub, Want::Groups)?;
+            let known = sides.iter().all(|s| self.never_null(s, &around, &rows));
+            if known || sides.len() == 1 {
+                let inner = sides.iter().map(|(_, inner)| self.own(&rows, inner)).collect::<Result<Vec<_>, _>>()?;
+                let equal = self.grouped(&rows, &inner, &[])?;
+                let mark = equal.shown.exprs[inner.len()].clone();
+                // The keys that are compared come first: they are what the parameters stand for.
+                let further = renumbered(&tests, &sides);
+                let (mut built, offset) = self.attach(around, (sub.args, sub.base), equal, JoinKind::Left, &further)?;
+                let found = is_null(over_pair(&mark, &[], offset), true);
+                let mut value = found.clone();
+                if let ([(outer, inner)], false) = (sides.as_slice(), known) {
+                    let (joined, [any, nulls]) = self.nulls(built, sub, &rows, inner)?;
+                    built = joined;
+                    let unknown = either(is_null(outer.clone(), false), nulls);
+                    let branches =
+                        vec![(found, boolean(true)), (is_null(any, false), boolean(false)), (unknown, null())];
+                    value = case(branches, boolean(false));
+                }
+                return Ok((built, if all { not(value) } else { value }));
+            }
+        }
+        self.compared_each(around, sub)
+    }
+
+    /// Any comparison: each combination of what is compared meets the rows, and the answers are gathered.
+    fn compared_each(&mut self, around: Built, sub: &Sub<'a, '_>) -> Result<(Built, Expr), PlanError> {
+        let test = sub.test.ok_or_else(|| sub.query.odd("testexpr"))?;
+        let rows = self.rows(sub, Want::Groups)?;
+        // Of the rows around: what the links read, and what is compared.
+        let mut args: Vec<Expr> = sub.args.to_vec();
+        let mut placed = HashMap::new();
+        for c in test.columns() {
+            let column = around.column(c)?;
+            let at = args.iter().position(|a| *a == column).unwrap_or_else(|| {
+                args.push(column);
+                args.len() - 1
+            });
+            placed.insert(c, at);
+        }
+        let values = self.project(sub.base.clone(), &args)?;
+        for column in &values.columns {
+            self.groupable(column, "a subquery that is compared by a column")?;
+        }
+        let values = self.distinct(values)?;
+        let own: Vec<Expr> = (0..args.len()).map(|c| values.column(c)).collect::<Result<_, _>>()?;
+        let shown = rows.shown.exprs.clone();
+        let (pairs, offset) = self.attach(values.clone(), (&own, &values), rows, JoinKind::Inner, &[])?;
+        let compared = test.rewrite(&mut |e| match e.kind {
+            ExprKind::Column(c) => placed.get(&c).map(|at| own[*at].clone()),
+            ExprKind::Param(at) => shown.get(at).map(|e| over_pair(e, &own, offset)),
+            _ => None,
+        });
+        let all = sub.kind == ALL;
+        let func = if all { AggregateFunc::BoolAnd } else { AggregateFunc::BoolOr };
+        let pairs = self.extend(pairs, &[compared])?;
+        let compared = pairs.column(pairs.columns.len() - 1)?;
+        let totals = [
+            Total::of_booleans(func, compared.clone()),
+            Total::of_booleans(AggregateFunc::BoolOr, is_null(compared, false)),
+        ];
+        let outer = |at: usize| Expr { kind: ExprKind::Outer(at), ..own[at].clone() };
+        let links = (0..args.len()).map(|at| crate::expr::same(outer(at), own[at].clone())).collect();
+        let pairs = Rows { shown: pairs.shown()?, targets: 0, links, always: false, stand_in: None };
+        let groups = self.grouped(&pairs, &[], &totals)?;
+        let shown = groups.shown.exprs.clone();
+        let (built, offset) = self.attach(around, (&args, sub.base), groups, JoinKind::Left, &[])?;
+        let [any, decided, unknown] = [0, 1, 2].map(|at| over_pair(&shown[at], &[], offset));
+        let decided = if all { not(decided) } else { decided };
+        let branches = vec![(is_null(any, false), boolean(all)), (decided, boolean(!all)), (unknown, null())];
+        Ok((built, case(branches, boolean(all))))
+    }
+
+    /// The only row of a subquery; NULLs when there is none, and an error in its values when there are several.
+    fn one_row_of(&mut self, around: Built, sub: &Sub<'a, '_>) -> Result<(Built, Vec<Expr>), PlanError> {
+        let mut rows = self.rows(sub, Want::Value)?;
+        if !rows.always && !self.one_each(&rows) {
+            let simple = |e: &Expr| !e.has_outer() && (e.as_column().is_some() || self.raises_no_error(e));
+            let groups = rows.links.iter().all(|l| self.link_key(l).is_some());
+            if rows.stand_in.is_none() && !(groups && rows.shown.exprs[..rows.targets].iter().all(simple)) {
+                rows = self.rows(sub, Want::Values)?;
+            }
+        }
+        if rows.always || self.one_each(&rows) {
+            if !rows.always {
+                rows.shown = self.nullable_first(rows.shown, rows.targets)?;
+            }
+            let shown = rows.shown.exprs[..rows.targets].to_vec();
+            let (built, offset) = self.attach(around, (sub.args, sub.base), rows, JoinKind::Left, &[])?;
+            return Ok((built, shown.iter().map(|e| over_pair(e, sub.args, offset)).collect()));
+        }
+        self.checked_row_of(around, sub, &rows)
+    }
+
+    /// The same where there can be several rows: they are counted.
+    fn checked_row_of(
+        &mut self,
+        around: Built,
+        sub: &Sub<'a, '_>,
+        rows: &Rows,
+    ) -> Result<(Built, Vec<Expr>), PlanError> {
+        let targets = &rows.shown.exprs[..rows.targets];
+        let mut totals = vec![Total::count()];
+        let smallest: Option<Vec<Total>> = targets.iter().map(|t| self.smallest(t)).collect();
+        let by_total = smallest.is_some();
+        totals.extend(smallest.into_iter().flatten());
+        let groups = self.grouped(rows, &[], &totals)?;
+        let shown = groups.shown.exprs.clone();
+        let counted = groups.clone();
+        let (mut built, mut offset) = self.attach(around, (sub.args, sub.base), groups, JoinKind::Left, &[])?;
+        let count = over_pair(&shown[1], &[], offset);
+        let mut values: Vec<Expr> = shown[2..2 + totals.len() - 1].iter().map(|e| over_pair(e, &[], offset)).collect();
+        if !by_total {
+            // No aggregate takes such a value: the rows that are alone in their group, joined again.
+            let only = self.only_rows(rows, counted)?;
+            let shown = only.shown.exprs[..only.targets].to_vec();
+            (built, offset) = self.attach(built, (sub.args, sub.base), only, JoinKind::Left, &[])?;
+            values = shown.iter().map(|e| over_pair(e, &[], offset)).collect();
+        }
+        let one = is_null(too_many(&count), false);
+        let checked = values.into_iter().zip(targets).map(|(value, target)| {
+            let value = Expr { kind: ExprKind::Relabel(Box::new(value)), ty: target.ty, declared: target.declared };
+            self.when(&one, value)
+        });
+        Ok((built, checked.collect::<Result<_, _>>()?))
+    }
+
+    /// The value of a group of one row, where an aggregate gives it as it is.
+    fn smallest(&self, target: &Expr) -> Option<Total> {
+        let mut arg = target.clone();
+        match target.ty.oid {
+            oid::BOOL => return Some(Total::of_booleans(AggregateFunc::BoolOr, arg)),
+            oid::TEXT | oid::VARCHAR => {
+                let ty = PgType { oid: oid::TEXT, typmod: -1, collation: types::collation::C };
+                arg = Expr { kind: ExprKind::Relabel(Box::new(arg)), ty, declared: oid::TEXT };
+            }
+            oid::INT2
+            | oid::INT4
+            | oid::INT8
+            | oid::NUMERIC
+            | oid::FLOAT4
+            | oid::FLOAT8
+            | oid::DATE
+            | oid::TIME
+            | oid::TIMESTAMP
+            | oid::TIMESTAMPTZ
+            | oid::INTERVAL => {}
+            _ => return None,
+        }
+        let ty = PgType { typmod: -1, ..arg.ty };
+        Some(Total { func: AggregateFunc::Min, arg: Some(arg), ty })
+    }
+
+    /// Of the rows, those that are alone in their group, by the groups' counts.
+    fn only_rows(&mut self, rows: &Rows, counted: Rows) -> Result<Rows, PlanError> {
+        let shown = self.nullable_first(rows.shown.clone(), rows.targets)?;
+        let own = Rows { shown, ..rows.clone() };
+        // The groups are joined as if the rows were around them: by what the links compare.
+        let mut args = vec![boolean(true); own.links.iter().map(outer_count).max().unwrap_or_default()];
+        let mut same_links = Vec::new();
+        for (link, group) in own.links.iter().zip(&counted.links) {
+            let (Some((_, within)), Some((_, key))) = (self.link_key(link), self.link_key(group)) else { continue };
+            let within = within.rewrite(&mut |e| match e.kind {
+                ExprKind::Column(at) => own.shown.exprs.get(at).cloned(),
+                _ => None,
+            });
+            same_links.push(crate::expr::same(
+                Expr { kind: ExprKind::Outer(args.len()), ty: within.ty, declared: within.declared },
+                key.clone(),
+            ));
+            args.push(within);
+        }
+        let count = counted.shown.exprs[1].clone();
+        let one = not(comparison(INT8_GREATER, count, crate::expr::int8(1)));
+        let mut single = counted;
+        single.shown.built = self.filter(single.shown.built, &[one])?;
+        single.links = same_links;
+        single.stand_in = None;
+        let built = self.attach(own.shown.built.clone(), (&args, &own.shown.built), single, JoinKind::Inner, &[])?.0;
+        let mut built = built;
+        let compared: Option<Vec<usize>> =
+            args.iter().filter(|a| a.kind != boolean(true).kind).map(Expr::as_column).collect();
+        built.keys.extend(compared);
+        Ok(Rows { shown: Shown { built, exprs: own.shown.exprs.clone() }, ..own })
+    }
+
+    /// The two sides of comparisons that are all equalities between what is around and the subquery's own columns.
+    fn sides(&self, tests: &[Expr]) -> Option<Vec<(Expr, Expr)>> {
+        let side = |test: &Expr| {
+            self.equality(test)?;
+            let ExprKind::Call { args, .. } = &test.kind else { return None };
+            let [a, b] = args.as_slice() else { return None };
+            let within = |e: &Expr| e.any(&|e| matches!(e.kind, ExprKind::Param(_))) && e.columns().is_empty();
+            let around = |e: &Expr| !e.any(&|e| matches!(e.kind, ExprKind::Param(_)));
+            match (within(a) && around(b), within(b) && around(a)) {
+                (true, _) => Some((b.clone(), a.clone())),
+                (_, true) => Some((a.clone(), b.clone())),
+                _ => None,
+            }
+        };
+        let sides: Option<Vec<_>> = tests.iter().map(side).collect();
+        sides.filter(|s| !s.is_empty())
+    }
+
+    /// The comparison that is true where this one is false, if it is one whose opposite is an equality.
+    fn opposite(&self, test: &Expr) -> Option<Expr> {
+        let ExprKind::Call { func, args, collation, variadic } = &test.kind else { return None };
+        let func = *self.catalog.negators.get(func)?;
+        let kind = ExprKind::Call { func, args: args.clone(), collation: *collation, variadic: *variadic };
+        let opposite = Expr { kind, ty: test.ty, declared: test.declared };
+        self.equality(&opposite).map(|_| opposite)
+    }
+
+    /// Neither side of the comparison is ever NULL.
+    fn never_null(&self, (outer, inner): &(Expr, Expr), around: &Built, rows: &Rows) -> bool {
+        let never = |e: &Expr, built: &Built| match &e.kind {
+            ExprKind::Const(c) => c.value.is_some(),
+            _ => e.as_column().is_some_and(|c| built.columns.get(c).is_some_and(|c| c.not_null)),
+        };
+        let inner = self.own(rows, inner);
+        never(outer, around) && inner.is_ok_and(|i| never(&i, &rows.shown.built))
+    }
+
+    /// What is compared, over the subquery's own columns.
+    fn own(&self, rows: &Rows, inner: &Expr) -> Result<Expr, PlanError> {
+        let own = inner.rewrite(&mut |e| match e.kind {
+            ExprKind::Param(at) => rows.shown.exprs.get(at).cloned(),
+            _ => None,
+        });
+        if own.has_outer() { Err(crate::outer::reads_outer()) } else { Ok(own) }
+    }
+}
+
+/// The comparisons of several columns, one each.
+fn parts(test: Option<&Expr>) -> Vec<Expr> {
+    let mut all = Vec::new();
+    if let Some(test) = test {
+        crate::items::flatten(test.clone(), &mut all);
+    }
+    all
+}
+
+/// The comparisons with the keys' numbers in the places of the sides that are within.
+fn renumbered(tests: &[Expr], sides: &[(Expr, Expr)]) -> Vec<Expr> {
+    let of = |(at, (test, (_, inner))): (usize, (&Expr, &(Expr, Expr)))| {
+        test.rewrite(&mut |e| {
+            (e == inner).then_some(Expr { kind: ExprKind::Param(at), ty: e.ty, declared: e.declared })
+        })
+    };
+    tests.iter().zip(sides).enumerate().map(of).collect()
+}
+
+fn subquery<'a, 'e>(expr: &'e Expr, base: &'e Built, level: &Level<'a>) -> Result<Sub<'a, 'e>, PlanError> {
+    let ExprKind::Sub { id, args, test } = &expr.kind else {
+        return Err(PlanError::Tree("not a subquery".into()));
+    };
+    let node = level.sublinks.get(*id).ok_or_else(|| PlanError::Tree("a subquery of another level".into()))?;
+    let (kind, query) = (node.number("subLinkType")?, node.node("subselect")?);
+    Ok(Sub { kind, query, level: level.number + 1, args, test: test.as_deref(), base })
+}
+
+/// A subquery within which there is none that has to be computed first.
+pub(crate) fn innermost(expr: &Expr) -> Option<Expr> {
+    let within = expr.children().into_iter().find_map(innermost);
+    within.or_else(|| matches!(expr.kind, ExprKind::Sub { .. }).then(|| expr.clone()))
+}
+
+fn outer_count(link: &Expr) -> usize {
+    let own = if let ExprKind::Outer(at) = link.kind { at + 1 } else { 0 };
+    link.children().into_iter().map(outer_count).fold(own, usize::max)
+}
+
+fn not(arg: Expr) -> Expr {
+    Expr { kind: ExprKind::Not(Box::new(arg)), ..boolean(true) }
+}
+
+fn either(a: Expr, b: Expr) -> Expr {
+    Expr { kind: ExprKind::Or(vec![a, b]), ..boolean(true) }
+}
+
+/// NULL of boolean.
+fn null() -> Expr {
+    crate::constant::null(PgType::plain(oid::BOOL), oid::BOOL, "boolean")
+}
+
+/// NULL up to one row; else an error that says PostgreSQL's words, by reading them as a number.
+fn too_many(count: &Expr) -> Expr {
+    let words = "more than one row returned by a subquery used as an expression";
+    let text = PgType { oid: oid::TEXT, typmod: -1, collation: types::collation::DEFAULT };
+    let sql = format!("{}::text", types::quote_literal(words));
+    let constant = Constant { value: Some(words.as_bytes().to_vec()), sql, elements: None };
+    let words = Expr { kind: ExprKind::Const(constant), ty: text, declared: oid::TEXT };
+    let several = comparison(INT8_GREATER, count.clone(), crate::expr::int8(1));
+    let words = case(vec![(several, words)], crate::constant::null(text, oid::TEXT, "text"));
+    Expr { kind: ExprKind::ViaText(Box::new(words)), ty: PgType::plain(oid::INT4), declared: oid::INT4 }
+}
