@@ -24,13 +24,14 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use pgoutput::{Message, Tuple};
 use proto::v1;
-use types::{Lsn, TableId};
+use types::{Lsn, NodeId, TableId};
 
 use crate::AgentError;
 use crate::confirm::Confirmer;
 use crate::directory::{Directory, Relation, Role, participant};
 use crate::options::MESSAGE_BYTES;
 use crate::projector::{Projector, RowError};
+use crate::shape;
 use crate::subscription::{Subscription, Unfit};
 
 /// A piece is closed when it holds this many bytes.
@@ -51,6 +52,7 @@ enum Open {
 
 /// See the module's description.
 pub(crate) struct Collector {
+    node: NodeId,
     directory: Directory,
     confirmer: Arc<Confirmer>,
     open: Open,
@@ -59,6 +61,8 @@ pub(crate) struct Collector {
     /// Pieces of the open transaction have left for `events`.
     has_pieces: bool,
     participants: Vec<v1::Participant>,
+    /// What the open transaction says of the cluster's shape.
+    shape: Vec<v1::ShapeRow>,
     piece: BytesMut,
     events: Vec<v1::Event>,
     bytes: usize,
@@ -79,14 +83,21 @@ pub(crate) struct Collector {
 
 impl Collector {
     /// For one attachment: the aggregator has everything up to `resume_after`.
-    pub(crate) fn new(resume_after: Lsn, wanted: Vec<Subscription>, confirmer: Arc<Confirmer>) -> Self {
+    pub(crate) fn new(
+        node: NodeId,
+        resume_after: Lsn,
+        wanted: Vec<Subscription>,
+        confirmer: Arc<Confirmer>,
+    ) -> Self {
         Self {
+            node,
             directory: Directory::new(wanted),
             confirmer,
             open: Open::None,
             has_changes: false,
             has_pieces: false,
             participants: Vec::new(),
+            shape: Vec::new(),
             piece: BytesMut::new(),
             events: Vec::new(),
             bytes: 0,
@@ -186,8 +197,14 @@ impl Collector {
     pub(crate) fn message(&mut self, message: &Message<'_>) -> Result<(), AgentError> {
         match message {
             Message::Insert(m) => self.insert(m.relation, m.new),
-            Message::Update(m) => self.ship(m.relation, |p, into| p.update(m.old, m.new, into)),
-            Message::Delete(m) => self.ship(m.relation, |p, into| p.delete(m.old, into)),
+            Message::Update(m) => {
+                self.reshape(m.relation, shape::Change::Written, m.new)?;
+                self.ship(m.relation, |p, into| p.update(m.old, m.new, into))
+            }
+            Message::Delete(m) => {
+                self.reshape(m.relation, shape::Change::Gone, m.old.tuple())?;
+                self.ship(m.relation, |p, into| p.delete(m.old, into))
+            }
             Message::Truncate(m) => m.relations().try_for_each(|id| {
                 self.ship(id, |p, into| {
                     p.truncate(into);
@@ -231,6 +248,7 @@ impl Collector {
         self.has_changes = false;
         self.has_pieces = false;
         self.participants.clear();
+        self.shape.clear();
         self.piece.clear();
     }
 
@@ -259,10 +277,11 @@ impl Collector {
     fn commit(&mut self, end: Lsn, commit_time: i64) -> Result<(), AgentError> {
         match self.open {
             Open::Skipped => {}
-            Open::Plain if self.has_changes || !self.participants.is_empty() => {
+            Open::Plain if self.has_changes || !self.participants.is_empty() || !self.shape.is_empty() => {
                 self.flush_piece();
-                let participants = std::mem::take(&mut self.participants);
-                self.end(end, v1::event::Kind::Commit(v1::Commit { end_lsn: end.0, commit_time, participants }));
+                let (participants, shape) = (std::mem::take(&mut self.participants), std::mem::take(&mut self.shape));
+                let commit = v1::Commit { end_lsn: end.0, commit_time, participants, shape };
+                self.end(end, v1::event::Kind::Commit(commit));
             }
             Open::Plain => self.moved = self.moved.max(end),
             Open::None | Open::Branch => return Err(AgentError::OutOfOrder("a commit without its begin")),
@@ -285,7 +304,8 @@ impl Collector {
                 if end <= self.have {
                     self.again.insert(m.gid.to_owned());
                 }
-                let prepare = v1::Prepare { end_lsn: end.0, begin_lsn: begin.0, gid: m.gid.to_owned() };
+                let shape = std::mem::take(&mut self.shape);
+                let prepare = v1::Prepare { end_lsn: end.0, begin_lsn: begin.0, gid: m.gid.to_owned(), shape };
                 self.end(end, v1::event::Kind::Prepare(prepare));
             }
             Open::None | Open::Plain => return Err(AgentError::OutOfOrder("a PREPARE without its begin")),
@@ -332,7 +352,25 @@ impl Collector {
             }
             return Ok(());
         }
+        self.reshape(relation, shape::Change::Written, new)?;
         self.ship(relation, |p, into| p.insert(new, into))
+    }
+
+    /// Takes a row of Citus's metadata. A table of a shard that comes to this node is awake before any transaction can
+    /// write to it there: that needs the metadata's commit, which is behind this row. If the metadata is rolled back, the
+    /// table stays awake, and the aggregator drops what is shipped of it.
+    fn reshape(&mut self, relation: u32, change: shape::Change, row: Tuple<'_>) -> Result<(), AgentError> {
+        let Some(Relation { role: Role::Shape(catalog), .. }) = self.directory.get(relation) else { return Ok(()) };
+        let Some(row) = catalog.read(change, row)? else { return Ok(()) };
+        if let Some(v1::shape_row::Kind::Placement(placed)) = &row.kind
+            && placed.node == self.node.0
+        {
+            self.directory.wake(placed.shard);
+        }
+        if self.open != Open::Skipped {
+            self.shape.push(row);
+        }
+        Ok(())
     }
 
     /// Writes a change of a wanted table.
@@ -354,7 +392,7 @@ impl Collector {
             self.piece.reserve(PIECE_BYTES);
         }
         let mut unfit = Vec::new();
-        for projector in projectors {
+        for projector in projectors.iter().filter(|p| !p.is_dormant()) {
             match write(projector, &mut self.piece) {
                 Ok(()) => self.has_changes = true,
                 Err(RowError::TextValue(column)) => {

@@ -10,6 +10,7 @@ use types::{TableId, TableName};
 
 use crate::AgentError;
 use crate::projector::{Projector, StreamColumn};
+use crate::shape::Catalog;
 use crate::subscription::{Subscription, Unfit};
 
 /// A relation as the stream described it last.
@@ -27,6 +28,8 @@ pub(crate) enum Role {
     Shipped(Vec<Projector>),
     /// Citus's participant lists: the columns' places.
     Participants { group: usize, gid: usize },
+    /// Citus's metadata.
+    Shape(Catalog),
 }
 
 /// Wanted tables and known relations.
@@ -81,6 +84,18 @@ impl Directory {
         }
     }
 
+    /// The shard is on this node now: its tables that waited for that are shipped from here on.
+    pub(crate) fn wake(&mut self, shard: u64) {
+        for subscription in self.wanted.iter_mut().filter(|s| s.shard == shard) {
+            subscription.dormant = false;
+        }
+        for relation in self.relations.values_mut() {
+            if let Role::Shipped(projectors) = &mut relation.role {
+                projectors.iter_mut().filter(|p| p.shard() == shard).for_each(Projector::wake);
+            }
+        }
+    }
+
     /// The stream describes a relation. Gives the subscriptions that no longer fit, and why.
     #[must_use]
     pub(crate) fn describe(&mut self, m: &pgoutput::Relation<'_>) -> Vec<Unfit> {
@@ -91,8 +106,12 @@ impl Directory {
         // The same table under another name, or another table under a wanted name: in both the rows under the name are
         // not those that were subscribed to.
         let mut unfit = Vec::new();
-        for (id, relation) in &self.relations {
-            let Role::Shipped(projectors) = &relation.role else { continue };
+        for (id, relation) in &mut self.relations {
+            let Role::Shipped(projectors) = &mut relation.role else { continue };
+            if *id != m.id && relation.name == name {
+                // A shard that left the node and came back is another table of the same name.
+                projectors.retain(|p| p.shard() == 0);
+            }
             let reason = match (*id == m.id, relation.name == name) {
                 (true, false) => format!("table {} was renamed to {name}", relation.name),
                 (false, true) => format!("table {name} was dropped and made again, or another took its name"),
@@ -122,6 +141,10 @@ impl Directory {
                 _ => Role::Ignored,
             };
             return (role, Vec::new());
+        }
+        if name.schema == "pg_catalog" {
+            let catalog = Catalog::of(&name.name, |wanted| columns.iter().position(|c| c.name == wanted));
+            return (catalog.map_or(Role::Ignored, Role::Shape), Vec::new());
         }
         let mut projectors = Vec::new();
         let mut unfit = Vec::new();

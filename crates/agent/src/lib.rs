@@ -23,6 +23,7 @@ mod options;
 mod orders;
 mod projector;
 mod session;
+mod shape;
 mod slot;
 mod snapshot;
 mod stream;

@@ -28,7 +28,7 @@ use crate::{AgentError, AgentOptions};
 /// What the stream is to take over between two transactions.
 pub(crate) enum Command {
     /// Ship these too, then answer the order.
-    Subscribe { order: u64, tables: Vec<Subscription> },
+    Subscribe { order: u64, tables: Vec<Subscription>, published: Lsn },
     /// Ship these no longer.
     Unsubscribe { tables: Vec<TableId> },
 }
@@ -110,8 +110,10 @@ impl Orders {
         names.sort();
         names.dedup();
         wal::ensure_publication(client, &self.options.slot(), &names).await?;
+        // Behind the publication's commit: from here on, at the latest, the tables' changes are in the stream.
+        let published = wal::current_lsn(client).await?;
         self.tables.extend(tables.iter().map(|t| (t.id, t.clone())));
-        self.hand_over(Command::Subscribe { order: id, tables }).await
+        self.hand_over(Command::Subscribe { order: id, tables, published }).await
     }
 
     /// Has the tables shipped no longer and, if told so, takes those out of the publication that nobody needs.

@@ -25,6 +25,8 @@ pub(crate) struct Projector {
     columns: Vec<usize>,
     /// `columns` only rises: a tuple can be walked once, without being collected.
     rises: bool,
+    shard: u64,
+    dormant: bool,
 }
 
 /// Why a row cannot be shipped.
@@ -65,12 +67,27 @@ impl Projector {
             columns.push(at);
         }
         let rises = columns.is_sorted_by(|a, b| a < b);
-        Ok(Self { table: wanted.id, columns, rises })
+        Ok(Self { table: wanted.id, columns, rises, shard: wanted.shard, dormant: wanted.dormant })
     }
 
     /// The aggregator's number of the table.
     pub(crate) fn table(&self) -> TableId {
         self.table
+    }
+
+    /// The shard that the table holds; 0: none.
+    pub(crate) fn shard(&self) -> u64 {
+        self.shard
+    }
+
+    /// Whether its rows do not count yet.
+    pub(crate) fn is_dormant(&self) -> bool {
+        self.dormant
+    }
+
+    /// Its rows count from here on.
+    pub(crate) fn wake(&mut self) {
+        self.dormant = false;
     }
 
     /// Appends an insert. After an error `into` is as it was before, here and below.

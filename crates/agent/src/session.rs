@@ -68,7 +68,7 @@ pub(crate) async fn run(options: &AgentOptions) -> Result<(), AgentError> {
     tasks.spawn(listener.run(down));
     tasks.spawn(Orders::new(options, out.clone(), commands_in, &wanted).run(orders));
     tasks.spawn(answer_questions(options.clone(), out.clone(), asks));
-    let collector = Collector::new(resume_after, wanted.clone(), confirmer.clone());
+    let collector = Collector::new(options.node, resume_after, wanted.clone(), confirmer.clone());
     let sql = Sql::new(options.endpoint.clone(), "tributary agent");
     let attachment = Attachment {
         options,

@@ -9,6 +9,7 @@ use topology::Provider;
 use types::{Lsn, TableName};
 use wal::{ReplicationConnection, SlotInfo, SlotKind};
 
+use crate::shape;
 use crate::subscription::{Subscription, Unfit};
 use crate::{AgentError, AgentOptions};
 
@@ -21,8 +22,9 @@ pub(crate) async fn publish(
     fresh: bool,
 ) -> Result<Vec<Unfit>, AgentError> {
     if options.provider == Provider::Citus {
-        let lists = [TableName::new("pg_catalog", "pg_dist_transaction")];
-        wal::ensure_publication_of(client, &options.meta_publication(), &lists, wal::Operations::Insert).await?;
+        let catalogs = ["pg_dist_transaction"].iter().chain(&shape::CATALOGS);
+        let catalogs: Vec<_> = catalogs.map(|name| TableName::new("pg_catalog", *name)).collect();
+        wal::ensure_publication(client, &options.meta_publication(), &catalogs).await?;
     }
     let mut tables: Vec<TableName> = wanted.iter().map(|s| s.name.clone()).collect();
     tables.sort();

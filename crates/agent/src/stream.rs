@@ -109,13 +109,13 @@ impl Pump {
     async fn take_over(&mut self, command: Command) -> Result<(), AgentError> {
         match command {
             Command::Unsubscribe { tables } => self.collector.unsubscribe(&tables),
-            Command::Subscribe { order, tables } => {
+            Command::Subscribe { order, tables, published } => {
                 for table in tables {
                     self.collector.subscribe(table);
                 }
                 // What was read before the order took effect leaves before its answer.
                 self.flush().await?;
-                self.out.send(done(order, self.collector.position())).await?;
+                self.out.send(done(order, self.collector.position().max(published))).await?;
             }
         }
         Ok(())

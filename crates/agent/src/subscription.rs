@@ -32,6 +32,10 @@ pub(crate) struct Subscription {
     pub(crate) id: TableId,
     pub(crate) name: TableName,
     pub(crate) columns: Vec<WantedColumn>,
+    /// The Citus shard that it holds; 0: none.
+    pub(crate) shard: u64,
+    /// Its rows are not shipped before the shard is placed on this node.
+    pub(crate) dormant: bool,
 }
 
 impl Subscription {
@@ -43,7 +47,13 @@ impl Subscription {
             types: types.next().into_iter().filter(|t| *t != 0).collect(),
             typmod: None,
         });
-        Self { id: TableId(table.id), name: TableName::new(table.schema, table.name), columns: columns.collect() }
+        Self {
+            id: TableId(table.id),
+            name: TableName::new(table.schema, table.name),
+            columns: columns.collect(),
+            shard: table.shard,
+            dormant: table.dormant,
+        }
     }
 
     /// The columns' names.

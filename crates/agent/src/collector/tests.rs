@@ -100,7 +100,7 @@ fn delete(relation: u32, mark: u8, old: &[V]) -> Vec<u8> {
 fn wanted(id: u32, columns: &[&str]) -> Subscription {
     let types = |name: &str| vec![if name == "a" { 23 } else { 25 }];
     let column = |name: &&str| WantedColumn { name: (*name).into(), types: types(name), typmod: None };
-    Subscription { id: TableId(id), name: TableName::new("public", "t"), columns: columns.iter().map(column).collect() }
+    Subscription { id: TableId(id), name: TableName::new("public", "t"), columns: columns.iter().map(column).collect(), shard: 0, dormant: false }
 }
 
 fn t() -> Vec<u8> {
@@ -112,7 +112,7 @@ fn participants_table() -> Vec<u8> {
 }
 
 fn collector(resume_after: u64, columns: &[&str]) -> Collector {
-    let mut c = Collector::new(Lsn(resume_after), vec![wanted(7, columns)], Arc::default());
+    let mut c = Collector::new(NodeId(1), Lsn(resume_after), vec![wanted(7, columns)], Arc::default());
     c.start(Lsn(resume_after));
     c
 }
@@ -284,7 +284,7 @@ fn branches_are_always_told_with_their_beginning_and_their_decision() {
 #[test]
 fn after_a_new_attachment_nothing_is_lost_and_plain_transactions_are_not_doubled() {
     // The aggregator has everything up to 200; the slot is confirmed up to 90 because g1 was undecided.
-    let mut c = Collector::new(Lsn(200), vec![wanted(7, &["a"])], Arc::default());
+    let mut c = Collector::new(NodeId(1), Lsn(200), vec![wanted(7, &["a"])], Arc::default());
     c.start(Lsn(90));
     let branch = |lsn, gid| {
         vec![begin_prepare(lsn, lsn + 5, gid), insert(1, &[bin(gid), NULL, NULL]), prepare(lsn, lsn + 5, gid)]
@@ -341,7 +341,7 @@ fn a_stream_that_starts_again_within_an_attachment_sends_nothing_twice() {
 
 #[test]
 fn a_branch_that_was_sent_again_gets_its_decision_also_when_the_stream_breaks_in_between() {
-    let mut c = Collector::new(Lsn(200), vec![wanted(7, &["a"])], Arc::default());
+    let mut c = Collector::new(NodeId(1), Lsn(200), vec![wanted(7, &["a"])], Arc::default());
     c.start(Lsn(90));
     let branch = [begin_prepare(100, 105, "g"), prepare(100, 105, "g")];
     feed(&mut c, &branch);
@@ -431,7 +431,7 @@ fn an_altered_table_is_told_and_shipped_no_longer() {
 fn a_changed_modifier_and_a_value_in_text_form_are_alterations() {
     let mut with_modifier = wanted(7, &["b"]);
     with_modifier.columns[0].typmod = Some(7);
-    let mut c = Collector::new(Lsn::ZERO, vec![with_modifier], Arc::default());
+    let mut c = Collector::new(NodeId(1), Lsn::ZERO, vec![with_modifier], Arc::default());
     feed(&mut c, &[begin(20), relation(1, "public", "t", &[("b", 25, 9)]), commit(20, 30)]);
     assert!(said(&mut c)[0].contains("length or precision"));
     let mut c = collector(0, &["a", "b"]);

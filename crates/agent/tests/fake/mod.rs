@@ -347,6 +347,8 @@ pub fn subscription(id: u32, name: &str) -> v1::Table {
         name: name.into(),
         columns: vec!["id".into(), "v".into()],
         types: vec![23, 25],
+        shard: 0,
+        dormant: false,
     }
 }
 

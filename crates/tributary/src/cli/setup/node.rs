@@ -107,10 +107,10 @@ pub(crate) async fn plan(
         }
     }
     planner.grants(&readable).await?;
-    planner.publication(&goal.publication(), &here, "").await?;
+    planner.publication(&goal.publication(), &here).await?;
     if citus {
         let catalogs = CITUS_CATALOGS.iter().map(|name| TableName::new("pg_catalog", *name)).collect();
-        planner.publication(&goal.meta_publication(), &catalogs, " WITH (publish = 'insert')").await?;
+        planner.publication(&goal.meta_publication(), &catalogs).await?;
     }
     Ok(NodePlan { title: nodes::title(node), statements: planner.statements, citus })
 }
@@ -290,11 +290,11 @@ impl Planner<'_> {
         Ok(())
     }
 
-    async fn publication(&mut self, name: &str, tables: &BTreeSet<TableName>, with: &str) -> anyhow::Result<()> {
+    async fn publication(&mut self, name: &str, tables: &BTreeSet<TableName>) -> anyhow::Result<()> {
         let quoted = quote_ident(name);
         let all = self.rows("SELECT puballtables FROM pg_catalog.pg_publication WHERE pubname = $1", &[&name]).await?;
         match all.first() {
-            None => self.add(format!("CREATE PUBLICATION {quoted}{with}")),
+            None => self.add(format!("CREATE PUBLICATION {quoted}")),
             Some(row) if row.get(0) => return Ok(()),
             Some(_) => {}
         }
