@@ -4,6 +4,7 @@
 //! input), `rights`, `wait`, `beside` (new ones while others go on), `nested` (stream tables over stream tables), `idle`, `large` and `readme`. What they share is here.
 
 mod queries;
+pub mod shards;
 
 use anyhow::Context;
 use testkit::{Cluster, Daemon, Kind, Shop, cli};

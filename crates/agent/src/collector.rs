@@ -83,12 +83,7 @@ pub(crate) struct Collector {
 
 impl Collector {
     /// For one attachment: the aggregator has everything up to `resume_after`.
-    pub(crate) fn new(
-        node: NodeId,
-        resume_after: Lsn,
-        wanted: Vec<Subscription>,
-        confirmer: Arc<Confirmer>,
-    ) -> Self {
+    pub(crate) fn new(node: NodeId, resume_after: Lsn, wanted: Vec<Subscription>, confirmer: Arc<Confirmer>) -> Self {
         Self {
             node,
             directory: Directory::new(wanted),
@@ -138,10 +133,12 @@ impl Collector {
 
     /// These are no longer what was subscribed to: says so and ships them no longer.
     pub(crate) fn altered(&mut self, unfit: Vec<Unfit>) {
-        for Unfit { table, reason } in unfit {
+        for Unfit { table, reason, doubted } in unfit {
             tracing::warn!(table = table.0, reason, "subscribed table altered");
-            self.directory.unsubscribe(&[table]);
-            self.push(v1::event::Kind::TableAltered(v1::TableAltered { table: table.0, reason }), 0);
+            if !doubted {
+                self.directory.unsubscribe(&[table]);
+            }
+            self.push(v1::event::Kind::TableAltered(v1::TableAltered { table: table.0, reason, doubted }), 0);
         }
     }
 
@@ -399,7 +396,7 @@ impl Collector {
                     let table = projector.table();
                     let column = self.directory.column_name(table, column);
                     let reason = format!("column {column} of {} has a type without a binary form", relation.name);
-                    unfit.push(Unfit { table, reason });
+                    unfit.push(Unfit::new(table, reason));
                 }
                 Err(RowError::ShortTuple) => {
                     return Err(AgentError::OutOfOrder("a row has fewer columns than its table"));

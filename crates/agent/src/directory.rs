@@ -117,7 +117,7 @@ impl Directory {
                 (false, true) => format!("table {name} was dropped and made again, or another took its name"),
                 _ => continue,
             };
-            unfit.extend(projectors.iter().map(|p| Unfit { table: p.table(), reason: reason.clone() }));
+            unfit.extend(projectors.iter().map(|p| Unfit::new(p.table(), reason.clone())));
         }
         let lost: Vec<TableId> = unfit.iter().map(|u| u.table).collect();
         self.unsubscribe(&lost);
@@ -151,7 +151,7 @@ impl Directory {
         for wanted in self.wanted.iter().filter(|s| s.name == *name) {
             match Projector::new(wanted, columns) {
                 Ok(projector) => projectors.push(projector),
-                Err(reason) => unfit.push(Unfit { table: wanted.id, reason }),
+                Err(reason) => unfit.push(Unfit::new(wanted.id, reason)),
             }
         }
         (if projectors.is_empty() { Role::Ignored } else { Role::Shipped(projectors) }, unfit)

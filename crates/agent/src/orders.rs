@@ -91,7 +91,7 @@ impl Orders {
                 Some(OrderKind::Ask(_)) | None => Err(AgentError::Link("it gave an unknown order".into())),
             };
             if let Err(error) = result {
-                tracing::warn!(order = id, %error, "order failed");
+                tracing::debug!(order = id, %error, "order failed");
                 if let Err(gone) = self.out.send(failed(id, error)).await {
                     return gone;
                 }
@@ -105,6 +105,9 @@ impl Orders {
         let client = self.sql.client().await?;
         if let Some(unfit) = look_up(client, &mut tables).await?.into_iter().next() {
             return Err(AgentError::Unfit(unfit.reason));
+        }
+        if let Some(missing) = tables.iter().find(|t| !t.there) {
+            return Err(AgentError::Unfit(format!("table {} does not exist on the node", missing.name)));
         }
         let mut names: Vec<TableName> = tables.iter().map(|t| t.name.clone()).collect();
         names.sort();

@@ -63,7 +63,9 @@ impl Catalog {
             (Self::Shard { shard, relation }, Change::Written) => {
                 Kind::Shard(v1::ShardRow { shard: number(shard)?, relation: number(relation)? as u32 })
             }
-            (Self::Shard { shard, .. }, Change::Gone) => Kind::Shard(v1::ShardRow { shard: number(shard)?, relation: 0 }),
+            (Self::Shard { shard, .. }, Change::Gone) => {
+                Kind::Shard(v1::ShardRow { shard: number(shard)?, relation: 0 })
+            }
             (Self::Cleanup { kind, name, group, policy }, Change::Written) if number(kind)? == SHARD_PLACEMENT => {
                 let damaged = AgentError::OutOfOrder("a damaged row of pg_dist_cleanup");
                 let table = text(row, name).ok_or(damaged)?.to_owned();

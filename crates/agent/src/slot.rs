@@ -26,7 +26,7 @@ pub(crate) async fn publish(
         let catalogs: Vec<_> = catalogs.map(|name| TableName::new("pg_catalog", *name)).collect();
         wal::ensure_publication(client, &options.meta_publication(), &catalogs).await?;
     }
-    let mut tables: Vec<TableName> = wanted.iter().map(|s| s.name.clone()).collect();
+    let mut tables: Vec<TableName> = wanted.iter().filter(|s| s.there).map(|s| s.name.clone()).collect();
     tables.sort();
     tables.dedup();
     let published = wal::ensure_publication(client, &options.slot(), &tables).await?;
@@ -35,7 +35,8 @@ pub(crate) async fn publish(
     }
     let lost = wanted.iter().filter(|s| published.added.contains(&s.name));
     let reason = |s: &Subscription| format!("{} was not in publication {} for a time", s.name, options.slot());
-    Ok(lost.map(|s| Unfit { table: s.id, reason: reason(s) }).collect())
+    // A shard can have left the node and come back; whether anything is missing is found out by reading it again.
+    Ok(lost.map(|s| Unfit { table: s.id, reason: reason(s), doubted: s.shard != 0 }).collect())
 }
 
 /// Makes or checks the slot; gives the position from which its stream will send.

@@ -36,6 +36,8 @@ pub(crate) struct Subscription {
     pub(crate) shard: u64,
     /// Its rows are not shipped before the shard is placed on this node.
     pub(crate) dormant: bool,
+    /// The node had it when it was last looked for.
+    pub(crate) there: bool,
 }
 
 impl Subscription {
@@ -53,6 +55,7 @@ impl Subscription {
             columns: columns.collect(),
             shard: table.shard,
             dormant: table.dormant,
+            there: true,
         }
     }
 
@@ -67,6 +70,15 @@ impl Subscription {
 pub(crate) struct Unfit {
     pub(crate) table: TableId,
     pub(crate) reason: String,
+    /// It fits, but changes of it may be missing.
+    pub(crate) doubted: bool,
+}
+
+impl Unfit {
+    /// It is no longer what is wanted.
+    pub(crate) fn new(table: TableId, reason: String) -> Self {
+        Self { table, reason, doubted: false }
+    }
 }
 
 /// Completes the subscriptions with the node's own type identifiers, and says which of them the node cannot serve.
@@ -84,8 +96,14 @@ pub(crate) async fn look_up(client: &Client, wanted: &mut [Subscription]) -> Res
     let mut unfit = Vec::new();
     for subscription in wanted {
         let (table, name) = (subscription.id, subscription.name.clone());
-        if !tables.contains_key(&name) {
-            unfit.push(Unfit { table, reason: format!("table {name} does not exist on the node") });
+        subscription.there = tables.contains_key(&name);
+        if !subscription.there && subscription.shard != 0 {
+            // Moved away: the stream may still hold what was written to it before.
+            subscription.columns.iter_mut().for_each(|c| c.types.clear());
+            continue;
+        }
+        if !subscription.there {
+            unfit.push(Unfit::new(table, format!("table {name} does not exist on the node")));
             continue;
         }
         for column in &mut subscription.columns {
@@ -107,7 +125,7 @@ pub(crate) async fn look_up(client: &Client, wanted: &mut [Subscription]) -> Res
                     format!("column {label} of {name} has another type on the node")
                 }
             };
-            unfit.push(Unfit { table, reason });
+            unfit.push(Unfit::new(table, reason));
             break;
         }
     }

@@ -17,22 +17,72 @@ use std::collections::BTreeMap;
 use futures_util::future::{join_all, try_join_all};
 use proto::v1;
 use tokio::sync::mpsc;
-use types::{Lsn, NodeId, Positions, Row, TableId};
+use topology::LogicalTable;
+use types::{Lsn, NodeId, Positions, Row, TableId, TableName};
 
 use crate::error::RequestError;
 use crate::links::SnapshotPart;
 use crate::requests::{ProgressSender, Requests};
 use crate::tables::{KeptSource, subscription_of};
 
+/// A first read is begun again so often when the cluster changes its shape meanwhile.
+const ATTEMPTS: usize = 8;
+
 impl Requests {
-    /// Reads these new sources; they are ready when it returns.
-    pub(crate) async fn read_sources(
+    /// Keeps new sources: they are read and ready when it returns. When it fails, [`Self::release_sources`] takes away
+    /// what there is of them.
+    pub(crate) async fn keep(
         &self,
-        sources: &[KeptSource],
+        wanted: &[plan::SourceUse],
+        logical: &[LogicalTable],
         progress: &ProgressSender,
-    ) -> Result<(), RequestError> {
+    ) -> Result<Vec<KeptSource>, RequestError> {
+        let mut logical = logical.to_vec();
+        for _ in 0..ATTEMPTS {
+            let mut sources = Vec::new();
+            for source in wanted {
+                let table = logical.iter().find(|t| t.name == source.table).ok_or_else(|| {
+                    RequestError::Internal(format!("no physical tables are known for {}", source.table))
+                })?;
+                sources.push(self.tables.add(source.columns.clone(), source.identity.clone(), table));
+            }
+            if self.read_sources(&sources, progress).await? {
+                return Ok(sources);
+            }
+            tracing::info!("the cluster changed its shape during a first read; it begins again");
+            self.release_sources().await;
+            let names: Vec<_> = wanted.iter().map(|s| s.table.clone()).collect();
+            logical = self.look_up(&names).await?;
+        }
+        Err(RequestError::Unavailable("the cluster changes its shape all the time; try again when it rests".into()))
+    }
+
+    /// Where the tables' rows are now.
+    async fn look_up(&self, names: &[TableName]) -> Result<Vec<LogicalTable>, RequestError> {
+        let client = wal::connect(&self.endpoint, "tributary coordinator").await.map_err(RequestError::unavailable)?;
+        let found = topology::tables(&client, &self.members.get(), names).await;
+        found.map_err(|e| {
+            if e.is_transient() { RequestError::unavailable(e) } else { RequestError::Refused(e.to_string()) }
+        })
+    }
+
+    /// Whether the sources' tables are where they were. Those that left before the streams told of it are seen in the
+    /// catalogs, later ones in the streams.
+    async fn is_undisturbed(&self, sources: &[KeptSource]) -> Result<bool, RequestError> {
+        let names: Vec<_> = sources.iter().map(|s| s.name.clone()).collect();
+        let found = self.look_up(&names).await?;
+        Ok(sources.iter().zip(&found).all(|(source, found)| {
+            let places: Vec<_> = source.tables.iter().map(|t| (t.node, &t.table, t.shard)).collect();
+            let now = found.placements.iter().map(|p| (p.node, &p.table, p.shard.unwrap_or(0)));
+            let disturbed = self.tables.source(source.id).is_none_or(|s| s.disturbed);
+            !disturbed && source.relation == found.relation && now.eq(places)
+        }))
+    }
+
+    /// Reads these new sources; they are ready when it returns, unless their tables went elsewhere meanwhile (false).
+    async fn read_sources(&self, sources: &[KeptSource], progress: &ProgressSender) -> Result<bool, RequestError> {
         if sources.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         let known = sources.to_vec();
         self.call(move |room| {
@@ -58,11 +108,19 @@ impl Requests {
             self.links.order(node, v1::order::Kind::Subscribe(v1::Subscribe { tables })).await
         }))
         .await?;
-        let snapshots = self.load(sources, &nodes, progress).await?;
+        let loaded = self.load(sources, &nodes, progress).await;
+        if loaded.is_err() && !self.is_undisturbed(sources).await? {
+            return Ok(false); // a table that went was looked for in vain
+        }
+        let snapshots = loaded?;
         let positions = Positions(snapshots.iter().copied().collect());
         // An idle node's stream stands still; the question moves it.
-        self.waiter.positions().await?;
+        let now = self.waiter.positions().await;
         self.waiter.reach(&positions).await?;
+        self.waiter.reach(&now).await?;
+        if !self.is_undisturbed(sources).await? {
+            return Ok(false);
+        }
         fail::fail_point!("backfill-before-finish");
         let ids: Vec<_> = sources.iter().map(|s| s.id).collect();
         self.call(move |room| {
@@ -72,7 +130,8 @@ impl Requests {
             }
             room.save_tables()
         })
-        .await
+        .await?;
+        Ok(true)
     }
 
     /// Takes a snapshot of every node's tables in and gives the snapshots' positions.
@@ -121,7 +180,7 @@ impl Requests {
 }
 
 /// Rows, each behind a big-endian u32 length.
-fn unpack(mut bytes: bytes::Bytes) -> Option<Vec<Row>> {
+pub(crate) fn unpack(mut bytes: bytes::Bytes) -> Option<Vec<Row>> {
     use bytes::Buf;
     let mut rows = Vec::new();
     while !bytes.is_empty() {

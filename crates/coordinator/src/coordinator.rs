@@ -11,7 +11,7 @@ use frontier::{KeyOf, Rules};
 use proto::v1;
 use sink::Sink;
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, Notify, broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::TcpListenerStream;
 use topology::{Cluster, Provider};
@@ -25,30 +25,32 @@ use crate::error::CoordinatorError;
 use crate::evaluator::PgEvaluator;
 use crate::ingest::Ingest;
 use crate::links::Links;
+use crate::members::Members;
 use crate::options::Options;
 use crate::publisher::{Published, Publisher};
 use crate::requests::{Requests, entry_of};
-use crate::sequencer::{Connections, Limits, Progress, Sequencer, Urgency};
+use crate::sequencer::{Connections, Input, Limits, Progress, Sequencer, Urgency};
 use crate::services::{ClusterControl, StreamTables};
+use crate::shape::Again;
 use crate::status::StatusReader;
 use crate::tables::{Notes, Tables};
 use crate::wait::Waiter;
-use crate::{http, target};
+use crate::{http, mend, target};
 
 /// A running aggregator.
 #[derive(Debug)]
 pub struct Handle {
-    cluster: Cluster,
+    members: Members,
     stop: watch::Sender<bool>,
     ended: oneshot::Receiver<Result<(), CoordinatorError>>,
     listen: std::net::SocketAddr,
 }
 
 impl Handle {
-    /// The cluster as it was found.
+    /// The cluster as it is known, and as it changes.
     #[must_use]
-    pub fn cluster(&self) -> &Cluster {
-        &self.cluster
+    pub fn cluster(&self) -> watch::Receiver<Cluster> {
+        self.members.subscribe()
     }
 
     /// Where it listens for gRPC (the port that was got when 0 was asked for).
@@ -119,14 +121,15 @@ impl Coordinator {
             None => Notes::default(),
         };
         tracing::info!(%epoch, seq = %engine.frontier().seq, provider = %cluster.provider, nodes = cluster.nodes.len(), "started");
-        let parts = Parts { options, endpoint, cluster: cluster.clone(), rules, epoch, grpc, web };
+        let members = Members::new(cluster);
+        let parts = Parts { options, endpoint, members: members.clone(), rules, epoch, grpc, web };
         let (stop, stopping) = watch::channel(false);
         let (done, ended) = oneshot::channel();
         let running = parts.assemble(engine, sink, Arc::new(Tables::new(notes)), stopping).await?;
         tokio::spawn(async move {
             let _nobody_asks_any_more = done.send(running.run().await);
         });
-        Ok(Handle { cluster, stop, ended, listen })
+        Ok(Handle { members, stop, ended, listen })
     }
 }
 
@@ -143,7 +146,7 @@ fn pattern(text: &str) -> Result<KeyOf, CoordinatorError> {
 struct Parts {
     options: Options,
     endpoint: Endpoint,
-    cluster: Cluster,
+    members: Members,
     rules: Rules,
     epoch: Epoch,
     grpc: TcpListener,
@@ -199,7 +202,9 @@ impl Parts {
         let (engine, engine_end) = engine::spawn(engine, tables.clone(), publications, applied)
             .map_err(CoordinatorError::io("the engine's thread"))?;
         publisher.engine = Some(engine.clone());
-        let nodes: Vec<_> = self.cluster.nodes.iter().map(|n| n.id).collect();
+        let nodes = self.members.ids();
+        let (mend, mend_inbox) = mpsc::channel(1);
+        let nodes_changed = Arc::new(Notify::new());
         let sequencer = Sequencer::new(
             &nodes,
             &at.positions,
@@ -218,13 +223,16 @@ impl Parts {
                 applied: applied_inbox,
                 urgency: urgency.clone(),
                 progress: progress_tx,
+                mend,
+                nodes_changed: nodes_changed.clone(),
             },
         );
-        let waiter = Waiter { nodes, links: links.clone(), published: published.clone(), urgency };
+        let waiter =
+            Waiter { members: self.members.clone(), links: links.clone(), published: published.clone(), urgency };
         let requests = Arc::new(Requests {
             endpoint: self.endpoint.clone(),
             instance: self.options.instance.clone(),
-            cluster: self.cluster.clone(),
+            members: self.members.clone(),
             catalog: catalog.clone(),
             tables,
             links: links.clone(),
@@ -236,7 +244,7 @@ impl Parts {
         let status = Arc::new(StatusReader {
             instance: self.options.instance.clone(),
             epoch: self.epoch,
-            cluster: self.cluster,
+            members: self.members,
             catalog,
             links: links.clone(),
             engine,
@@ -245,6 +253,7 @@ impl Parts {
             progress,
             retained: Mutex::default(),
         });
+        let mended = inbox.downgrade();
         let ingest = Ingest { instance: self.options.instance, links: links.clone(), inbox };
         Ok(Running {
             sequencer,
@@ -253,6 +262,7 @@ impl Parts {
             requests,
             status,
             ingest,
+            mend: (mend_inbox, mended),
             changed,
             links,
             grpc: self.grpc,
@@ -270,6 +280,8 @@ struct Running {
     requests: Arc<Requests>,
     status: Arc<StatusReader>,
     ingest: Ingest,
+    /// What the sequencer wants read again, and where to say that it was.
+    mend: (mpsc::Receiver<(u64, Again)>, mpsc::WeakSender<Input>),
     changed: broadcast::Sender<crate::publisher::Changed>,
     links: Arc<Links>,
     grpc: TcpListener,
@@ -297,6 +309,7 @@ impl Running {
             }
         });
         let mut side = JoinSet::new();
+        side.spawn(mend::run(self.requests.clone(), self.mend.0, self.mend.1));
         side.spawn(target::recover(self.requests.clone()));
         side.spawn(target::answer_waits(self.requests.clone()));
         side.spawn(target::report_nodes(self.requests.clone(), self.status.clone()));

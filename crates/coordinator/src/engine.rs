@@ -10,7 +10,7 @@
 //! state of one cut. `apply` is one synced write; whatever happens before it is as if the cut had never been made,
 //! whatever happens after it is made up for from the outbox by the next start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use ivm::{Engine, StreamOutput};
 use tokio::sync::{mpsc, oneshot};
 use types::{Cut, Lsn, NodeId, Positions, Seq, StreamId, TableChange, TableId};
 
+use crate::mend::Reread;
 use crate::queue::Taken;
 use crate::tables::Tables;
 
@@ -30,6 +31,10 @@ pub(crate) struct CutWork {
     pub(crate) confirm: BTreeMap<NodeId, Lsn>,
     /// Tables whose rows no longer come, and why: what reads them stops before this cut.
     pub(crate) broken: Vec<(TableId, String)>,
+    /// Tables that were read again: the cut begins with the difference.
+    pub(crate) replace: Vec<Reread>,
+    /// Tables' places changed: they are written down before the cut.
+    pub(crate) save_tables: bool,
 }
 
 /// A cut that is durable.
@@ -145,9 +150,42 @@ impl EngineRoom {
         Ok(cut)
     }
 
+    /// Makes room for tables that were read again; gives what their source lacks or has too much.
+    fn replace(&mut self, reread: &Reread) -> Result<Vec<bytes::Bytes>, ivm::IvmError> {
+        let Reread { mended, shadow } = reread;
+        let fresh = mended.read.iter().filter(|t| !self.engine.has_table(mended.source, t.id));
+        let fresh: Vec<_> = fresh.map(|t| (t.id, t.node)).collect();
+        if let Err(ivm::IvmError::UnknownSource(_)) = self.engine.add_tables(mended.source, &fresh) {
+            return Ok(Vec::new()); // dropped meanwhile
+        }
+        let known: BTreeSet<TableId> = self.engine.tables_of(mended.source)?.into_iter().collect();
+        let again = mended.read.iter().map(|t| (t.id, t.id)).collect();
+        let scope = ivm::Scope { going: mended.going.intersection(&known).copied().collect(), again };
+        let difference = self.engine.difference(mended.source, *shadow, &scope)?;
+        metrics::counter!("tributary_rows_differing_total").increment(difference.changes);
+        tracing::info!(source = %mended.source, changes = difference.changes, "what was read again differs by");
+        Ok(difference.pieces)
+    }
+
+    /// The cut with what was read again is durable. Until this is written, too, a new process reads it again.
+    fn replaced(&mut self, all: &[Reread]) -> Result<(), ivm::IvmError> {
+        for Reread { mended, shadow } in all {
+            match self.engine.remove_tables(mended.source, &mended.going) {
+                Ok(()) | Err(ivm::IvmError::UnknownSource(_)) => {}
+                Err(error) => return Err(error),
+            }
+            self.engine.drop_source(*shadow)?;
+            self.tables.settled(mended.source);
+        }
+        if all.is_empty() { Ok(()) } else { self.save_tables() }
+    }
+
     /// False when nobody listens any more.
     fn apply(&mut self, work: CutWork) -> Result<bool, ivm::IvmError> {
         let started = Instant::now();
+        if work.save_tables {
+            self.save_tables()?;
+        }
         let mut failed = Vec::new();
         for (table, reason) in work.broken {
             if let Some(source) = self.tables.source_of(table) {
@@ -160,6 +198,11 @@ impl EngineRoom {
         let cut = Cut { seq: Seq(self.engine.frontier().seq.0 + 1), positions: work.positions };
         let mut commit_times = Vec::with_capacity(work.transactions.len());
         let mut transactions = Vec::with_capacity(work.transactions.len());
+        for reread in &work.replace {
+            let pieces = self.replace(reread)?;
+            // What was read is of a moment behind the last cut; the engine asks for no more of the position.
+            transactions.push(ivm::Transaction { node: NodeId(0), end: Lsn::MAX, pieces });
+        }
         for (node, taken) in work.transactions {
             commit_times.push(taken.commit_time);
             transactions.push(ivm::Transaction { node, end: taken.end, pieces: taken.pieces });
@@ -176,6 +219,7 @@ impl EngineRoom {
             }
         };
         fail::fail_point!("engine-after-apply");
+        self.replaced(&work.replace)?;
         metrics::histogram!("tributary_cut_apply_seconds").record(started.elapsed().as_secs_f64());
         metrics::counter!("tributary_transactions_total").increment(commit_times.len() as u64);
         metrics::counter!("tributary_changes_total").increment(output.stats.changes);

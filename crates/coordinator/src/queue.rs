@@ -12,8 +12,10 @@ use std::io;
 use std::path::Path;
 
 use bytes::Bytes;
+use proto::v1;
 use types::{Gid, Lsn, NodeId};
 
+use crate::shape::Seen;
 use crate::spool::{Piece, Spool};
 
 /// A committed transaction that waits for its cut.
@@ -22,6 +24,21 @@ struct Waiting {
     end: Lsn,
     commit_time: i64,
     pieces: Vec<Piece>,
+    shape: Option<Shape>,
+}
+
+/// What a transaction says of the cluster's shape, and where it was prepared (or committed).
+#[derive(Debug, Clone)]
+struct Shape {
+    at: Lsn,
+    rows: Vec<v1::ShapeRow>,
+}
+
+/// A prepared branch.
+#[derive(Debug, Default)]
+struct Branch {
+    pieces: Vec<Piece>,
+    shape: Option<Shape>,
 }
 
 /// A transaction on its way to the engine.
@@ -37,7 +54,7 @@ pub(crate) struct Taken {
 pub(crate) struct NodeQueue {
     spool: Spool,
     open: Vec<Piece>,
-    prepared: HashMap<Gid, Vec<Piece>>,
+    prepared: HashMap<Gid, Branch>,
     ready: VecDeque<Waiting>,
     memory: usize,
 }
@@ -72,18 +89,29 @@ impl NodeQueue {
     }
 
     /// The open transaction committed.
-    pub(crate) fn commit(&mut self, end: Lsn, commit_time: i64) {
+    pub(crate) fn commit(&mut self, end: Lsn, commit_time: i64, shape: Vec<v1::ShapeRow>) {
         let pieces = std::mem::take(&mut self.open);
-        if !pieces.is_empty() {
-            self.ready.push_back(Waiting { end, commit_time, pieces });
+        if !pieces.is_empty() || !shape.is_empty() {
+            let shape = (!shape.is_empty()).then_some(Shape { at: end, rows: shape });
+            self.ready.push_back(Waiting { end, commit_time, pieces, shape });
         }
     }
 
+    /// The rows of Citus's metadata in the transactions that ended at or before `position`, in order.
+    pub(crate) fn shape_until(&self, node: NodeId, position: Lsn) -> impl Iterator<Item = Seen> {
+        let waiting = self.ready.iter().take_while(move |t| t.end <= position);
+        waiting.filter_map(move |t| {
+            let shape = t.shape.as_ref()?;
+            Some(Seen { node, end: t.end, at: shape.at, rows: shape.rows.clone() })
+        })
+    }
+
     /// The open transaction was prepared. One that is known already came again after a restart of the stream: the same.
-    pub(crate) fn prepare(&mut self, gid: Gid) -> io::Result<()> {
+    pub(crate) fn prepare(&mut self, gid: Gid, at: Lsn, shape: Vec<v1::ShapeRow>) -> io::Result<()> {
         let pieces = std::mem::take(&mut self.open);
-        if let Some(before) = self.prepared.insert(gid, pieces) {
-            self.discard(&before)?;
+        let shape = (!shape.is_empty()).then_some(Shape { at, rows: shape });
+        if let Some(before) = self.prepared.insert(gid, Branch { pieces, shape }) {
+            self.discard(&before.pieces)?;
         }
         Ok(())
     }
@@ -91,9 +119,9 @@ impl NodeQueue {
     /// A prepared branch committed. False when its changes are not here.
     pub(crate) fn commit_prepared(&mut self, gid: &Gid, end: Lsn, commit_time: i64) -> bool {
         match self.prepared.remove(gid) {
-            Some(pieces) => {
-                if !pieces.is_empty() {
-                    self.ready.push_back(Waiting { end, commit_time, pieces });
+            Some(Branch { pieces, shape }) => {
+                if !pieces.is_empty() || shape.is_some() {
+                    self.ready.push_back(Waiting { end, commit_time, pieces, shape });
                 }
                 true
             }
@@ -104,7 +132,7 @@ impl NodeQueue {
     /// A prepared branch was rolled back.
     pub(crate) fn rollback_prepared(&mut self, gid: &Gid) -> io::Result<()> {
         match self.prepared.remove(gid) {
-            Some(pieces) => self.discard(&pieces),
+            Some(branch) => self.discard(&branch.pieces),
             None => Ok(()),
         }
     }
@@ -118,8 +146,8 @@ impl NodeQueue {
     /// Forgets everything: the stream starts again from the node's last cut.
     pub(crate) fn clear(&mut self) -> io::Result<()> {
         self.forget_open()?;
-        for (_, pieces) in std::mem::take(&mut self.prepared) {
-            self.discard(&pieces)?;
+        for (_, branch) in std::mem::take(&mut self.prepared) {
+            self.discard(&branch.pieces)?;
         }
         for waiting in std::mem::take(&mut self.ready) {
             self.discard(&waiting.pieces)?;
@@ -135,6 +163,9 @@ impl NodeQueue {
             for piece in waiting.pieces {
                 self.memory -= piece.sizes().0;
                 pieces.push(self.spool.take(piece)?);
+            }
+            if pieces.is_empty() {
+                continue;
             }
             into.push(Taken { end: waiting.end, commit_time: waiting.commit_time, pieces });
         }
@@ -167,10 +198,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut q = NodeQueue::new(dir.path(), NodeId(1));
         q.piece("a".into(), 100).unwrap();
-        q.prepare(Gid::from("g")).unwrap();
+        q.prepare(Gid::from("g"), Lsn(5), Vec::new()).unwrap();
         q.piece("b".into(), 0).unwrap();
         q.piece("c".into(), 100).unwrap();
-        q.commit(Lsn(10), 0);
+        q.commit(Lsn(10), 0, Vec::new());
         assert_eq!(q.sizes(), (2, 1));
         assert!(q.commit_prepared(&Gid::from("g"), Lsn(20), 0));
         assert!(!q.commit_prepared(&Gid::from("g"), Lsn(20), 0));
@@ -186,7 +217,7 @@ mod tests {
         let mut q = NodeQueue::new(dir.path(), NodeId(1));
         for _ in 0..2 {
             q.piece("a".into(), 0).unwrap();
-            q.prepare(Gid::from("g")).unwrap();
+            q.prepare(Gid::from("g"), Lsn(1), Vec::new()).unwrap();
         }
         q.commit_prepared(&Gid::from("g"), Lsn(5), 0);
         assert_eq!(taken(&mut q, 5), vec![(5, "a".into())]);

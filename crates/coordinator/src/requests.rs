@@ -16,7 +16,7 @@ use plan::{OutputKey, PlanOptions, Planned};
 use proto::v1;
 use sink::{Definition, KeySpec, Sink, TableSpec};
 use tokio::sync::{Mutex, mpsc, watch};
-use topology::{Cluster, LogicalTable, Provider};
+use topology::{LogicalTable, Provider};
 use types::{NodeId, SourceId, StreamId, TableName};
 use wal::Endpoint;
 
@@ -24,6 +24,7 @@ use crate::catalog::{Catalog, Entry, StreamState};
 use crate::engine::{EngineHandle, EngineRoom};
 use crate::error::RequestError;
 use crate::links::Links;
+use crate::members::Members;
 use crate::publisher::Published;
 use crate::tables::{KeptSource, Tables};
 use crate::wait::Waiter;
@@ -32,7 +33,7 @@ use crate::wait::Waiter;
 pub(crate) struct Requests {
     pub(crate) endpoint: Endpoint,
     pub(crate) instance: String,
-    pub(crate) cluster: Cluster,
+    pub(crate) members: Members,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) tables: Arc<Tables>,
     pub(crate) links: Arc<Links>,
@@ -115,7 +116,8 @@ impl Requests {
     /// All agents are there and every node's position is known.
     pub(crate) async fn all_attached(&self) -> Result<(), RequestError> {
         let missing = |links: &std::collections::BTreeMap<NodeId, crate::links::LinkStatus>| {
-            let away = self.cluster.nodes.iter().filter(|n| !links.get(&n.id).is_some_and(|l| l.connected));
+            let cluster = self.members.get();
+            let away = cluster.nodes.iter().filter(|n| !links.get(&n.id).is_some_and(|l| l.connected));
             away.map(|n| {
                 let why = links.get(&n.id).map(|l| l.trouble.clone()).unwrap_or_default();
                 let why = if why.is_empty() { "no agent is attached".into() } else { why };
@@ -146,7 +148,8 @@ impl Requests {
             identity_hint: HashMap::new(),
             stream_tables: self.catalog.all().into_iter().map(view).collect(),
         };
-        if self.cluster.provider == Provider::Fdw {
+        let cluster = self.members.get();
+        if cluster.provider == Provider::Fdw {
             // Foreign partitions have no keys in the parent: the physical tables say what identifies a row.
             let sql = "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                        WHERE c.relkind = 'p' AND NOT c.relispartition AND EXISTS (
@@ -155,14 +158,14 @@ impl Requests {
             for row in rows {
                 let name = TableName::new(row.get::<_, String>(0), row.get::<_, String>(1));
                 // One that cannot be streamed only matters if the query reads it; then planning says so.
-                if let Ok(tables) = topology::tables(&client, &self.cluster, &[name]).await {
+                if let Ok(tables) = topology::tables(&client, &cluster, &[name]).await {
                     plan_options.identity_hint.extend(tables.into_iter().map(|t| (t.relation, t.identity)));
                 }
             }
         }
         let planned = plan::plan(&client, query, &plan_options).await.map_err(|e| refused(&e))?;
         let names: Vec<_> = planned.plan.sources.iter().map(|s| s.table.clone()).collect();
-        let tables = topology::tables(&client, &self.cluster, &names).await.map_err(|e| refused(&e))?;
+        let tables = topology::tables(&client, &cluster, &names).await.map_err(|e| refused(&e))?;
         for table in &tables {
             if table.row_security && !options.allow_row_security {
                 return Err(RequestError::Refused(format!(
@@ -239,32 +242,23 @@ impl Requests {
         progress: &ProgressSender,
     ) -> Result<(), RequestError> {
         let entry = self.catalog.get(id).ok_or_else(|| RequestError::Unknown(id.to_string()))?;
+        let mut sources: Vec<Option<KeptSource>> = Vec::new();
         let mut new = Vec::new();
-        let mut sources: Vec<KeptSource> = Vec::new();
         for wanted in &entry.plan.sources {
             let identity: Vec<_> = wanted.identity.iter().map(|&i| wanted.columns[i].name.as_str()).collect();
-            let source = match self.tables.covering(&wanted.table, &wanted.columns, &identity) {
-                Some(kept) => kept,
-                None => {
-                    let table = logical.iter().find(|t| t.name == wanted.table).ok_or_else(|| {
-                        RequestError::Internal(format!("no physical tables are known for {}", wanted.table))
-                    })?;
-                    let placements = table.placements.iter().map(|p| (p.node, p.table.clone()));
-                    let source = self.tables.add(
-                        wanted.table.clone(),
-                        wanted.columns.clone(),
-                        wanted.identity.clone(),
-                        placements,
-                    );
-                    new.push(source.clone());
-                    source
-                }
-            };
-            sources.push(source);
+            let kept = self.tables.covering(&wanted.table, &wanted.columns, &identity);
+            if kept.is_none() {
+                new.push(wanted.clone());
+            }
+            sources.push(kept);
         }
-        self.catalog.set_sources(id, sources.iter().map(|s| s.id).collect());
-        let result = match self.read_sources(&new, progress).await {
-            Ok(()) => self.compute(&entry, &sources, progress).await,
+        let result = match self.keep(&new, logical, progress).await {
+            Ok(read) => {
+                let mut read = read.into_iter();
+                let sources: Vec<KeptSource> = sources.into_iter().filter_map(|s| s.or_else(|| read.next())).collect();
+                self.catalog.set_sources(id, sources.iter().map(|s| s.id).collect());
+                self.compute(&entry, &sources, progress).await
+            }
             Err(error) => Err(error),
         };
         if result.is_err() {
@@ -449,7 +443,7 @@ impl Requests {
         }
         let still_read: Vec<(NodeId, TableName)> =
             self.tables.sources().into_iter().flat_map(|s| s.tables).map(|t| (t.node, t.table)).collect();
-        for node in &self.cluster.nodes {
+        for node in &self.members.get().nodes {
             let here = unused.iter().flat_map(|s| &s.tables).filter(|t| t.node == node.id);
             let (shared, own): (Vec<_>, Vec<_>) = here.partition(|t| still_read.contains(&(t.node, t.table.clone())));
             for (tables, unpublish) in [(shared, false), (own, true)] {

@@ -23,14 +23,17 @@ use std::time::Duration;
 
 use frontier::{Ask, Event, Frontier, Rules};
 use proto::v1;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use types::{Gid, Lsn, NodeId, Positions, TableId};
 
-use crate::engine::{Applied, CutWork, EngineHandle};
+use crate::cutting::Hold;
+use crate::engine::{Applied, EngineHandle};
 use crate::ingest::StartReply;
 use crate::links::Links;
+use crate::mend::Outcome;
 use crate::queue::NodeQueue;
+use crate::shape::Again;
 use crate::tables::Tables;
 
 /// A cut without rows only moves the slots; it can wait so long for company.
@@ -45,6 +48,8 @@ pub(crate) enum Input {
     Events { node: NodeId, session: u64, events: Vec<v1::Event> },
     /// The answer to a question of the frontier.
     Answer { id: u64, node: NodeId, answer: Option<(Lsn, Vec<bool>)> },
+    /// Tables were read again for the held cut.
+    Mended { id: u64, outcome: Outcome },
 }
 
 /// Somebody waits for the frontier: cuts without rows are made at once while this is above 0.
@@ -88,11 +93,11 @@ pub(crate) struct Progress {
 }
 
 #[derive(Debug)]
-struct NodeState {
+pub(crate) struct NodeState {
     session: u64,
-    queue: NodeQueue,
+    pub(crate) queue: NodeQueue,
     /// In the last cut handed to the engine.
-    position: Lsn,
+    pub(crate) position: Lsn,
     received: Lsn,
     confirmed: Lsn,
 }
@@ -107,19 +112,31 @@ pub(crate) struct Limits {
 
 /// See the module's description.
 pub(crate) struct Sequencer {
-    frontier: Frontier,
-    nodes: BTreeMap<NodeId, NodeState>,
+    pub(crate) frontier: Frontier,
+    pub(crate) nodes: BTreeMap<NodeId, NodeState>,
     limits: Limits,
-    links: Arc<Links>,
-    tables: Arc<Tables>,
-    engine: EngineHandle,
+    pub(crate) links: Arc<Links>,
+    pub(crate) tables: Arc<Tables>,
+    pub(crate) engine: EngineHandle,
     inbox: mpsc::Receiver<Input>,
     /// Where answers come back in; weak so that the inbox closes when all agents' services are gone.
     answers: mpsc::WeakSender<Input>,
     applied: mpsc::Receiver<Applied>,
-    in_flight: bool,
-    last_cut: Instant,
-    broken: Vec<(TableId, String)>,
+    pub(crate) in_flight: bool,
+    pub(crate) last_cut: Instant,
+    pub(crate) broken: Vec<(TableId, String)>,
+    /// The cut that waits for tables to be read again.
+    pub(crate) hold: Option<Hold>,
+    /// The frontier is ahead of what was handed over.
+    pub(crate) ahead: bool,
+    /// Tables' places changed since they were written down.
+    pub(crate) reshaped: bool,
+    /// To be read again with the next cut: the process before this one did not finish it.
+    pub(crate) pending: Again,
+    /// Where changes that did not count were last left out.
+    pub(crate) dropped: BTreeMap<(TableId, NodeId), Lsn>,
+    pub(crate) mend: mpsc::Sender<(u64, Again)>,
+    pub(crate) nodes_changed: Arc<Notify>,
     urgency: Urgency,
     progress: watch::Sender<Progress>,
 }
@@ -134,6 +151,8 @@ pub(crate) struct Connections {
     pub(crate) applied: mpsc::Receiver<Applied>,
     pub(crate) urgency: Urgency,
     pub(crate) progress: watch::Sender<Progress>,
+    pub(crate) mend: mpsc::Sender<(u64, Again)>,
+    pub(crate) nodes_changed: Arc<Notify>,
 }
 
 impl Sequencer {
@@ -145,6 +164,13 @@ impl Sequencer {
             (node, NodeState { session: 0, queue, position, received: position, confirmed: Lsn::ZERO })
         });
         Self {
+            pending: with.tables.pending(),
+            hold: None,
+            ahead: false,
+            reshaped: false,
+            dropped: BTreeMap::new(),
+            mend: with.mend,
+            nodes_changed: with.nodes_changed,
             frontier: Frontier::new(nodes.iter().copied(), at.clone(), rules),
             nodes: states.collect(),
             limits,
@@ -215,6 +241,12 @@ impl Sequencer {
                 }
                 Ok(())
             }
+            Input::Mended { id, outcome } => {
+                if let Some(hold) = self.hold.as_mut().filter(|h| h.id == id) {
+                    hold.outcome = Some(outcome);
+                }
+                Ok(())
+            }
         }
     }
 
@@ -241,6 +273,7 @@ impl Sequencer {
             tokio::spawn(async move { engine.call(crate::engine::EngineRoom::save_tables).await.map(drop) });
         }
         state.session = session;
+        self.tables.attached(node);
         state.queue.clear()?;
         state.received = state.position;
         self.frontier.restarted(node);
@@ -260,6 +293,7 @@ impl Sequencer {
         if state.session != session {
             return Ok(()); // the last words of a stream that was replaced
         }
+        let mut shapes = Vec::new();
         for event in events {
             let Some(kind) = event.kind else { continue };
             let (end, event) = match kind {
@@ -275,7 +309,11 @@ impl Sequencer {
                     continue;
                 }
                 Kind::TableAltered(altered) => {
-                    self.broken.push((TableId(altered.table), altered.reason));
+                    let table = TableId(altered.table);
+                    match self.tables.source_of(table).filter(|_| altered.doubted) {
+                        Some(source) => drop(self.pending.entry(source.id).or_default().insert(table)),
+                        None => self.broken.push((table, altered.reason)),
+                    }
                     continue;
                 }
                 Kind::Commit(commit) => {
@@ -284,14 +322,16 @@ impl Sequencer {
                         state.queue.forget_open()?;
                         continue;
                     }
-                    state.queue.commit(end, commit.commit_time);
+                    shapes.extend(commit.shape.iter().cloned());
+                    state.queue.commit(end, commit.commit_time, commit.shape);
                     let participants =
                         commit.participants.iter().map(|p| (NodeId(p.node), Gid::from(p.gid.as_str()))).collect();
                     (end, Event::Commit { end, participants })
                 }
                 Kind::Prepare(prepare) => {
                     let (end, gid) = (Lsn(prepare.end_lsn), Gid::from(prepare.gid.as_str()));
-                    state.queue.prepare(gid.clone())?;
+                    shapes.extend(prepare.shape.iter().cloned());
+                    state.queue.prepare(gid.clone(), end, prepare.shape)?;
                     (end, Event::Prepare { end, begin: Lsn(prepare.begin_lsn), gid })
                 }
                 Kind::CommitPrepared(commit) => {
@@ -318,6 +358,7 @@ impl Sequencer {
             state.received = state.received.max(end);
             self.frontier.event(node, event);
         }
+        self.foresee(node, &shapes);
         for ask in self.frontier.asks() {
             self.ask(ask);
         }
@@ -325,7 +366,7 @@ impl Sequencer {
     }
 
     /// Puts a question of the frontier to a node. Its answer, or that there was none, comes back through the inbox.
-    fn ask(&self, ask: Ask) {
+    pub(crate) fn ask(&self, ask: Ask) {
         let Some(answers) = self.answers.upgrade() else { return };
         let links = self.links.clone();
         tokio::spawn(async move {
@@ -342,33 +383,10 @@ impl Sequencer {
         });
     }
 
-    /// Hands the next cut to the engine, if there is one worth it. False when the engine is gone.
-    async fn cut(&mut self) -> std::io::Result<bool> {
+    /// Whether a cut is worth its work now.
+    pub(crate) fn is_worth_it(&self) -> bool {
         let waits = self.last_cut.elapsed() < EMPTY_CUT_EVERY && !self.urgency.is_held() && self.broken.is_empty();
-        if waits && self.nodes.values().all(|n| !n.queue.has_ready()) {
-            return Ok(true);
-        }
-        let next = self.frontier.next_cut();
-        for ask in self.frontier.asks() {
-            self.ask(ask);
-        }
-        let Some(positions) = next else { return Ok(true) };
-        let mut work = CutWork {
-            positions,
-            transactions: Vec::new(),
-            confirm: BTreeMap::new(),
-            broken: std::mem::take(&mut self.broken),
-        };
-        for (&node, state) in &mut self.nodes {
-            state.position = state.position.max(work.positions.of(node));
-            let mut taken = Vec::new();
-            state.queue.take_until(state.position, &mut taken)?;
-            work.transactions.extend(taken.into_iter().map(|t| (node, t)));
-            work.confirm.insert(node, self.frontier.safe_to_confirm(node));
-        }
-        self.in_flight = true;
-        self.last_cut = Instant::now();
-        Ok(self.engine.apply(work).await)
+        !waits || self.hold.is_some() || !self.pending.is_empty() || self.nodes.values().any(|n| n.queue.has_ready())
     }
 
     /// A cut is durable: the slots may go on.

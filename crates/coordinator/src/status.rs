@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use proto::v1;
 use tokio::sync::{Mutex, watch};
-use topology::Cluster;
 use types::{Epoch, NodeId, StreamId};
 
 use crate::catalog::{Catalog, Entry};
 use crate::delays::Delays;
 use crate::engine::EngineHandle;
 use crate::links::{LinkStatus, Links};
+use crate::members::Members;
 use crate::publisher::Published;
 use crate::sequencer::Progress;
 
@@ -20,7 +20,7 @@ use crate::sequencer::Progress;
 pub(crate) struct StatusReader {
     pub(crate) instance: String,
     pub(crate) epoch: Epoch,
-    pub(crate) cluster: Cluster,
+    pub(crate) members: Members,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) links: Arc<Links>,
     pub(crate) engine: EngineHandle,
@@ -76,7 +76,8 @@ impl StatusReader {
         let links = self.links.status().borrow().clone();
         let progress = self.progress.borrow().clone();
         let published = self.published.borrow().clone();
-        let nodes = self.cluster.nodes.iter().map(|node| {
+        let cluster = self.members.get();
+        let nodes = cluster.nodes.iter().map(|node| {
             let link = links
                 .get(&node.id)
                 .cloned()
@@ -102,7 +103,8 @@ impl StatusReader {
     async fn retained(&self) -> BTreeMap<NodeId, u64> {
         let mut retained = self.retained.lock().await;
         if retained.at.is_none_or(|at| at.elapsed() > Duration::from_secs(5)) {
-            let looks = self.cluster.nodes.iter().map(|node| async {
+            let cluster = self.members.get();
+            let looks = cluster.nodes.iter().map(|node| async {
                 let look = async {
                     let client = wal::connect(&node.endpoint, "tributary status").await.ok()?;
                     let slot = format!("tributary_{}", self.instance);
@@ -121,7 +123,7 @@ impl StatusReader {
         let delays = self.delays.summary();
         v1::Status {
             instance: self.instance.clone(),
-            provider: self.cluster.provider.to_string(),
+            provider: self.members.get().provider.to_string(),
             version: env!("CARGO_PKG_VERSION").into(),
             epoch: self.epoch.0,
             frontier: Some(self.frontier()),

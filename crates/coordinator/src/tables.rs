@@ -3,12 +3,15 @@
 //! Durable as a note in the state store, written before the engine or an agent learns of a table, so that the ids in
 //! kept rows always have a name here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 
 use proto::v1;
 use serde::{Deserialize, Serialize};
-use types::{Column, NodeId, SourceId, StreamId, TableId, TableName};
+use topology::{LogicalTable, TableKind};
+use types::{Column, Lsn, NodeId, Oid, Positions, SourceId, StreamId, TableId, TableName};
+
+pub(crate) use crate::placement::{Guest, KeptTable, Span};
 
 /// A source as it is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -20,14 +23,37 @@ pub(crate) struct KeptSource {
     pub(crate) tables: Vec<KeptTable>,
     /// Its first read is over.
     pub(crate) ready: bool,
+    /// `pg_class.oid` on node 0.
+    #[serde(default)]
+    pub(crate) relation: Oid,
+    /// How its rows are spread.
+    #[serde(default)]
+    pub(crate) spread: Spread,
+    /// Its tables went elsewhere while it was first read: the read is of no use.
+    #[serde(skip)]
+    pub(crate) disturbed: bool,
 }
 
-/// A physical table of a source.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct KeptTable {
-    pub(crate) id: TableId,
-    pub(crate) node: NodeId,
-    pub(crate) table: TableName,
+/// How a source's rows are spread, as far as it matters for following changes of shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) enum Spread {
+    /// A table that stays where it is, or shards each on one node.
+    #[default]
+    Once,
+    /// Copied to every node: another copy is no move.
+    Copied,
+    /// Over partitions, which come and go.
+    Partitioned,
+}
+
+impl Spread {
+    pub(crate) fn of(kind: TableKind) -> Self {
+        match kind {
+            TableKind::Distributed | TableKind::Local => Self::Once,
+            TableKind::Reference => Self::Copied,
+            TableKind::Partitioned => Self::Partitioned,
+        }
+    }
 }
 
 /// Everything that is remembered beside rows and positions.
@@ -35,6 +61,13 @@ pub(crate) struct KeptTable {
 pub(crate) struct Notes {
     sources: BTreeMap<SourceId, KeptSource>,
     systems: BTreeMap<NodeId, String>,
+    /// Sources of which tables are being read again, with those tables: until the cut that holds the result is
+    /// durable, and then not any more. A process that finds some here reads them again.
+    #[serde(default)]
+    pending: BTreeMap<SourceId, BTreeSet<TableId>>,
+    /// Some tables are on their way, or were: what comes of them has to be looked at. Not sure while `None`.
+    #[serde(skip)]
+    restless: Option<bool>,
     next_source: u32,
     next_table: u32,
     next_stream: u32,
@@ -43,6 +76,19 @@ pub(crate) struct Notes {
 /// See the module's description. Its lock is never held across an await.
 #[derive(Debug, Default)]
 pub(crate) struct Tables(Mutex<Notes>);
+
+/// What came of reading a source's tables again.
+#[derive(Debug, Clone)]
+pub(crate) struct Mended {
+    pub(crate) source: SourceId,
+    /// Tables that it has no longer.
+    pub(crate) going: BTreeSet<TableId>,
+    /// Tables that were read, with their new places and the snapshots' positions in their spans.
+    pub(crate) read: Vec<KeptTable>,
+    /// `pg_class.oid` on node 0 now.
+    pub(crate) relation: Oid,
+    pub(crate) spread: Spread,
+}
 
 impl Tables {
     pub(crate) fn new(notes: Notes) -> Self {
@@ -74,7 +120,7 @@ impl Tables {
     pub(crate) fn of_node(&self, node: NodeId) -> Vec<TableId> {
         let notes = self.lock();
         let tables = notes.sources.values().flat_map(|s| &s.tables);
-        tables.filter(|t| t.node == node).map(|t| t.id).collect()
+        tables.filter(|t| t.is_shipped(node)).map(|t| t.id).collect()
     }
 
     pub(crate) fn source_of(&self, table: TableId) -> Option<KeptSource> {
@@ -97,23 +143,28 @@ impl Tables {
         notes.sources.values().find(covers).cloned()
     }
 
-    /// A new source over these physical tables.
-    pub(crate) fn add(
-        &self,
-        name: TableName,
-        columns: Vec<Column>,
-        identity: Vec<usize>,
-        placements: impl IntoIterator<Item = (NodeId, TableName)>,
-    ) -> KeptSource {
+    /// A new source over a table's placements.
+    pub(crate) fn add(&self, columns: Vec<Column>, identity: Vec<usize>, table: &LogicalTable) -> KeptSource {
         let mut notes = self.lock();
         notes.next_source += 1;
         let id = SourceId(notes.next_source);
         let mut tables = Vec::new();
-        for (node, table) in placements {
+        for p in &table.placements {
             notes.next_table += 1;
-            tables.push(KeptTable { id: TableId(notes.next_table), node, table });
+            let id = TableId(notes.next_table);
+            tables.push(KeptTable::new(id, p.node, p.table.clone(), p.shard.unwrap_or(0)));
         }
-        let source = KeptSource { id, name, columns, identity, tables, ready: false };
+        let source = KeptSource {
+            id,
+            name: table.name.clone(),
+            columns,
+            identity,
+            tables,
+            ready: false,
+            relation: table.relation,
+            spread: Spread::of(table.kind),
+            disturbed: false,
+        };
         notes.sources.insert(id, source.clone());
         source
     }
@@ -128,6 +179,151 @@ impl Tables {
         self.lock().sources.remove(&id);
     }
 
+    /// Numbers for new physical tables and for a shadow.
+    pub(crate) fn next_table(&self) -> TableId {
+        let mut notes = self.lock();
+        notes.next_table += 1;
+        TableId(notes.next_table)
+    }
+
+    pub(crate) fn next_source(&self) -> SourceId {
+        let mut notes = self.lock();
+        notes.next_source += 1;
+        SourceId(notes.next_source)
+    }
+
+    pub(crate) fn source(&self, id: SourceId) -> Option<KeptSource> {
+        self.lock().sources.get(&id).cloned()
+    }
+
+    fn change(&self, table: TableId, f: impl FnOnce(&mut KeptTable)) {
+        let mut notes = self.lock();
+        notes.restless = None;
+        let mut tables = notes.sources.values_mut().flat_map(|s| &mut s.tables);
+        if let Some(table) = tables.find(|t| t.id == table) {
+            f(table);
+        }
+    }
+
+    /// A move is about to fill a table of the shard on the node; an older one there is no more. Gives what has to be
+    /// subscribed to, by the ticket.
+    pub(crate) fn expect_guest(&self, shard: u64, node: NodeId, ticket: u64) -> Vec<v1::Table> {
+        let mut notes = self.lock();
+        notes.restless = None;
+        let mut wanted = Vec::new();
+        for source in notes.sources.values_mut().filter(|s| s.spread != Spread::Copied) {
+            let columns = (column_names(source), column_types(source));
+            for table in source.tables.iter_mut().filter(|t| t.shard == shard && t.node != node) {
+                table.guests.retain(|g| g.node != node);
+                table.note(node);
+                table.guests.push(Guest { node, shipped_from: None, ticket });
+                wanted.push(subscribe(table, node, columns.clone()));
+            }
+        }
+        wanted
+    }
+
+    /// The guests of the ticket are shipped from here on.
+    pub(crate) fn guest_arrived(&self, ticket: u64, from: Lsn) {
+        let mut notes = self.lock();
+        let tables = notes.sources.values_mut().flat_map(|s| &mut s.tables);
+        for guest in tables.flat_map(|t| &mut t.guests).filter(|g| g.ticket == ticket) {
+            guest.shipped_from = Some(from);
+        }
+    }
+
+    /// Whether a guest of the ticket is still waited for.
+    pub(crate) fn expects(&self, ticket: u64) -> bool {
+        let notes = self.lock();
+        let mut guests = notes.sources.values().flat_map(|s| &s.tables).flat_map(|t| &t.guests);
+        guests.any(|g| g.ticket == ticket && g.shipped_from.is_none())
+    }
+
+    /// A table went to other nodes: its last span ends, these follow.
+    pub(crate) fn moved(&self, table: TableId, spans: Vec<Span>) {
+        self.change(table, |t| {
+            if let Some(last) = spans.last() {
+                t.node = last.node;
+            }
+            t.guests.retain(|g| spans.iter().all(|s| s.node != g.node));
+            spans.iter().chain(&t.spans.clone()).for_each(|s| t.note(s.node));
+            t.spans = spans;
+        });
+    }
+
+    /// Its first read is of no use: it is begun again.
+    pub(crate) fn disturb(&self, source: SourceId) {
+        if let Some(source) = self.lock().sources.get_mut(&source) {
+            source.disturbed = true;
+        }
+    }
+
+    /// Puts the places of what was read again in. It is pending until [`Self::settled`].
+    pub(crate) fn mended(&self, mended: &Mended) {
+        let mut notes = self.lock();
+        notes.restless = None;
+        let Some(source) = notes.sources.get_mut(&mended.source) else { return };
+        source.relation = mended.relation;
+        source.spread = mended.spread;
+        let mut read = mended.read.clone();
+        for table in &mut read {
+            let before = source.tables.iter().find(|t| t.id == table.id);
+            table.earlier = before.map(|t| t.earlier.clone()).unwrap_or_default();
+            before.into_iter().flat_map(|t| &t.spans).for_each(|s| table.note(s.node));
+            table.note(table.node);
+        }
+        source.tables.retain(|t| !mended.going.contains(&t.id) && mended.read.iter().all(|r| r.id != t.id));
+        source.tables.extend(read);
+        source.tables.sort_by_key(|t| t.id);
+        let read = mended.read.iter().map(|t| t.id).collect();
+        notes.pending.insert(mended.source, read);
+    }
+
+    /// The cut that holds the result is durable.
+    pub(crate) fn settled(&self, source: SourceId) {
+        self.lock().pending.remove(&source);
+    }
+
+    pub(crate) fn pending(&self) -> BTreeMap<SourceId, BTreeSet<TableId>> {
+        self.lock().pending.clone()
+    }
+
+    /// Forgets what ended at or before the durable cut.
+    pub(crate) fn prune(&self, cut: &Positions) {
+        let mut notes = self.lock();
+        if notes.restless == Some(false) {
+            return;
+        }
+        for table in notes.sources.values_mut().flat_map(|s| &mut s.tables).filter(|t| t.spans.len() > 1) {
+            table.prune(cut);
+        }
+        let rests = |t: &KeptTable| t.earlier.is_empty() && t.guests.is_empty() && t.is_plain(t.node, cut.of(t.node));
+        let restless = notes.sources.values().flat_map(|s| &s.tables).any(|t| !rests(t));
+        notes.restless = Some(restless);
+    }
+
+    /// Tables of which the node can ship rows that do not count, given that it was read up to `position`.
+    pub(crate) fn doubtful(&self, node: NodeId, position: Lsn) -> BTreeMap<TableId, KeptTable> {
+        let notes = self.lock();
+        if notes.restless == Some(false) {
+            return BTreeMap::new();
+        }
+        let tables = notes.sources.values().flat_map(|s| &s.tables).filter(|t| !t.is_plain(node, position));
+        // Those that were never on the node are not shipped from there.
+        tables.filter(|t| t.is_shipped(node) || t.was_on(node)).map(|t| (t.id, t.clone())).collect()
+    }
+
+    /// An agent attaches: it ships what it is told now, and nothing that it was told before. What a move is filling there
+    /// is not among that, for nobody knows whether it is there: it is read again when the move ends.
+    pub(crate) fn attached(&self, node: NodeId) {
+        let mut notes = self.lock();
+        notes.restless = None;
+        for table in notes.sources.values_mut().flat_map(|s| &mut s.tables) {
+            table.guests.retain(|g| g.node != node);
+            table.earlier.retain(|n| *n != node);
+        }
+    }
+
     pub(crate) fn next_stream(&self, at_least: StreamId) -> StreamId {
         let mut notes = self.lock();
         notes.next_stream = notes.next_stream.max(at_least.0) + 1;
@@ -137,14 +333,27 @@ impl Tables {
 
 /// A source's tables on one node, as an agent is told of them.
 pub(crate) fn subscription_of(source: &KeptSource, node: NodeId) -> Vec<v1::Table> {
-    let tables = source.tables.iter().filter(|t| t.node == node);
-    tables
-        .map(|t| v1::Table {
-            id: t.id.0,
-            schema: t.table.schema.clone(),
-            name: t.table.name.clone(),
-            columns: source.columns.iter().map(|c| c.name.clone()).collect(),
-            types: source.columns.iter().map(|c| c.ty.oid).collect(),
-        })
-        .collect()
+    let tables = source.tables.iter().filter(|t| t.is_shipped(node));
+    tables.map(|t| subscribe(t, node, (column_names(source), column_types(source)))).collect()
+}
+
+/// A table as the node's agent is told of it.
+pub(crate) fn subscribe(table: &KeptTable, node: NodeId, (columns, types): (Vec<String>, Vec<Oid>)) -> v1::Table {
+    v1::Table {
+        id: table.id.0,
+        schema: table.table.schema.clone(),
+        name: table.table.name.clone(),
+        columns,
+        types,
+        shard: table.shard,
+        dormant: table.is_dormant(node),
+    }
+}
+
+pub(crate) fn column_names(source: &KeptSource) -> Vec<String> {
+    source.columns.iter().map(|c| c.name.clone()).collect()
+}
+
+pub(crate) fn column_types(source: &KeptSource) -> Vec<Oid> {
+    source.columns.iter().map(|c| c.ty.oid).collect()
 }

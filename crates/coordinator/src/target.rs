@@ -174,7 +174,7 @@ pub(crate) async fn readiness(requests: Arc<Requests>, ready: watch::Sender<Opti
 fn not_ready(requests: &Requests) -> Option<String> {
     let links = requests.links.status().borrow().clone();
     let positions = requests.published.borrow().positions.clone();
-    for node in &requests.cluster.nodes {
+    for node in &requests.members.get().nodes {
         match links.get(&node.id) {
             Some(link) if link.connected && positions.0.contains_key(&node.id) => {}
             Some(link) if link.connected => return Some(format!("node {} ({}): starting", node.id, node.name)),

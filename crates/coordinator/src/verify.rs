@@ -46,20 +46,9 @@ impl Requests {
     async fn verify_one(&self, entry: &Entry) -> Result<v1::Verification, RequestError> {
         let _changing = self.changing.lock().await;
         let (planned, logical) = self.plan(&entry.query, &entry.options).await?;
-        let mut copies = Vec::new();
-        for source in &planned.plan.sources {
-            let table = logical.iter().find(|t| t.name == source.table);
-            let placements = table.into_iter().flat_map(|t| &t.placements).map(|p| (p.node, p.table.clone()));
-            copies.push(self.tables.add(
-                source.table.clone(),
-                source.columns.clone(),
-                source.identity.clone(),
-                placements.collect::<Vec<_>>(),
-            ));
-        }
-        // The copies belong to no stream table: whatever happens, this takes them away again.
-        let result = match self.read_sources(&copies, &ProgressSender::default()).await {
-            Ok(()) => self.compare(entry, &copies).await,
+        // The copies belong to no stream table: whatever happens, they are taken away again.
+        let result = match self.keep(&planned.plan.sources, &logical, &ProgressSender::default()).await {
+            Ok(copies) => self.compare(entry, &copies).await,
             Err(error) => Err(error),
         };
         self.release_sources().await;

@@ -6,20 +6,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use proto::v1;
 use tokio::sync::watch;
 use types::{Lsn, NodeId, Positions, Seq};
 
 use crate::error::{OrderError, RequestError};
 use crate::links::Links;
+use crate::members::Members;
 use crate::publisher::Published;
 use crate::sequencer::Urgency;
 
 /// What waiting needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Waiter {
-    pub(crate) nodes: Vec<NodeId>,
+    pub(crate) members: Members,
     pub(crate) links: Arc<Links>,
     pub(crate) published: watch::Receiver<Published>,
     pub(crate) urgency: Urgency,
@@ -27,19 +28,23 @@ pub(crate) struct Waiter {
 
 impl Waiter {
     /// Where every node's WAL stands now. Asks again while an agent is away.
-    pub(crate) async fn positions(&self) -> Result<Positions, RequestError> {
-        let asked = self.nodes.iter().map(|&node| async move {
-            loop {
-                let ask = v1::order::Kind::Ask(v1::Ask { gids: Vec::new() });
-                match self.links.order(node, ask).await {
-                    Ok(done) => return Ok::<_, RequestError>((node, Lsn(done.lsn))),
-                    Err(OrderError::NotAttached(_) | OrderError::WentAway(_) | OrderError::Failed { .. }) => {
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                    }
+    pub(crate) async fn positions(&self) -> Positions {
+        let asked = self.members.ids().into_iter().map(|node| async move { (node, self.position(node).await) });
+        Positions(join_all(asked).await.into_iter().filter_map(|(node, at)| Some((node, at?))).collect())
+    }
+
+    /// Where one node's WAL stands now; `None` when it is no part of the cluster any more.
+    pub(crate) async fn position(&self, node: NodeId) -> Option<Lsn> {
+        while self.members.ids().contains(&node) {
+            let ask = v1::order::Kind::Ask(v1::Ask { gids: Vec::new() });
+            match self.links.order(node, ask).await {
+                Ok(done) => return Some(Lsn(done.lsn)),
+                Err(OrderError::NotAttached(_) | OrderError::WentAway(_) | OrderError::Failed { .. }) => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
-        });
-        Ok(Positions(try_join_all(asked).await?.into_iter().collect()))
+        }
+        None
     }
 
     /// Until the published cut holds these positions.
@@ -53,7 +58,7 @@ impl Waiter {
     /// Until everything that has committed before now is readable.
     pub(crate) async fn everything(&self) -> Result<Seq, RequestError> {
         let _now = self.urgency.hold();
-        let positions = self.positions().await?;
+        let positions = self.positions().await;
         self.reach(&positions).await
     }
 }

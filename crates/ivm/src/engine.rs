@@ -103,11 +103,16 @@ impl Engine {
             memory: MEMORY,
             limits: Limits { rows: MEMORY / 2, operator: MEMORY / 2 },
         };
+        let mut batch = Batch::new();
         for StoredSource { def, condition, native } in definitions.sources {
+            if condition == SourceCondition::Shadow {
+                meta::delete_source(&mut batch, def.id);
+                batch.delete_prefix(Family::Sources, &def.id.0.to_be_bytes());
+                continue;
+            }
             engine.conditions.insert(def.id, condition);
             engine.sources.insert(Kept::new(def, &native));
         }
-        let mut batch = Batch::new();
         for def in definitions.arrangements {
             let state = def.state;
             let kept = engine.sources.by_id.get(&def.source).filter(|_| def.complete);

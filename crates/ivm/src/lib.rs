@@ -9,6 +9,7 @@ mod arrangement;
 mod backlog;
 mod building;
 mod cache;
+mod compare;
 mod compile;
 mod definition;
 mod engine;
@@ -28,6 +29,7 @@ mod table;
 mod touched;
 
 pub use building::Building;
+pub use compare::{Difference, Scope};
 pub use definition::{
     CutOutput, CutStats, Evaluator, FromItem, OperatorStats, SourceDef, StreamDef, StreamOutput, Transaction,
 };

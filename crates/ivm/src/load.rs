@@ -67,7 +67,12 @@ impl Engine {
         Ok(())
     }
 
-    fn put_source(&self, def: &SourceDef, native: &[bool], condition: SourceCondition) -> Result<(), IvmError> {
+    pub(crate) fn put_source(
+        &self,
+        def: &SourceDef,
+        native: &[bool],
+        condition: SourceCondition,
+    ) -> Result<(), IvmError> {
         let mut batch = Batch::new();
         let stored = StoredSource { def: def.clone(), condition, native: native.to_vec() };
         meta::put_source(&mut batch, &stored)?;
@@ -83,7 +88,7 @@ impl Engine {
     fn loading(&self, source: SourceId) -> Result<&Kept, IvmError> {
         let kept = self.sources.get(source)?;
         match self.conditions.get(&source) {
-            Some(SourceCondition::Loading) => Ok(kept),
+            Some(SourceCondition::Loading | SourceCondition::Shadow) => Ok(kept),
             _ => Err(IvmError::NotNow(format!("source {source} is not being read"))),
         }
     }

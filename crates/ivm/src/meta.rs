@@ -36,6 +36,8 @@ pub(crate) enum SourceCondition {
     Ready,
     /// They are not any more, with the reason.
     Broken(String),
+    /// Tables of another source are read again into it; it does not outlive the process.
+    Shadow,
 }
 
 /// A source as it is stored.

@@ -60,7 +60,8 @@ impl SourceDelta {
         match self {
             Self::Keyed(_, changes) => {
                 let mut out = Vec::with_capacity(changes.len() * 2);
-                for change in changes {
+                // A row can go to another table and stay as it is.
+                for change in changes.iter().filter(|c| c.old != c.new) {
                     out.extend(change.old.clone().map(Delta::minus));
                     out.extend(change.new.clone().map(Delta::plus));
                 }

@@ -1,5 +1,6 @@
 //! The three roles, from their settings to their end. A signal (SIGTERM, SIGINT) stops each in order.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,7 +9,8 @@ use agent::{Agent, AgentOptions};
 use anyhow::{Context, anyhow};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
-use topology::Provider;
+use tokio_util::sync::CancellationToken;
+use topology::{Cluster, Provider};
 use types::NodeId;
 use wal::Endpoint;
 
@@ -80,28 +82,71 @@ pub(crate) async fn standalone(settings: config::Standalone) -> anyhow::Result<E
     nodes::check_all(&endpoint, &format!("tributary_{instance}")).await?;
     let mut coordinator = Box::pin(coordinator::Coordinator::start(options)).await?;
     let address = format!("http://{}", reachable(coordinator.listen()));
-    let cluster = coordinator.cluster().clone();
-    let mut agents = JoinSet::new();
-    for node in &cluster.nodes {
-        let endpoint = node.endpoint.clone();
-        let mut options = AgentOptions::new(instance.clone(), node.id, endpoint, address.clone(), cluster.provider);
-        options.memory_limit = settings.agent_memory;
-        let (node, agent) = (node.id, Agent::spawn(options)?);
-        agents.spawn(async move { agent.join().await.with_context(|| format!("the agent of node {node}")) });
-    }
-    let end = tokio::select! {
-        () = stop.told() => Ok(()),
-        result = coordinator.ended() => result.map_err(anyhow::Error::from),
-        // An agent goes on through everything but a definite error.
-        Some(ended) = agents.join_next() => ended.map_err(anyhow::Error::from).flatten(),
+    let mut cluster = coordinator.cluster();
+    let mut agents =
+        Agents { instance, address, memory: settings.agent_memory, running: BTreeMap::new(), tasks: JoinSet::new() };
+    agents.follow(&cluster.borrow_and_update().clone())?;
+    let end = loop {
+        tokio::select! {
+            () = stop.told() => break Ok(()),
+            result = coordinator.ended() => break result.map_err(anyhow::Error::from),
+            Ok(()) = cluster.changed() => agents.follow(&cluster.borrow_and_update().clone())?,
+            // An agent goes on through everything but a definite error.
+            Some(ended) = agents.tasks.join_next() => {
+                if let Err(error) = ended.map_err(anyhow::Error::from).flatten() {
+                    break Err(error);
+                }
+            }
+        }
     };
     // Agents first, so that nothing arrives any more; then the coordinator ends its cut. What an agent has read and not
     // shipped stays in its slot.
-    agents.shutdown().await;
+    agents.tasks.shutdown().await;
     if end.is_ok() {
         stop_coordinator(&mut coordinator, &mut stop).await?;
     }
     end.map(|()| ExitCode::SUCCESS)
+}
+
+/// An agent for each node of the cluster.
+struct Agents {
+    instance: String,
+    address: String,
+    memory: usize,
+    /// What ends each of them, with the address that it reads.
+    running: BTreeMap<NodeId, (String, CancellationToken)>,
+    tasks: JoinSet<anyhow::Result<()>>,
+}
+
+impl Agents {
+    /// Starts those that are missing, ends those whose node left or has another address.
+    fn follow(&mut self, cluster: &Cluster) -> anyhow::Result<()> {
+        self.running.retain(|id, (name, stop)| {
+            let stays = cluster.node(*id).is_some_and(|n| n.name == *name);
+            if !stays {
+                stop.cancel();
+            }
+            stays
+        });
+        for node in &cluster.nodes {
+            if self.running.contains_key(&node.id) {
+                continue;
+            }
+            let (instance, address) = (self.instance.clone(), self.address.clone());
+            let mut options = AgentOptions::new(instance, node.id, node.endpoint.clone(), address, cluster.provider);
+            options.memory_limit = self.memory;
+            let (id, agent, stop) = (node.id, Agent::spawn(options)?, CancellationToken::new());
+            self.running.insert(id, (node.name.clone(), stop.clone()));
+            self.tasks.spawn(async move {
+                tokio::select! {
+                    ended = agent.join() => ended.with_context(|| format!("the agent of node {id}")),
+                    // Dropping the agent ends it; what it has read and not shipped stays in its slot.
+                    () = stop.cancelled() => Ok(()),
+                }
+            });
+        }
+        Ok(())
+    }
 }
 
 /// The coordinator alone.

@@ -100,7 +100,14 @@ fn delete(relation: u32, mark: u8, old: &[V]) -> Vec<u8> {
 fn wanted(id: u32, columns: &[&str]) -> Subscription {
     let types = |name: &str| vec![if name == "a" { 23 } else { 25 }];
     let column = |name: &&str| WantedColumn { name: (*name).into(), types: types(name), typmod: None };
-    Subscription { id: TableId(id), name: TableName::new("public", "t"), columns: columns.iter().map(column).collect(), shard: 0, dormant: false }
+    Subscription {
+        id: TableId(id),
+        name: TableName::new("public", "t"),
+        columns: columns.iter().map(column).collect(),
+        shard: 0,
+        dormant: false,
+        there: true,
+    }
 }
 
 fn t() -> Vec<u8> {

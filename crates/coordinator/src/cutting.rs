@@ -1,0 +1,277 @@
+//! From the frontier's next cut to the engine: which rows of the prefix count, and cuts that have to wait.
+//!
+//! ```text
+//!   frontier.next_cut ─▶ metadata rows up to there ─▶ nothing to say ───────────────────────────────┐
+//!                                                  ├▶ moves noticed in time: spans, written down ───┼▶ CutWork
+//!                                                  └▶ anything else: held, read again (mend) ───────┘
+//! ```
+//!
+//! While a cut is held the frontier goes on: what comes behind falls into the same cut, which is then larger. Nothing was
+//! taken from the queues, and nodes' positions stay where the engine is, so that an agent that attaches meanwhile begins at
+//! the right place.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::{Bytes, BytesMut};
+use proto::v1;
+use proto::v1::shape_row::Kind;
+use types::{Change, Lsn, NodeId, SourceId, TableId};
+
+use crate::engine::CutWork;
+use crate::mend::{Outcome, Reread};
+use crate::queue::Taken;
+use crate::sequencer::Sequencer;
+use crate::shape::{self, Again, Seen};
+use crate::tables::{KeptSource, KeptTable};
+
+/// A cut that waits for tables to be read again.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    pub(crate) id: u64,
+    again: Again,
+    pub(crate) outcome: Option<Outcome>,
+}
+
+impl Sequencer {
+    /// Hands the next cut to the engine, if there is one worth it. False when the engine is gone.
+    pub(crate) async fn cut(&mut self) -> std::io::Result<bool> {
+        if self.hold.as_ref().is_some_and(|h| h.outcome.is_none()) || !self.is_worth_it() {
+            return Ok(true);
+        }
+        let next = self.frontier.next_cut();
+        for ask in self.frontier.asks() {
+            self.ask(ask);
+        }
+        if next.is_none() && !self.ahead && self.pending.is_empty() {
+            return Ok(true);
+        }
+        self.ahead = true;
+        let positions = self.frontier.cut();
+        if let Some(outcome) = self.hold.as_ref().and_then(|h| h.outcome.as_ref())
+            && !outcome.reach.within(&positions)
+        {
+            return Ok(true);
+        }
+        let seen: Vec<Seen> =
+            self.nodes.iter().flat_map(|(&node, s)| s.queue.shape_until(node, positions.of(node))).collect();
+        let Some(outcome) = self.shaped(&seen).await else { return Ok(true) };
+        let mut work = CutWork {
+            positions,
+            transactions: Vec::new(),
+            confirm: BTreeMap::new(),
+            broken: std::mem::take(&mut self.broken),
+            replace: outcome.reread,
+            save_tables: self.reshaped,
+        };
+        for (source, reason) in outcome.broken {
+            let kept = self.tables.source(source);
+            work.broken.extend(kept.into_iter().flat_map(|s| s.tables).take(1).map(|t| (t.id, reason.clone())));
+        }
+        self.reshaped = false;
+        for (&node, state) in &mut self.nodes {
+            let before = state.position;
+            state.position = state.position.max(work.positions.of(node));
+            let mut taken = Vec::new();
+            state.queue.take_until(state.position, &mut taken)?;
+            let doubtful = self.tables.doubtful(node, before);
+            if !doubtful.is_empty() {
+                for transaction in &mut taken {
+                    leave_out(transaction, node, &doubtful, &mut self.dropped);
+                }
+            }
+            work.transactions.extend(taken.into_iter().map(|t| (node, t)));
+            work.confirm.insert(node, self.frontier.safe_to_confirm(node));
+        }
+        self.tables.prune(&work.positions);
+        self.ahead = false;
+        self.in_flight = true;
+        self.last_cut = tokio::time::Instant::now();
+        Ok(self.engine.apply(work).await)
+    }
+
+    /// What the metadata says, taken over. `None`: the cut has to wait.
+    async fn shaped(&mut self, seen: &[Seen]) -> Option<Outcome> {
+        if seen.is_empty() && self.hold.is_none() && self.pending.is_empty() {
+            return Some(Outcome::default());
+        }
+        let sources = self.tables.sources();
+        let held = self.hold.take();
+        let outcome = held.as_ref().and_then(|h| h.outcome.clone()).unwrap_or_default();
+        let mended: BTreeSet<SourceId> = held.iter().flat_map(|h| h.again.keys().copied()).collect();
+        let (ours, others): (Vec<KeptSource>, Vec<KeptSource>) =
+            sources.into_iter().partition(|s| mended.contains(&s.id));
+        let dropped = |table, node| self.dropped.get(&(table, node)).copied();
+        let mut findings = shape::read(seen, &others, dropped);
+        for (id, tables) in std::mem::take(&mut self.pending) {
+            // Those that are being read are so in any case.
+            findings.again.entry(id).or_default().extend(tables);
+        }
+        // A first read that is under way is begun again; nothing else reads the source yet.
+        let is_read = |id: &SourceId| others.iter().any(|s| s.id == *id && s.ready);
+        findings.again.retain(|id, _| {
+            let keep = is_read(id);
+            if !keep {
+                self.tables.disturb(*id);
+            }
+            keep
+        });
+        for source in others.iter().filter(|s| !s.ready) {
+            if findings.moved.iter().any(|(t, _)| source.tables.iter().any(|k| k.id == *t)) {
+                self.tables.disturb(source.id);
+            }
+        }
+        let late = later_than(outcome.looked_at, seen, &ours, &outcome.reread);
+        if !findings.again.is_empty() || !late.is_empty() {
+            let mut again = findings.again;
+            for (id, tables) in held.map(|h| h.again).unwrap_or_default().into_iter().chain(late) {
+                again.entry(id).or_default().extend(tables);
+            }
+            // What was read is of no use any more.
+            self.hold(again, &outcome.reread).await;
+            return None;
+        }
+        if findings.nodes {
+            self.nodes_changed.notify_one();
+        }
+        let tables = others.iter().flat_map(|s| &s.tables).filter(|t| findings.moved.iter().any(|(id, _)| *id == t.id));
+        // Several sources can read a shard.
+        let shards: BTreeSet<u64> = tables.map(|t| t.shard).collect();
+        metrics::counter!("tributary_shard_moves_total").increment(shards.len() as u64);
+        for (table, spans) in findings.moved {
+            tracing::info!(%table, to = ?spans.last().map(|s| s.node), "shard moved; nothing is read again");
+            self.tables.moved(table, spans);
+            self.reshaped = true;
+        }
+        for one in &outcome.reread {
+            let (going, read) = (one.mended.going.len(), one.mended.read.len());
+            tracing::info!(source = %one.mended.source, going, read, "tables were read again");
+            self.tables.mended(&one.mended);
+            self.reshaped = true;
+        }
+        Some(outcome)
+    }
+
+    /// Holds the cut back until these are read.
+    async fn hold(&mut self, again: Again, useless: &[Reread]) {
+        let id = self.links.number();
+        let names: Vec<String> =
+            again.keys().filter_map(|s| self.tables.source(*s)).map(|s| s.name.to_string()).collect();
+        tracing::info!(tables = names.join(", "), "the cluster's shape changed; reading again before the next cut");
+        let shadows: Vec<SourceId> = useless.iter().map(|r| r.shadow).collect();
+        if !shadows.is_empty() {
+            let forget = move |room: &mut crate::engine::EngineRoom| {
+                shadows.iter().try_for_each(|s| room.engine.drop_source(*s))
+            };
+            if let Ok(Err(error)) = self.engine.call(forget).await {
+                tracing::debug!(%error, "shadows stay until the next start");
+            }
+        }
+        // One at a time is asked for, so there is room.
+        let _stopping = self.mend.try_send((id, again.clone()));
+        self.hold = Some(Hold { id, again, outcome: None });
+    }
+
+    /// Takes the metadata in that has to be reacted to before its cut: tables that a move is about to fill.
+    pub(crate) fn foresee(&self, node: NodeId, rows: &[v1::ShapeRow]) {
+        if node != NodeId(0) {
+            return;
+        }
+        for row in rows {
+            let Some(Kind::Cleanup(cleanup)) = &row.kind else { continue };
+            let digits = cleanup.table.trim_end_matches('"').rsplit('_').next();
+            let Some(shard) = digits.and_then(|d| d.parse().ok()).filter(|_| cleanup.is_new) else { continue };
+            let (target, ticket) = (NodeId(cleanup.node), self.links.number());
+            let tables = self.tables.expect_guest(shard, target, ticket);
+            if !tables.is_empty() {
+                self.receive_guest(target, ticket, tables);
+            }
+        }
+    }
+
+    /// Has the tables shipped as soon as they are there, which is a moment after they were announced.
+    fn receive_guest(&self, node: NodeId, ticket: u64, tables: Vec<v1::Table>) {
+        fail::fail_point!("shape-guest-not-received", |_| ());
+        let (links, kept) = (self.links.clone(), self.tables.clone());
+        tokio::spawn(async move {
+            let started = tokio::time::Instant::now();
+            while kept.expects(ticket) && started.elapsed() < GUEST_WITHIN {
+                let order = v1::order::Kind::Subscribe(v1::Subscribe { tables: tables.clone() });
+                match links.order(node, order).await {
+                    Ok(done) => {
+                        kept.guest_arrived(ticket, Lsn(done.lsn));
+                        tracing::info!(%node, from = %Lsn(done.lsn), "the new table of a moving shard is published");
+                        return;
+                    }
+                    Err(error) => tracing::debug!(%node, %error, "the new table of a moving shard is not there yet"),
+                }
+                tokio::time::sleep(GUEST_PAUSE).await;
+            }
+        });
+    }
+}
+
+/// The new table of a moving shard is looked for so often, and so long.
+const GUEST_PAUSE: std::time::Duration = std::time::Duration::from_millis(5);
+const GUEST_WITHIN: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Sources whose metadata changed on node 0 behind the place where it was looked at: read again once more.
+fn later_than(looked_at: Lsn, seen: &[Seen], ours: &[KeptSource], reread: &[Reread]) -> Again {
+    let mut late = Again::new();
+    let rows = seen.iter().filter(|s| s.node == NodeId(0) && s.end > looked_at).flat_map(|s| &s.rows);
+    for row in rows {
+        for source in ours {
+            let read = reread.iter().filter(|r| r.mended.source == source.id).flat_map(|r| &r.mended.read);
+            let mut shards = source.tables.iter().chain(read).map(|t| t.shard);
+            let hit = match &row.kind {
+                Some(Kind::Placement(p)) => shards.any(|s| s == p.shard),
+                Some(Kind::Shard(s)) => {
+                    let relation = reread.iter().find(|r| r.mended.source == source.id).map(|r| r.mended.relation);
+                    shards.any(|shard| shard == s.shard)
+                        || s.relation == source.relation
+                        || Some(s.relation) == relation
+                }
+                _ => false,
+            };
+            if hit {
+                let tables = source
+                    .tables
+                    .iter()
+                    .filter(|t| matches!(&row.kind, Some(Kind::Placement(p)) if p.shard == t.shard));
+                late.entry(source.id).or_default().extend(tables.map(|t| t.id));
+            }
+        }
+    }
+    late
+}
+
+/// Takes out what does not count of a transaction, and notes where that was.
+fn leave_out(
+    transaction: &mut Taken,
+    node: NodeId,
+    doubtful: &BTreeMap<TableId, KeptTable>,
+    dropped: &mut BTreeMap<(TableId, NodeId), Lsn>,
+) {
+    let skip: BTreeSet<TableId> =
+        doubtful.iter().filter(|(_, t)| !t.counts(node, transaction.end)).map(|(id, _)| *id).collect();
+    if skip.is_empty() {
+        return;
+    }
+    for piece in &mut transaction.pieces {
+        let mut rest = piece.clone();
+        let mut kept = BytesMut::new();
+        let mut left_out = false;
+        // Damage is the engine's to complain about: it gets the piece as it came.
+        while let Ok(Some(change)) = Change::decode(&mut rest) {
+            if skip.contains(&change.table) {
+                left_out = true;
+                dropped.insert((change.table, node), transaction.end);
+            } else {
+                change.encode(&mut kept);
+            }
+        }
+        if left_out {
+            *piece = kept.freeze();
+        }
+    }
+    transaction.pieces.retain(|piece: &Bytes| !piece.is_empty());
+}

@@ -1,0 +1,231 @@
+//! Tables read again: what heals everything that breaks a stream's continuity.
+//!
+//! ```text
+//!   sequencer: a cut with metadata that does not say enough ─▶ holds that cut back
+//!     1  node 0 is asked where it stands: metadata up to there is in the catalogs that are looked at next
+//!     2  the source's tables are looked up; those in new places, or in doubt, are subscribed to
+//!     3  a snapshot a node, at s_n; its rows go into a shadow beside the source
+//!     4  every node is asked where it stands now: a cut at or behind that holds all that the snapshots half show
+//!   sequencer: the first cut there = the difference between source and shadow, then what ended behind each s_n
+//! ```
+//!
+//! No cut is made meanwhile, so nobody ever sees, or computes with, a source that is exact only in parts; agents are held
+//! back by the spool's limit. Rows are never in memory all at once: they lie in the shadow, and the cut has the difference.
+//!
+//! Crash at any point: the held cut was not made, and is found again. From the moment when the new places are written
+//! down until the cut is durable, they are pending ([`crate::tables::Tables::pending`]), and a new process reads them again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use proto::v1;
+use tokio::sync::mpsc;
+use topology::LogicalTable;
+use types::{Lsn, NodeId, Positions, SourceId, TableId};
+
+use crate::backfill::unpack;
+use crate::error::RequestError;
+use crate::links::SnapshotPart;
+use crate::placement::{KeptTable, Span};
+use crate::requests::Requests;
+use crate::sequencer::Input;
+use crate::shape::Again;
+use crate::tables::{KeptSource, Mended, Spread, column_names, column_types, subscribe};
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// One source read again, and where.
+#[derive(Debug, Clone)]
+pub(crate) struct Reread {
+    pub(crate) mended: Mended,
+    /// Where the rows lie in the engine.
+    pub(crate) shadow: SourceId,
+}
+
+/// What came of it all.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Outcome {
+    pub(crate) reread: Vec<Reread>,
+    /// Sources that cannot be read any more, and why.
+    pub(crate) broken: Vec<(SourceId, String)>,
+    /// Node 0's position from before the catalogs were looked at.
+    pub(crate) looked_at: Lsn,
+    /// A cut has to be at or behind this.
+    pub(crate) reach: Positions,
+}
+
+/// Does what the sequencer asks for, one after the other.
+pub(crate) async fn run(
+    requests: Arc<Requests>,
+    mut wanted: mpsc::Receiver<(u64, Again)>,
+    inbox: mpsc::WeakSender<Input>,
+) {
+    while let Some((id, again)) = wanted.recv().await {
+        let outcome = loop {
+            match requests.read_again(&again).await {
+                Ok(outcome) => break outcome,
+                Err(error) => {
+                    tracing::warn!(%error, "tables could not be read again yet; trying again");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        };
+        let Some(inbox) = inbox.upgrade() else { return };
+        if inbox.send(Input::Mended { id, outcome }).await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Requests {
+    /// Looks the sources up and reads what is in a new place, or in doubt.
+    async fn read_again(&self, again: &Again) -> Result<Outcome, RequestError> {
+        let mut outcome =
+            Outcome { looked_at: self.waiter.position(NodeId(0)).await.unwrap_or_default(), ..Outcome::default() };
+        let client = wal::connect(&self.endpoint, "tributary coordinator").await.map_err(RequestError::unavailable)?;
+        let cluster = self.members.get();
+        for (id, doubted) in again {
+            let Some(source) = self.tables.source(*id) else { continue };
+            let found = topology::tables(&client, &cluster, std::slice::from_ref(&source.name)).await;
+            let place = match found {
+                Ok(mut found) => {
+                    found.pop().map_or(Err("it was not found".into()), |t| self.place(&source, &t, doubted))
+                }
+                Err(error) if error.is_transient() => return Err(RequestError::unavailable(error)),
+                Err(error) => Err(error.to_string()),
+            };
+            match place {
+                Ok(mended) => {
+                    let shadow = self.tables.next_source();
+                    outcome.reread.push(Reread { mended, shadow });
+                }
+                Err(reason) => outcome.broken.push((*id, reason)),
+            }
+        }
+        drop(client);
+        let sources: Vec<KeptSource> = again.keys().filter_map(|id| self.tables.source(*id)).collect();
+        let result = self.read_all(&sources, &mut outcome.reread).await;
+        if let Err(error) = result {
+            self.forget_shadows(&outcome).await;
+            return Err(error);
+        }
+        outcome.reach = self.waiter.positions().await;
+        Ok(outcome)
+    }
+
+    /// Where the source's tables are now: which went, which are to be read.
+    fn place(&self, source: &KeptSource, found: &LogicalTable, doubted: &BTreeSet<TableId>) -> Result<Mended, String> {
+        unaltered(source, found)?;
+        let mut going: BTreeSet<TableId> = source.tables.iter().map(|t| t.id).collect();
+        let mut read = Vec::new();
+        for p in &found.placements {
+            let shard = p.shard.unwrap_or(0);
+            let same = |t: &&KeptTable| {
+                if shard == 0 { t.shard == 0 && t.node == p.node && t.table == p.table } else { t.shard == shard }
+            };
+            let known = source.tables.iter().find(same);
+            if let Some(known) = known {
+                going.remove(&known.id);
+                let other = source.spread == Spread::Once && shard == 0 && source.relation != found.relation;
+                if known.node == p.node && known.table == p.table && !doubted.contains(&known.id) && !other {
+                    continue;
+                }
+            }
+            let id = known.map_or_else(|| self.tables.next_table(), |t| t.id);
+            read.push(KeptTable::new(id, p.node, p.table.clone(), shard));
+        }
+        Ok(Mended { source: source.id, going, read, relation: found.relation, spread: Spread::of(found.kind) })
+    }
+
+    /// Subscribes to the tables, and reads them into shadows, all nodes at a time.
+    async fn read_all(&self, sources: &[KeptSource], reread: &mut [Reread]) -> Result<(), RequestError> {
+        let of = |id: SourceId| sources.iter().find(|s| s.id == id);
+        let mut nodes: BTreeMap<NodeId, Vec<v1::Table>> = BTreeMap::new();
+        let mut home: BTreeMap<TableId, SourceId> = BTreeMap::new();
+        for one in reread.iter() {
+            let (source, shadow) = (one.mended.source, one.shadow);
+            let Some(kept) = of(source) else { continue };
+            for table in &one.mended.read {
+                let columns = (column_names(kept), column_types(kept));
+                nodes.entry(table.node).or_default().push(subscribe(table, table.node, columns));
+                home.insert(table.id, shadow);
+            }
+            let tables: Vec<_> = one.mended.read.iter().map(|t| (t.id, t.node)).collect();
+            self.call(move |room| {
+                // Left over from a try that failed.
+                room.engine.drop_source(shadow)?;
+                room.engine.add_shadow(source, shadow, &tables)
+            })
+            .await?;
+        }
+        let home = &home;
+        let positions = try_join_all(nodes.into_iter().map(|(node, tables)| async move {
+            let ids = tables.iter().map(|t| t.id).collect();
+            self.links.order(node, v1::order::Kind::Subscribe(v1::Subscribe { tables })).await?;
+            let (at, parts) = self.links.snapshot(node, ids).await?;
+            self.fill_shadows(node, parts, home).await?;
+            Ok::<_, RequestError>((node, at))
+        }))
+        .await?;
+        for table in reread.iter_mut().flat_map(|r| &mut r.mended.read) {
+            let at = positions.iter().find(|(node, _)| *node == table.node).map_or(Lsn::ZERO, |(_, at)| *at);
+            table.spans = vec![Span::since(table.node, at)];
+        }
+        Ok(())
+    }
+
+    async fn fill_shadows(
+        &self,
+        node: NodeId,
+        mut parts: mpsc::Receiver<SnapshotPart>,
+        home: &BTreeMap<TableId, SourceId>,
+    ) -> Result<(), RequestError> {
+        while let Some(part) = parts.recv().await {
+            let rows = match part {
+                SnapshotPart::Rows(rows) => rows,
+                SnapshotPart::End(end) if end.error.is_empty() => return Ok(()),
+                SnapshotPart::End(end) => return Err(RequestError::Unavailable(format!("node {node}: {}", end.error))),
+            };
+            let table = TableId(rows.table);
+            let Some(shadow) = home.get(&table).copied() else { continue };
+            metrics::counter!("tributary_rows_read_again_total").increment(rows.count);
+            let list = unpack(rows.rows).ok_or_else(|| RequestError::Internal("damaged snapshot rows".into()))?;
+            self.call(move |room| room.engine.load_rows(shadow, table, &list)).await?;
+        }
+        Err(RequestError::Unavailable(format!("the agent of node {node} went away while tables were read again")))
+    }
+
+    async fn forget_shadows(&self, outcome: &Outcome) {
+        let shadows: Vec<SourceId> = outcome.reread.iter().map(|r| r.shadow).collect();
+        let forget =
+            move |room: &mut crate::engine::EngineRoom| shadows.iter().try_for_each(|s| room.engine.drop_source(*s));
+        if let Err(error) = self.call(forget).await {
+            tracing::debug!(%error, "shadows stay until the next start");
+        }
+    }
+}
+
+/// Whether the table is still what the source was made of; why not, and what to do.
+fn unaltered(source: &KeptSource, found: &LogicalTable) -> Result<(), String> {
+    let again = "once the query fits the table again, `tributary stream rebuild` reads it";
+    for column in &source.columns {
+        match found.columns.iter().find(|c| c.name == column.name) {
+            None => return Err(format!("column {} of {} is gone; {again}", column.name, source.name)),
+            Some(c) if c.ty != column.ty => {
+                return Err(format!("column {} of {} changed its type; {again}", column.name, source.name));
+            }
+            Some(_) => {}
+        }
+    }
+    let identity: Vec<_> = source.identity.iter().filter_map(|&i| source.columns.get(i)).map(|c| &c.name).collect();
+    if !found.identity.is_empty() && !identity.is_empty() && !identity.iter().all(|c| found.identity.contains(c)) {
+        return Err(format!("{} has another primary key; `tributary stream rebuild` reads it again", source.name));
+    }
+    if identity.is_empty() && !found.replica_full {
+        return Err(format!("{} no longer has REPLICA IDENTITY FULL; {again}", source.name));
+    }
+    Ok(())
+}
