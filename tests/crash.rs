@@ -41,6 +41,8 @@ fn every_failpoint_of_the_source_is_crashed_at() {
             }
         }
     }
+    // Not a place to crash at: it makes the aggregator late.
+    found.remove("shape-guest-not-received");
     let listed: BTreeSet<String> = POINTS.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(found, listed);
 }

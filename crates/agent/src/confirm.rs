@@ -71,6 +71,11 @@ impl Confirmer {
         inner.confirm();
     }
 
+    /// How far this attachment has read.
+    pub(crate) fn position(&self) -> Lsn {
+        self.lock().read
+    }
+
     /// Everything that ends at or before `lsn` was read, branches included.
     pub(crate) fn read(&self, lsn: Lsn) {
         let mut inner = self.lock();

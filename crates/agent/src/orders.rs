@@ -11,6 +11,7 @@
 //! ```
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use proto::v1;
 use proto::v1::agent_message::Kind;
@@ -19,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use types::{Lsn, TableId, TableName};
 
+use crate::confirm::Confirmer;
 use crate::link::Outgoing;
 use crate::node::{Sql, answer};
 use crate::snapshot::{Snapshot, Wanted};
@@ -171,11 +173,15 @@ pub(crate) async fn answer_questions(
     options: AgentOptions,
     out: Outgoing,
     mut asks: mpsc::Receiver<(u64, v1::Ask)>,
+    confirmer: Arc<Confirmer>,
 ) -> AgentError {
     let mut sql = Sql::new(options.endpoint.clone(), "tributary agent questions");
     while let Some((id, ask)) = asks.recv().await {
+        let read = confirmer.position();
         let answered = async { answer(sql.client().await?, ask).await }.await;
         let message = match answered {
+            // Restored to an earlier point, which the stream will notice: this position says nothing.
+            Ok((lsn, _)) if lsn < read => failed(id, AgentError::NodeGone),
             Ok((lsn, prepared)) => Kind::Done(v1::OrderDone { id, lsn: lsn.0, error: String::new(), prepared }),
             Err(error) => failed(id, error),
         };

@@ -67,7 +67,7 @@ pub(crate) async fn run(options: &AgentOptions) -> Result<(), AgentError> {
     let listener = Listener { confirmer: confirmer.clone(), orders: orders_in, asks: asks_in };
     tasks.spawn(listener.run(down));
     tasks.spawn(Orders::new(options, out.clone(), commands_in, &wanted).run(orders));
-    tasks.spawn(answer_questions(options.clone(), out.clone(), asks));
+    tasks.spawn(answer_questions(options.clone(), out.clone(), asks, confirmer.clone()));
     let collector = Collector::new(options.node, resume_after, wanted.clone(), confirmer.clone());
     let sql = Sql::new(options.endpoint.clone(), "tributary agent");
     let attachment = Attachment {
@@ -222,7 +222,8 @@ impl Attachment<'_> {
                 self.pump.collector.subscribe(subscription);
             }
         }
-        let preparing = slot::prepare(client, connection, options, resume_after);
+        let read = if self.started { self.pump.collector.position() } else { self.resume_after };
+        let preparing = slot::prepare(client, connection, options, resume_after, read);
         tokio::pin!(preparing);
         let from = tokio::select! {
             from = &mut preparing => from?,

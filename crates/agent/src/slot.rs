@@ -43,12 +43,14 @@ pub(crate) async fn publish(
 ///
 /// * `resume_after` 0, the node is new: whatever slot there is goes, a new one is made, and its stream holds
 ///   everything that commits from its position on;
-/// * otherwise the slot must hold everything behind `resume_after`.
+/// * otherwise the slot must hold everything behind `resume_after`, and the WAL must reach to `read`, up to which it was
+///   read already: a node that was restored to an earlier point has another history from there on.
 pub(crate) async fn prepare(
     client: &Client,
     connection: &mut ReplicationConnection,
     options: &AgentOptions,
     resume_after: Lsn,
+    read: Lsn,
 ) -> Result<Lsn, AgentError> {
     let name = options.slot();
     let found = wal::inspect_slot(client, &name).await?;
@@ -68,6 +70,12 @@ pub(crate) async fn prepare(
         let created = connection.create_slot(&name, kind, false).await?;
         fail::fail_point!("agent-after-slot-create");
         return Ok(created.consistent_point);
+    }
+    let end = wal::current_lsn(client).await?;
+    if end < read {
+        return Err(AgentError::SlotLost(format!(
+            "the node's WAL ends at {end}, before {read}, up to which it was read: it was restored to an earlier point"
+        )));
     }
     let Some(slot) = found else {
         return Err(AgentError::SlotLost(format!("replication slot {name} is gone")));

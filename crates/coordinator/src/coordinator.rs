@@ -35,7 +35,7 @@ use crate::shape::Again;
 use crate::status::StatusReader;
 use crate::tables::{Notes, Tables};
 use crate::wait::Waiter;
-use crate::{http, mend, target};
+use crate::{http, mend, nodes, target};
 
 /// A running aggregator.
 #[derive(Debug)]
@@ -156,7 +156,7 @@ struct Parts {
 impl Parts {
     async fn assemble(
         self,
-        engine: ivm::Engine,
+        mut engine: ivm::Engine,
         sink: Sink,
         tables: Arc<Tables>,
         stopping: watch::Receiver<bool>,
@@ -177,6 +177,12 @@ impl Parts {
         }
         for (id, name) in lost {
             tracing::error!(stream = %id, %name, "its definition cannot be read; drop it in the target and create it again");
+        }
+        // Nodes that left while nobody looked.
+        let nodes = self.members.ids();
+        let gone: Vec<_> = engine.frontier().positions.0.keys().filter(|n| !nodes.contains(n)).copied().collect();
+        for node in gone {
+            engine.forget_position(node)?;
         }
         let at = engine.frontier().clone();
         let delays = Arc::new(Delays::default());
@@ -202,8 +208,7 @@ impl Parts {
         let (engine, engine_end) = engine::spawn(engine, tables.clone(), publications, applied)
             .map_err(CoordinatorError::io("the engine's thread"))?;
         publisher.engine = Some(engine.clone());
-        let nodes = self.members.ids();
-        let (mend, mend_inbox) = mpsc::channel(1);
+        let (mend, mend_inbox) = mpsc::unbounded_channel();
         let nodes_changed = Arc::new(Notify::new());
         let sequencer = Sequencer::new(
             &nodes,
@@ -225,6 +230,7 @@ impl Parts {
                 progress: progress_tx,
                 mend,
                 nodes_changed: nodes_changed.clone(),
+                members: self.members.clone(),
             },
         );
         let waiter =
@@ -263,6 +269,7 @@ impl Parts {
             status,
             ingest,
             mend: (mend_inbox, mended),
+            nodes_changed,
             changed,
             links,
             grpc: self.grpc,
@@ -281,7 +288,8 @@ struct Running {
     status: Arc<StatusReader>,
     ingest: Ingest,
     /// What the sequencer wants read again, and where to say that it was.
-    mend: (mpsc::Receiver<(u64, Again)>, mpsc::WeakSender<Input>),
+    nodes_changed: Arc<Notify>,
+    mend: (mpsc::UnboundedReceiver<(u64, Again)>, mpsc::WeakSender<Input>),
     changed: broadcast::Sender<crate::publisher::Changed>,
     links: Arc<Links>,
     grpc: TcpListener,
@@ -309,6 +317,7 @@ impl Running {
             }
         });
         let mut side = JoinSet::new();
+        side.spawn(nodes::follow(self.requests.clone(), self.nodes_changed, self.mend.1.clone()));
         side.spawn(mend::run(self.requests.clone(), self.mend.0, self.mend.1));
         side.spawn(target::recover(self.requests.clone()));
         side.spawn(target::answer_waits(self.requests.clone()));

@@ -17,7 +17,7 @@ use proto::v1;
 use proto::v1::shape_row::Kind;
 use types::{Change, Lsn, NodeId, SourceId, TableId};
 
-use crate::engine::CutWork;
+use crate::engine::{CutWork, EngineHandle, EngineRoom};
 use crate::mend::{Outcome, Reread};
 use crate::queue::Taken;
 use crate::sequencer::Sequencer;
@@ -28,8 +28,16 @@ use crate::tables::{KeptSource, KeptTable};
 #[derive(Debug)]
 pub(crate) struct Hold {
     pub(crate) id: u64,
-    again: Again,
+    /// The tables' names, for people.
+    names: String,
+    pub(crate) again: Again,
     pub(crate) outcome: Option<Outcome>,
+}
+
+impl std::fmt::Display for Hold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} to be read again: the cluster's shape or a node changed", self.names)
+    }
 }
 
 impl Sequencer {
@@ -48,7 +56,7 @@ impl Sequencer {
         self.ahead = true;
         let positions = self.frontier.cut();
         if let Some(outcome) = self.hold.as_ref().and_then(|h| h.outcome.as_ref())
-            && !outcome.reach.within(&positions)
+            && outcome.reach.0.iter().any(|(node, at)| self.nodes.contains_key(node) && *at > positions.of(*node))
         {
             return Ok(true);
         }
@@ -106,6 +114,9 @@ impl Sequencer {
             // Those that are being read are so in any case.
             findings.again.entry(id).or_default().extend(tables);
         }
+        if findings.nodes {
+            self.nodes_changed.notify_one();
+        }
         // A first read that is under way is begun again; nothing else reads the source yet.
         let is_read = |id: &SourceId| others.iter().any(|s| s.id == *id && s.ready);
         findings.again.retain(|id, _| {
@@ -130,9 +141,6 @@ impl Sequencer {
             self.hold(again, &outcome.reread).await;
             return None;
         }
-        if findings.nodes {
-            self.nodes_changed.notify_one();
-        }
         let tables = others.iter().flat_map(|s| &s.tables).filter(|t| findings.moved.iter().any(|(id, _)| *id == t.id));
         // Several sources can read a shard.
         let shards: BTreeSet<u64> = tables.map(|t| t.shard).collect();
@@ -154,21 +162,13 @@ impl Sequencer {
     /// Holds the cut back until these are read.
     async fn hold(&mut self, again: Again, useless: &[Reread]) {
         let id = self.links.number();
-        let names: Vec<String> =
+        let names: BTreeSet<String> =
             again.keys().filter_map(|s| self.tables.source(*s)).map(|s| s.name.to_string()).collect();
-        tracing::info!(tables = names.join(", "), "the cluster's shape changed; reading again before the next cut");
-        let shadows: Vec<SourceId> = useless.iter().map(|r| r.shadow).collect();
-        if !shadows.is_empty() {
-            let forget = move |room: &mut crate::engine::EngineRoom| {
-                shadows.iter().try_for_each(|s| room.engine.drop_source(*s))
-            };
-            if let Ok(Err(error)) = self.engine.call(forget).await {
-                tracing::debug!(%error, "shadows stay until the next start");
-            }
-        }
-        // One at a time is asked for, so there is room.
-        let _stopping = self.mend.try_send((id, again.clone()));
-        self.hold = Some(Hold { id, again, outcome: None });
+        let names = names.into_iter().collect::<Vec<_>>().join(", ");
+        tracing::info!(tables = names, "the cluster's shape changed; reading again before the next cut");
+        forget_shadows(&self.engine.clone(), useless).await;
+        let _stopping = self.mend.send((id, again.clone()));
+        self.hold = Some(Hold { id, names, again, outcome: None });
     }
 
     /// Takes the metadata in that has to be reacted to before its cut: tables that a move is about to fill.
@@ -207,6 +207,18 @@ impl Sequencer {
                 tokio::time::sleep(GUEST_PAUSE).await;
             }
         });
+    }
+}
+
+/// What was read is of no use.
+pub(crate) async fn forget_shadows(engine: &EngineHandle, useless: &[Reread]) {
+    let shadows: Vec<SourceId> = useless.iter().map(|r| r.shadow).collect();
+    if shadows.is_empty() {
+        return;
+    }
+    let forget = move |room: &mut EngineRoom| shadows.iter().try_for_each(|s| room.engine.drop_source(*s));
+    if let Ok(Err(error)) = engine.call(forget).await {
+        tracing::debug!(%error, "shadows stay until the next start");
     }
 }
 

@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status, Streaming};
 use types::NodeId;
 
 use crate::links::{Down, Links, SnapshotPart};
-use crate::sequencer::Input;
+use crate::sequencer::{Input, System};
 
 /// `tributary.v1.IngestService`.
 #[derive(Debug, Clone)]
@@ -63,7 +63,12 @@ impl Ingest {
         }
         let session = self.links.number();
         let (reply, start) = oneshot::channel();
-        let attached = Input::Attached { node, session, system: hello.system_identifier.clone(), reply };
+        let attached = Input::Attached {
+            node,
+            session,
+            system: System { identifier: hello.system_identifier.clone(), timeline: hello.timeline },
+            reply,
+        };
         if self.inbox.send(attached).await.is_err() {
             return;
         }
@@ -117,6 +122,12 @@ impl Ingest {
                         tracing::warn!(%node, reason = trouble.reason, slot_lost = trouble.slot_lost, "agent reports trouble");
                     }
                     self.links.trouble(node, &trouble.reason);
+                    if trouble.slot_lost {
+                        let lost = Input::SlotLost { node, session, reason: trouble.reason };
+                        if self.inbox.send(lost).await.is_err() {
+                            return "the aggregator stops".into();
+                        }
+                    }
                 }
                 Some(Up::Hello(_)) | None => return "its agent broke the protocol".into(),
             }

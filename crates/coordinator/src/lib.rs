@@ -15,6 +15,7 @@ mod ingest;
 mod links;
 mod members;
 mod mend;
+mod nodes;
 mod options;
 mod placement;
 mod publisher;

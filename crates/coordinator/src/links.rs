@@ -98,6 +98,12 @@ impl Links {
         current
     }
 
+    /// The node is no part of the cluster any more.
+    pub(crate) fn forget(&self, node: NodeId) {
+        self.with(|links| links.remove(&node));
+        self.status.send_modify(|all| drop(all.remove(&node)));
+    }
+
     /// The agent says why its node stands still; empty when it goes on.
     pub(crate) fn trouble(&self, node: NodeId, reason: &str) {
         self.status.send_if_modified(|all| {

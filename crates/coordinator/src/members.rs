@@ -26,7 +26,6 @@ impl Members {
     }
 
     /// Other nodes from here on.
-    #[allow(dead_code)]
     pub(crate) fn set(&self, cluster: Cluster) {
         self.0.send_replace(cluster);
     }

@@ -60,11 +60,15 @@ pub(crate) struct Outcome {
 /// Does what the sequencer asks for, one after the other.
 pub(crate) async fn run(
     requests: Arc<Requests>,
-    mut wanted: mpsc::Receiver<(u64, Again)>,
+    mut wanted: mpsc::UnboundedReceiver<(u64, Again)>,
     inbox: mpsc::WeakSender<Input>,
 ) {
-    while let Some((id, again)) = wanted.recv().await {
+    while let Some((mut id, mut again)) = wanted.recv().await {
         let outcome = loop {
+            // What was asked for before is not waited for any more.
+            while let Ok(newer) = wanted.try_recv() {
+                (id, again) = newer;
+            }
             match requests.read_again(&again).await {
                 Ok(outcome) => break outcome,
                 Err(error) => {

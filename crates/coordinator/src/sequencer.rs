@@ -16,7 +16,7 @@
 //! agents send again, because slots are confirmed only after `Applied`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -25,12 +25,14 @@ use frontier::{Ask, Event, Frontier, Rules};
 use proto::v1;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
+use topology::Cluster;
 use types::{Gid, Lsn, NodeId, Positions, TableId};
 
-use crate::cutting::Hold;
+use crate::cutting::{Hold, forget_shadows};
 use crate::engine::{Applied, EngineHandle};
 use crate::ingest::StartReply;
 use crate::links::Links;
+use crate::members::Members;
 use crate::mend::Outcome;
 use crate::queue::NodeQueue;
 use crate::shape::Again;
@@ -43,13 +45,31 @@ const EMPTY_CUT_EVERY: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) enum Input {
     /// An agent attached and wants to know where to start.
-    Attached { node: NodeId, session: u64, system: String, reply: StartReply },
+    Attached { node: NodeId, session: u64, system: System, reply: StartReply },
     /// Events of a node in its commit order.
     Events { node: NodeId, session: u64, events: Vec<v1::Event> },
     /// The answer to a question of the frontier.
     Answer { id: u64, node: NodeId, answer: Option<(Lsn, Vec<bool>)> },
+    /// The cluster's nodes, which are not those that were known.
+    Nodes { cluster: Cluster },
+    /// The node's slot does not reach back to where it was read.
+    SlotLost { node: NodeId, session: u64, reason: String },
     /// Tables were read again for the held cut.
     Mended { id: u64, outcome: Outcome },
+}
+
+/// Which server a node is, and how often it was promoted or restored.
+#[derive(Debug, Clone)]
+pub(crate) struct System {
+    pub(crate) identifier: String,
+    pub(crate) timeline: i32,
+}
+
+impl System {
+    /// As it is kept.
+    fn name(&self) -> String {
+        format!("{}/{}", self.identifier, self.timeline)
+    }
 }
 
 /// Somebody waits for the frontier: cuts without rows are made at once while this is above 0.
@@ -98,8 +118,8 @@ pub(crate) struct NodeState {
     pub(crate) queue: NodeQueue,
     /// In the last cut handed to the engine.
     pub(crate) position: Lsn,
-    received: Lsn,
-    confirmed: Lsn,
+    pub(crate) received: Lsn,
+    pub(crate) confirmed: Lsn,
 }
 
 /// Settings of the sequencer.
@@ -114,7 +134,7 @@ pub(crate) struct Limits {
 pub(crate) struct Sequencer {
     pub(crate) frontier: Frontier,
     pub(crate) nodes: BTreeMap<NodeId, NodeState>,
-    limits: Limits,
+    pub(crate) limits: Limits,
     pub(crate) links: Arc<Links>,
     pub(crate) tables: Arc<Tables>,
     pub(crate) engine: EngineHandle,
@@ -133,10 +153,13 @@ pub(crate) struct Sequencer {
     pub(crate) reshaped: bool,
     /// To be read again with the next cut: the process before this one did not finish it.
     pub(crate) pending: Again,
+    /// Nodes that began anew while a cut was under way: what it may confirm is of their old streams.
+    pub(crate) anew: BTreeSet<NodeId>,
     /// Where changes that did not count were last left out.
     pub(crate) dropped: BTreeMap<(TableId, NodeId), Lsn>,
-    pub(crate) mend: mpsc::Sender<(u64, Again)>,
+    pub(crate) mend: mpsc::UnboundedSender<(u64, Again)>,
     pub(crate) nodes_changed: Arc<Notify>,
+    pub(crate) members: Members,
     urgency: Urgency,
     progress: watch::Sender<Progress>,
 }
@@ -151,26 +174,32 @@ pub(crate) struct Connections {
     pub(crate) applied: mpsc::Receiver<Applied>,
     pub(crate) urgency: Urgency,
     pub(crate) progress: watch::Sender<Progress>,
-    pub(crate) mend: mpsc::Sender<(u64, Again)>,
+    pub(crate) mend: mpsc::UnboundedSender<(u64, Again)>,
     pub(crate) nodes_changed: Arc<Notify>,
+    pub(crate) members: Members,
+}
+
+impl NodeState {
+    pub(crate) fn new(spool_dir: &Path, node: NodeId, position: Lsn) -> Self {
+        let queue = NodeQueue::new(spool_dir, node);
+        Self { session: 0, queue, position, received: position, confirmed: Lsn::ZERO }
+    }
 }
 
 impl Sequencer {
     /// Goes on from the durable cut `at`.
     pub(crate) fn new(nodes: &[NodeId], at: &Positions, rules: Rules, limits: Limits, with: Connections) -> Self {
-        let states = nodes.iter().map(|&node| {
-            let queue = NodeQueue::new(&limits.spool_dir, node);
-            let position = at.of(node);
-            (node, NodeState { session: 0, queue, position, received: position, confirmed: Lsn::ZERO })
-        });
+        let states = nodes.iter().map(|&node| (node, NodeState::new(&limits.spool_dir, node, at.of(node))));
         Self {
-            pending: with.tables.pending(),
+            pending: with.tables.unfinished(nodes, at),
+            anew: BTreeSet::new(),
             hold: None,
             ahead: false,
             reshaped: false,
             dropped: BTreeMap::new(),
             mend: with.mend,
             nodes_changed: with.nodes_changed,
+            members: with.members,
             frontier: Frontier::new(nodes.iter().copied(), at.clone(), rules),
             nodes: states.collect(),
             limits,
@@ -201,7 +230,7 @@ impl Sequencer {
                     None => return Ok(()),
                 },
                 input = self.inbox.recv(), if room => match input {
-                    Some(input) => self.take(input)?,
+                    Some(input) => self.take(input).await?,
                     None => return Ok(()),
                 },
                 _ = tick.tick() => self.report(),
@@ -209,7 +238,7 @@ impl Sequencer {
             // Everything that is there already goes into the same cut.
             while self.has_room() {
                 match self.inbox.try_recv() {
-                    Ok(input) => self.take(input)?,
+                    Ok(input) => self.take(input).await?,
                     Err(_) => break,
                 }
             }
@@ -230,9 +259,9 @@ impl Sequencer {
         self.nodes.values().map(|n| n.queue.sizes()).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1))
     }
 
-    fn take(&mut self, input: Input) -> std::io::Result<()> {
+    async fn take(&mut self, input: Input) -> std::io::Result<()> {
         match input {
-            Input::Attached { node, session, system, reply } => self.attach(node, session, &system, reply),
+            Input::Attached { node, session, system, reply } => self.attach(node, session, &system, reply).await,
             Input::Events { node, session, events } => self.events(node, session, events),
             Input::Answer { id, node, answer } => {
                 match answer {
@@ -241,36 +270,44 @@ impl Sequencer {
                 }
                 Ok(())
             }
+            Input::Nodes { cluster } => {
+                self.members(cluster).await;
+                Ok(())
+            }
+            Input::SlotLost { node, session, reason } => {
+                if self.nodes.get(&node).is_some_and(|n| n.session == session && n.position != Lsn::ZERO) {
+                    self.begin_anew(node, &reason).await?;
+                }
+                Ok(())
+            }
             Input::Mended { id, outcome } => {
-                if let Some(hold) = self.hold.as_mut().filter(|h| h.id == id) {
-                    hold.outcome = Some(outcome);
+                match self.hold.as_mut().filter(|h| h.id == id) {
+                    Some(hold) => hold.outcome = Some(outcome),
+                    // A node began anew meanwhile.
+                    None => forget_shadows(&self.engine.clone(), &outcome.reread).await,
                 }
                 Ok(())
             }
         }
     }
 
-    fn attach(&mut self, node: NodeId, session: u64, system: &str, reply: StartReply) -> std::io::Result<()> {
+    async fn attach(&mut self, node: NodeId, session: u64, system: &System, reply: StartReply) -> std::io::Result<()> {
+        let known = self.tables.system_of(node);
+        let position = self.nodes.get(&node).map(|n| n.position);
+        if let Some(known) = known.as_ref().filter(|known| **known != system.name())
+            && position.is_some_and(|at| at != Lsn::ZERO)
+        {
+            let reason = format!("it is another server, or was promoted or restored ({}, was {known})", system.name());
+            self.begin_anew(node, &reason).await?;
+        }
         let Some(state) = self.nodes.get_mut(&node) else {
             let _gone = reply.send(Err(format!("node {node} is not part of this cluster")));
             return Ok(());
         };
-        let known = self.tables.system_of(node);
-        if let Some(known) = &known
-            && known != system
-            && state.position != Lsn::ZERO
-        {
-            let _gone = reply.send(Err(format!(
-                "node {node} is another system than before (identifier {system}, was {known}): \
-                 it was replaced or made anew; `tributary stream rebuild` reads it again"
-            )));
-            return Ok(());
-        }
-        if known.as_deref() != Some(system) {
+        if known.is_none_or(|known| known != system.name()) {
             // Written down before its first cut can be: both go through the engine, this first.
-            self.tables.set_system(node, system);
-            let engine = self.engine.clone();
-            tokio::spawn(async move { engine.call(crate::engine::EngineRoom::save_tables).await.map(drop) });
+            self.tables.set_system(node, &system.name());
+            self.reshaped = true;
         }
         state.session = session;
         self.tables.attached(node);
@@ -280,7 +317,7 @@ impl Sequencer {
         let start = v1::Start {
             resume_after: state.position.0,
             tables: self.tables.subscription(node),
-            system_identifier: known.unwrap_or_default(),
+            system_identifier: if state.position == Lsn::ZERO { String::new() } else { system.identifier.clone() },
         };
         let _gone = reply.send(Ok(start));
         Ok(())
@@ -392,7 +429,8 @@ impl Sequencer {
     /// A cut is durable: the slots may go on.
     fn durable(&mut self, applied: &Applied) {
         self.in_flight = false;
-        for (node, lsn) in &applied.confirm {
+        let anew = std::mem::take(&mut self.anew);
+        for (node, lsn) in applied.confirm.iter().filter(|(node, _)| !anew.contains(node)) {
             // A stream that began again since then may have to bring a PREPARE once more.
             let lsn = (*lsn).min(self.frontier.safe_to_confirm(*node));
             if let Some(state) = self.nodes.get_mut(node)
@@ -414,7 +452,8 @@ impl Sequencer {
             metrics::gauge!("tributary_buffered_bytes", "node" => label.clone()).set((memory as u64 + disk) as f64);
             metrics::gauge!("tributary_received_lsn", "node" => label).set(state.received.0 as f64);
         }
-        let waits: BTreeSet<String> = self.frontier.waiting_for().iter().map(ToString::to_string).collect();
+        let mut waits: BTreeSet<String> = self.frontier.waiting_for().iter().map(ToString::to_string).collect();
+        waits.extend(self.hold.as_ref().map(|hold| hold.to_string()));
         let waiting_for = waits.into_iter().collect();
         self.progress.send_replace(Progress { nodes, waiting_for });
     }

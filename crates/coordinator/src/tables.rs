@@ -284,8 +284,19 @@ impl Tables {
         self.lock().pending.remove(&source);
     }
 
-    pub(crate) fn pending(&self) -> BTreeMap<SourceId, BTreeSet<TableId>> {
-        self.lock().pending.clone()
+    /// What the process before this one did not finish: tables that were being read again, and those on nodes that left
+    /// or began anew.
+    pub(crate) fn unfinished(&self, nodes: &[NodeId], at: &Positions) -> BTreeMap<SourceId, BTreeSet<TableId>> {
+        let notes = self.lock();
+        let mut unfinished = notes.pending.clone();
+        let is_lost = |node: NodeId| !nodes.contains(&node) || at.of(node) == Lsn::ZERO;
+        for source in notes.sources.values().filter(|s| s.ready) {
+            let lost: BTreeSet<TableId> = source.tables.iter().filter(|t| is_lost(t.node)).map(|t| t.id).collect();
+            if !lost.is_empty() {
+                unfinished.entry(source.id).or_default().extend(lost);
+            }
+        }
+        unfinished
     }
 
     /// Forgets what ended at or before the durable cut.

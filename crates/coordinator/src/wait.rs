@@ -51,7 +51,13 @@ impl Waiter {
     pub(crate) async fn reach(&self, positions: &Positions) -> Result<Seq, RequestError> {
         let _now = self.urgency.hold();
         let mut published = self.published.clone();
-        let reached = published.wait_for(|p| positions.within(&p.positions)).await;
+        let members = |node: &NodeId| self.members.ids().contains(node);
+        // A node that left has no position in later cuts.
+        let reached = published.wait_for(|p| {
+            positions.within(&p.positions)
+                || positions.0.iter().all(|(node, at)| *at <= p.positions.of(*node) || !members(node))
+        });
+        let reached = reached.await;
         reached.map(|p| p.seq).map_err(|_| RequestError::Unavailable("the aggregator stops".into()))
     }
 

@@ -184,6 +184,21 @@ impl Engine {
         Ok(())
     }
 
+    /// A node's positions begin anew (or it left): the last cut has none for it any more.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn forget_position(&mut self, node: types::NodeId) -> Result<(), IvmError> {
+        let mut cut = self.frontier.clone();
+        if cut.positions.0.remove(&node).is_some() {
+            let mut batch = Batch::new();
+            meta::put_frontier(&mut batch, &cut)?;
+            self.write(&mut batch, Durability::Synced)?;
+            self.frontier = cut;
+        }
+        Ok(())
+    }
+
     /// Forgets everything: the store is as if it were new.
     ///
     /// # Errors

@@ -120,7 +120,7 @@ impl Cluster {
     }
 
     /// Makes and starts a server on a port that is free; tries others when one was taken meanwhile.
-    async fn start_new(&self, index: usize) -> anyhow::Result<Node> {
+    pub(crate) async fn start_new(&self, index: usize) -> anyhow::Result<Node> {
         let mut refused = None;
         for attempt in 0..5 {
             let data_dir = self.root.join(format!("node{index}-{attempt}"));
@@ -228,6 +228,18 @@ impl Cluster {
                 .await?;
         }
         Ok(())
+    }
+
+    /// Takes a server in, to be ended with the cluster.
+    #[allow(clippy::unnecessary_wraps, reason = "ends a chain of fallible steps")]
+    pub(crate) fn add_server(&mut self, node: Node) -> anyhow::Result<usize> {
+        self.nodes.push(node);
+        Ok(self.nodes.len() - 1)
+    }
+
+    /// Where its files are.
+    pub(crate) fn root(&self) -> &std::path::Path {
+        &self.root
     }
 
     /// What it is sharded with.

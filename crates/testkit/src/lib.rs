@@ -11,6 +11,7 @@ mod guard;
 mod installation;
 mod oracle;
 mod server;
+mod spare;
 mod table;
 mod template;
 mod workload;

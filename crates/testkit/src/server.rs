@@ -109,7 +109,7 @@ impl Node {
             }
             let state = std::fs::read_to_string(self.data_dir.join("postmaster.pid")).unwrap_or_default();
             let own = state.lines().next().and_then(|line| line.trim().parse().ok()) == self.pid();
-            if own && state.lines().nth(7).is_some_and(|line| line.trim() == "ready") {
+            if own && state.lines().nth(7).is_some_and(|line| matches!(line.trim(), "ready" | "standby")) {
                 return Ok(());
             }
             if Instant::now() > deadline {

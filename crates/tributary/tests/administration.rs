@@ -127,7 +127,7 @@ async fn setup_makes_what_the_daemon_needs_and_a_second_run_nothing() {
         assert!(found.contains(&"0: select big".to_owned()), "{found:?}");
         if kind == Kind::Citus {
             let meta =
-                found.iter().filter(|f| f.contains("tributary_default_meta truefalse pg_dist_transaction")).count();
+                found.iter().filter(|f| f.contains("tributary_default_meta truetrue pg_dist_transaction")).count();
             assert_eq!(meta, 3, "{found:?}");
         }
         let again = run(words(&["setup", "--database-url", &url, "--print"])).await;

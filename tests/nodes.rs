@@ -1,0 +1,157 @@
+//! Nodes come, go, lose their slots, are restored or replaced: stream tables stay exact.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use testkit::{Bank, Cluster, ClusterOptions, Daemon, DaemonOptions, Kind, assert_exact, citus_available, seed};
+use tributary_tests::create;
+use tributary_tests::shards::counter;
+
+async fn cluster() -> (Cluster, Bank) {
+    let cluster = Cluster::start_with(ClusterOptions::new(Kind::Citus)).await.unwrap();
+    let bank = Bank::create(&cluster, 300).await.unwrap();
+    (cluster, bank)
+}
+
+/// Runs statements on the coordinator while money moves, one after the other.
+async fn while_money_moves(cluster: &Cluster, bank: &Bank, statements: &[String]) {
+    let report = bank
+        .run(seed(), async {
+            for sql in statements {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                cluster.run(sql).await?;
+                println!("{sql}");
+            }
+            tokio::time::sleep(Duration::from_millis(1000)).await;
+            Ok(())
+        })
+        .await
+        .unwrap();
+    println!("{} transfers, {} reads, {} new", report.transfers, report.reads, report.moves);
+    assert!(report.wrong.is_empty(), "wrong reads: {:?}", &report.wrong[..report.wrong.len().min(5)]);
+    assert!(report.transfers > 50 && report.moves > 20, "too little happened: {report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_is_added_filled_drained_and_removed_while_money_moves() {
+    if !citus_available() {
+        return;
+    }
+    let (mut cluster, bank) = cluster().await;
+    cluster.run("CREATE TABLE kinds (id int PRIMARY KEY, name text)").await.unwrap();
+    cluster.run("SELECT create_reference_table('kinds')").await.unwrap();
+    let mut daemon = Daemon::standalone(&cluster, DaemonOptions::default()).await.unwrap();
+    create(&daemon, &Bank::STREAM_TABLES).await.unwrap();
+    let joined = [(
+        "joined",
+        "SELECT k.name, sum(a.balance) AS total FROM accounts a JOIN kinds k ON k.id = a.branch GROUP BY k.name",
+    )];
+    create(&daemon, &joined).await.unwrap();
+    let spare = cluster.start_spare().await.unwrap();
+    let port = cluster.node(spare).port;
+    let statements = [
+        format!("SELECT citus_add_node('127.0.0.1', {port})"),
+        "SELECT rebalance_table_shards('accounts', shard_transfer_mode := 'block_writes')".to_owned(),
+        "INSERT INTO kinds SELECT i, 'kind ' || i % 3 FROM generate_series(0, 6) i".to_owned(),
+    ];
+    while_money_moves(&cluster, &bank, &statements).await;
+    assert_exact(&cluster, &daemon, &Bank::STREAM_TABLES).await.unwrap();
+    let moved = counter(&daemon, "tributary_shard_moves_total").await.unwrap();
+    let read = counter(&daemon, "tributary_rows_read_again_total").await.unwrap();
+    println!("{moved} moves noticed in time, {read} rows read again");
+    let held = "SELECT count(*) FROM pg_dist_placement JOIN pg_dist_node USING (groupid) WHERE nodeport = $1 AND shouldhaveshards";
+    let held: i64 = cluster.client().await.unwrap().query_one(held, &[&i32::from(port)]).await.unwrap().get(0);
+    assert!(held > 0, "nothing was moved to the new worker");
+    // A new process finds the new node, too.
+    daemon.restart().await.unwrap();
+    let statements = [
+        format!("SELECT citus_drain_node('127.0.0.1', {port}, 'block_writes')"),
+        format!("SELECT citus_remove_node('127.0.0.1', {port})"),
+        "UPDATE kinds SET name = 'another' WHERE id = 1".to_owned(),
+    ];
+    while_money_moves(&cluster, &bank, &statements).await;
+    cluster.stop_immediate(spare).await.unwrap();
+    assert_exact(&cluster, &daemon, &Bank::STREAM_TABLES).await.unwrap();
+    assert_exact(&cluster, &daemon, &joined).await.unwrap();
+    daemon.restart().await.unwrap();
+    assert_exact(&cluster, &daemon, &Bank::STREAM_TABLES).await.unwrap();
+    assert_exact(&cluster, &daemon, &joined).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_slot_is_made_again_and_what_was_missed_is_read() {
+    if !citus_available() {
+        return;
+    }
+    let (cluster, bank) = cluster().await;
+    let mut daemon = Daemon::standalone(&cluster, DaemonOptions::default()).await.unwrap();
+    create(&daemon, &Bank::STREAM_TABLES).await.unwrap();
+    for node in [1, 0] {
+        daemon.stop().await.unwrap();
+        let client = cluster.client_of(node).await.unwrap();
+        client.batch_execute("SELECT pg_drop_replication_slot('tributary_default')").await.unwrap();
+        cluster.run("UPDATE accounts SET balance = balance + 1 WHERE id <= 50").await.unwrap();
+        cluster.run("UPDATE accounts SET balance = balance - 1 WHERE id <= 50").await.unwrap();
+        // A row that comes and one that goes, on whichever node.
+        for sql in [
+            "DELETE FROM accounts WHERE id > 300",
+            "INSERT INTO accounts SELECT i, 1, 0 FROM generate_series(301, 320) i",
+        ] {
+            cluster.run(sql).await.unwrap();
+        }
+        daemon.start().await.unwrap();
+        assert_exact(&cluster, &daemon, &Bank::STREAM_TABLES).await.unwrap();
+        assert_eq!(counter(&daemon, "tributary_nodes_begun_anew_total").await.unwrap(), 1);
+        while_money_moves(&cluster, &bank, &["SELECT 1".to_owned()]).await;
+        assert_exact(&cluster, &daemon, &Bank::STREAM_TABLES).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_promoted_in_place_of_a_worker_is_read_again() {
+    if !citus_available() {
+        return;
+    }
+    let (mut cluster, bank) = cluster().await;
+    let daemon = Daemon::standalone(&cluster, DaemonOptions::default()).await.unwrap();
+    create(&daemon, &Bank::STREAM_TABLES).await.unwrap();
+    while_money_moves(&cluster, &bank, &["SELECT 1".to_owned()]).await;
+    let standby = cluster.start_standby(1).await.unwrap();
+    while_money_moves(&cluster, &bank, &["SELECT 1".to_owned()]).await;
+    // In order: what had committed is on the standby.
+    cluster.stop(1).await.unwrap();
+    cluster.promote(standby).await.unwrap();
+    let port = cluster.node(standby).port;
+    let sql = format!("SELECT citus_update_node(nodeid, '127.0.0.1', {port}) FROM pg_dist_node WHERE groupid = 1");
+    cluster.run(&sql).await.unwrap();
+    while_money_moves(&cluster, &bank, &["SELECT 2".to_owned()]).await;
+    assert_exact(&cluster, &daemon, &Bank::STREAM_TABLES).await.unwrap();
+    assert_eq!(counter(&daemon, "tributary_nodes_begun_anew_total").await.unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_restored_to_an_earlier_point_is_noticed_and_read_again() {
+    if !citus_available() {
+        return;
+    }
+    let (cluster, _) = cluster().await;
+    let daemon = Daemon::standalone(&cluster, DaemonOptions::default()).await.unwrap();
+    create(&daemon, &Bank::STREAM_TABLES).await.unwrap();
+    cluster.run("UPDATE accounts SET balance = 1").await.unwrap();
+    assert_exact(&cluster, &daemon, &Bank::STREAM_TABLES).await.unwrap();
+    cluster.stop(1).await.unwrap();
+    let backup = cluster.backup(1).unwrap();
+    cluster.start_node(1).await.unwrap();
+    for number in 2..30 {
+        cluster.run(&format!("UPDATE accounts SET balance = {number}")).await.unwrap();
+    }
+    assert_exact(&cluster, &daemon, &Bank::STREAM_TABLES).await.unwrap();
+    cluster.stop_immediate(1).await.unwrap();
+    cluster.restore(1, &backup).unwrap();
+    cluster.start_node(1).await.unwrap();
+    assert_exact(&cluster, &daemon, &Bank::STREAM_TABLES).await.unwrap();
+    cluster.run("UPDATE accounts SET balance = balance + 1").await.unwrap();
+    assert_exact(&cluster, &daemon, &Bank::STREAM_TABLES).await.unwrap();
+    assert_eq!(counter(&daemon, "tributary_nodes_begun_anew_total").await.unwrap(), 1);
+}
