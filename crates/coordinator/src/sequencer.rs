@@ -453,7 +453,7 @@ impl Sequencer {
             metrics::gauge!("tributary_received_lsn", "node" => label).set(state.received.0 as f64);
         }
         let mut waits: BTreeSet<String> = self.frontier.waiting_for().iter().map(ToString::to_string).collect();
-        waits.extend(self.hold.as_ref().map(|hold| hold.to_string()));
+        waits.extend(self.hold.as_ref().map(ToString::to_string));
         let waiting_for = waits.into_iter().collect();
         self.progress.send_replace(Progress { nodes, waiting_for });
     }
