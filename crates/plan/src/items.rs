@@ -199,6 +199,29 @@ fn together(mut done: Vec<Item<Vec<Expr>>>, item: Item<Vec<Expr>>, level: &Level
 pub(crate) fn flatten(condition: Expr, into: &mut Vec<Expr>) {
     match condition.kind {
         ExprKind::And(parts) => parts.into_iter().for_each(|p| flatten(p, into)),
+        ExprKind::Or(parts) => alternatives(parts, into),
         _ => into.push(condition),
+    }
+}
+
+/// What stands in all alternatives is a condition of its own, so that a join can go by it.
+fn alternatives(parts: Vec<Expr>, into: &mut Vec<Expr>) {
+    let mut lists: Vec<Vec<Expr>> = Vec::new();
+    for part in parts {
+        let mut list = Vec::new();
+        flatten(part, &mut list);
+        lists.push(list);
+    }
+    let common: Vec<Expr> = match lists.split_first() {
+        Some((first, others)) => first.iter().filter(|c| others.iter().all(|o| o.contains(c))).cloned().collect(),
+        None => Vec::new(),
+    };
+    for list in &mut lists {
+        list.retain(|c| !common.contains(c));
+    }
+    into.extend(common);
+    if lists.iter().all(|list| !list.is_empty()) {
+        let all = |mut list: Vec<Expr>| if list.len() == 1 { list.remove(0) } else { Expr::and(list) };
+        into.push(Expr { kind: ExprKind::Or(lists.into_iter().map(all).collect()), ..crate::expr::boolean(true) });
     }
 }

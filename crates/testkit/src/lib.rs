@@ -14,6 +14,7 @@ mod server;
 mod spare;
 mod table;
 mod template;
+pub mod tpch;
 mod workload;
 
 pub use bank::{Bank, BankReport};

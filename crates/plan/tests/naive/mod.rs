@@ -1,6 +1,7 @@
 //! A plan evaluated in the plainest way: each operator over all of its input's rows. Aggregates and ring 2 are
 //! PostgreSQL's, one statement a group or row, so that nothing but the plan itself is in question.
 
+mod joins;
 mod recursion;
 mod sets;
 mod top;
@@ -10,7 +11,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use bytes::{BufMut, BytesMut};
-use plan::{Aggregate, AggregateFunc, Condition, JoinKind, PgExpr, Plan, Rel};
+use plan::{Aggregate, AggregateFunc, JoinKind, PgExpr, Plan, Rel};
 use scalar::{Compiled, Env, encode_key};
 use tokio_postgres::Client;
 use tokio_postgres::types::{FromSql, IsNull, Kind, ToSql, Type, to_sql_checked};
@@ -119,7 +120,7 @@ impl Naive<'_> {
                 let widths = (width(left, self.plan), width(right, self.plan));
                 let left = Box::pin(self.rel(left)).await?;
                 let right = Box::pin(self.rel(right)).await?;
-                self.join((&left, &right), widths, *kind, &(keys, key_types), on.as_ref()).await?
+                self.join((&left, &right), widths, *kind, (keys, key_types), on.as_ref()).await?
             }
             Rel::Aggregate { input, keys, key_types, aggregates } => {
                 let rows = Box::pin(self.rel(input)).await?;
@@ -183,60 +184,6 @@ impl Naive<'_> {
             Rel::Working { .. } => self.working.borrow().last().cloned().ok_or("no recursion")?,
             other => return Err(format!("this cannot be evaluated: {other:?}")),
         })
-    }
-
-    async fn join(
-        &self,
-        (left, right): (&Rows, &Rows),
-        (left_width, right_width): (usize, usize),
-        kind: JoinKind,
-        (keys, key_types): &(&Vec<(usize, usize)>, &Vec<PgType>),
-        on: Option<&Condition>,
-    ) -> Result<Rows, String> {
-        assert!(kind != JoinKind::Inner || on.is_none(), "an inner join's condition is a filter");
-        let predicate = on.map(|on| self.compiled(&on.predicate)).transpose()?;
-        let mut out = Vec::new();
-        let mut met = vec![false; right.len()];
-        for l in left {
-            let mut partners = 0;
-            for (r, met) in right.iter().zip(&mut met) {
-                let equal = keys
-                    .iter()
-                    .zip(*key_types)
-                    .all(|(&(lc, rc), ty)| l[lc].is_some() && r[rc].is_some() && key(*ty, &l[lc]) == key(*ty, &r[rc]));
-                if !equal {
-                    continue;
-                }
-                let pair: Vec<_> = l.iter().chain(r).cloned().collect();
-                if let (Some(on), Some(predicate)) = (on, &predicate) {
-                    let mut with_exprs = vec![pair.clone()];
-                    for expr in &on.exprs {
-                        self.ask(expr, &mut with_exprs, pair.len()).await?;
-                    }
-                    if !predicate.is_true(&packed(&with_exprs[0])).map_err(|e| e.to_string())? {
-                        continue;
-                    }
-                }
-                *met = true;
-                partners += 1;
-                if !matches!(kind, JoinKind::Semi | JoinKind::Anti) {
-                    out.push(pair);
-                }
-            }
-            match kind {
-                JoinKind::Left | JoinKind::Full if partners == 0 => {
-                    out.push(l.iter().cloned().chain(std::iter::repeat_n(None, right_width)).collect());
-                }
-                JoinKind::Semi if partners > 0 => out.push(l.clone()),
-                JoinKind::Anti if partners == 0 => out.push(l.clone()),
-                _ => {}
-            }
-        }
-        if kind == JoinKind::Full {
-            let alone = right.iter().zip(&met).filter(|(_, met)| !**met);
-            out.extend(alone.map(|(r, _)| std::iter::repeat_n(None, left_width).chain(r.iter().cloned()).collect()));
-        }
-        Ok(out)
     }
 
     fn compiled(&self, expr: &Scalar) -> Result<Compiled, String> {
