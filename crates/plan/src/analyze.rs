@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use tokio_postgres::Client;
-use types::{Column, Oid, TableName};
+use types::{Column, Oid, PgType, TableName};
 
 use crate::PlanError;
 use crate::built::Built;
@@ -65,6 +65,8 @@ const PINNED: &[&str] = &[
     "lc_numeric",
     "lc_time",
     "search_path",
+    "xmlbinary",
+    "xmloption",
 ];
 
 /// Settings that native text forms take for granted, whatever the session has.
@@ -152,8 +154,8 @@ async fn in_transaction(client: &Client, query: &str, options: &PlanOptions) -> 
     }
     let mut asked_exprs = Vec::new();
     pg_exprs(&root, &mut asked_exprs);
-    for expr in asked_exprs {
-        check_pg_expr(client, expr).await?;
+    for asked in &asked_exprs {
+        check_asked(client, asked).await?;
     }
     let functions = catalog.functions.iter().filter(|(oid, _)| **oid >= 16384).map(|(oid, info)| FunctionUse {
         oid: *oid,
@@ -249,35 +251,56 @@ async fn output(client: &Client, probe: Oid, catalog: &Catalog) -> Result<Vec<Co
     Ok(rows.iter().map(column).collect())
 }
 
-fn pg_exprs<'p>(rel: &'p Rel, into: &mut Vec<&'p PgExpr>) {
+fn pg_exprs<'p>(rel: &'p Rel, into: &mut Vec<Asked<'p>>) {
     match rel {
-        Rel::PgMap { exprs, .. } => into.extend(exprs),
-        Rel::PgAggregate { aggregates, .. } => into.extend(aggregates),
-        Rel::Window { windows, .. } => into.extend(windows),
-        Rel::Join { on: Some(on), .. } => into.extend(&on.exprs),
+        Rel::PgMap { exprs, .. } => into.extend(exprs.iter().map(Asked::Expr)),
+        Rel::PgAggregate { aggregates, .. } => into.extend(aggregates.iter().map(Asked::Expr)),
+        Rel::Window { windows, .. } => into.extend(windows.iter().map(Asked::Expr)),
+        Rel::PgRows { from, arg_types, columns, .. } => into.push(Asked::Rows { from, arg_types, columns }),
+        Rel::Join { on: Some(on), .. } => into.extend(on.exprs.iter().map(Asked::Expr)),
         _ => {}
     }
     rel.inputs().into_iter().for_each(|input| pg_exprs(input, into));
 }
 
-/// PostgreSQL must read the expression as the one it had analysed: same result type.
-async fn check_pg_expr(client: &Client, expr: &PgExpr) -> Result<(), PlanError> {
-    let columns: Vec<String> =
-        expr.arg_types.iter().enumerate().map(|(i, (sql, _))| format!("NULL::{sql} AS c{i}")).collect();
-    let mut sql = expr.sql.clone();
-    for i in (0..expr.args.len()).rev() {
-        sql = sql.replace(&format!("${}", i + 1), &format!("r.c{i}"));
+/// What PostgreSQL is to compute.
+enum Asked<'p> {
+    Expr(&'p PgExpr),
+    /// An item of FROM.
+    Rows {
+        from: &'p str,
+        arg_types: &'p [(String, PgType)],
+        columns: &'p [(String, PgType)],
+    },
+}
+
+/// PostgreSQL must read what it is to compute as what it had analysed: same result types.
+async fn check_asked(client: &Client, asked: &Asked<'_>) -> Result<(), PlanError> {
+    let (sql, arg_types) = match asked {
+        Asked::Expr(expr) => (&expr.sql[..], &expr.arg_types[..]),
+        Asked::Rows { from, arg_types, .. } => (*from, *arg_types),
+    };
+    let columns = arg_types.iter().enumerate().map(|(i, (sql, _))| format!("NULL::{sql} AS c{i}"));
+    let columns = columns.collect::<Vec<_>>().join(", ");
+    let mut placed = sql.to_owned();
+    for i in (0..arg_types.len()).rev() {
+        placed = placed.replace(&format!("${}", i + 1), &format!("r.c{i}"));
     }
-    let from = if columns.is_empty() { String::new() } else { format!(" FROM (SELECT {}) r", columns.join(", ")) };
-    let statement = client
-        .prepare(&format!("SELECT {sql}{from}"))
-        .await
-        .map_err(|e| PlanError::Tree(format!("{} is not read back by PostgreSQL: {}", expr.sql, message(&e))))?;
-    let found = statement.columns().first().map(|c| c.type_().oid());
-    if found == Some(expr.ty.oid) {
+    let (query, types): (String, Vec<Oid>) = match asked {
+        Asked::Expr(expr) if columns.is_empty() => (format!("SELECT {placed}"), vec![expr.ty.oid]),
+        Asked::Expr(expr) => (format!("SELECT {placed} FROM (SELECT {columns}) r"), vec![expr.ty.oid]),
+        Asked::Rows { columns: given, .. } => (
+            format!("SELECT f.* FROM (SELECT {columns}) r CROSS JOIN LATERAL {placed}"),
+            given.iter().map(|(_, ty)| ty.oid).collect(),
+        ),
+    };
+    let prepared = client.prepare(&query).await;
+    let statement =
+        prepared.map_err(|e| PlanError::Tree(format!("{sql} is not read back by PostgreSQL: {}", message(&e))))?;
+    if statement.columns().iter().map(|c| c.type_().oid()).eq(types) {
         Ok(())
     } else {
-        Err(PlanError::Tree(format!("{} is read back with another type", expr.sql)))
+        Err(PlanError::Tree(format!("{sql} is read back with another type")))
     }
 }
 

@@ -132,7 +132,7 @@ impl Planner<'_> {
     pub(crate) fn raises_no_error(&self, expr: &Expr) -> bool {
         let itself = match &expr.kind {
             ExprKind::Call { func, .. } | ExprKind::Any { func, .. } => self.catalog.comparisons.contains(func),
-            ExprKind::ViaText(_) | ExprKind::Cast(_) | ExprKind::Template(_) => false,
+            ExprKind::ViaText(_) | ExprKind::Cast(_) | ExprKind::Template(_) | ExprKind::Window { .. } => false,
             _ => true,
         };
         itself && expr.children().into_iter().all(|child| self.raises_no_error(child))

@@ -33,6 +33,8 @@ pub(crate) struct RelationColumn {
     pub(crate) column: Column,
     pub(crate) declared: Oid,
     pub(crate) generated: bool,
+    /// How it is generated.
+    pub(crate) formula: Option<Tree>,
 }
 
 /// A type.
@@ -59,6 +61,11 @@ pub(crate) struct FunctionInfo {
     pub(crate) is_variadic: bool,
     /// NULL for a NULL argument.
     pub(crate) is_strict: bool,
+    /// It gives rows.
+    pub(crate) returns_set: bool,
+    pub(crate) is_aggregate: bool,
+    /// Names and types of its OUT arguments.
+    pub(crate) outs: Vec<(String, Oid)>,
     pub(crate) source_hash: String,
 }
 
@@ -110,6 +117,8 @@ pub(crate) struct Catalog {
     pub(crate) casts: HashMap<(Oid, Oid), Cast>,
     /// Names of composite types' fields, by type and number.
     pub(crate) fields: HashMap<(Oid, i64), String>,
+    /// Type, modifier and collation of each.
+    pub(crate) field_types: BTreeMap<(Oid, i64), (Oid, i32, Oid)>,
     /// Types with modifiers as SQL writes them.
     modified: HashMap<(Oid, i32), String>,
 }
@@ -141,6 +150,7 @@ impl Catalog {
             }
             known.extend(&new);
             let mut views = catalog.load_relations(client, &new).await?;
+            catalog.load_formulas(client, &new, &mut named).await?;
             for oid in new {
                 views.extend(nested.query(client, oid, &mut catalog).await?.map(|text| (oid, text)));
             }
@@ -159,10 +169,13 @@ impl Catalog {
         named.functions.extend(crate::expr::ADDED_FUNCTIONS);
         catalog.load_functions(client, &named.functions).await?;
         named.types.extend(catalog.functions.values().flat_map(|f| f.args.iter().copied()));
+        named.types.extend(catalog.functions.values().flat_map(|f| f.outs.iter().map(|o| o.1)));
         catalog.load_types(client, &named.types).await?;
         let elements = catalog.types.values().map(|t| t.element).filter(|e| *e != 0).collect();
         catalog.load_types(client, &elements).await?;
         catalog.load_names(client, &named).await?;
+        let fields = catalog.field_types.values().map(|f| f.0).collect();
+        catalog.load_types(client, &fields).await?;
         for relation in catalog.relations.values_mut() {
             for column in relation.columns.values_mut() {
                 if let Some(info) = catalog.types.get(&column.declared) {
@@ -221,10 +234,27 @@ impl Catalog {
             let Some(relation) = self.relations.get_mut(&row.get::<_, Oid>(0)) else { continue };
             let ty = PgType { oid: row.get(3), typmod: row.get(4), collation: row.get(5) };
             let column = Column { name: row.get(2), ty, sql_type: row.get(7), not_null: row.get(6) };
-            let column = RelationColumn { declared: ty.oid, column, generated: row.get(8) };
+            let column = RelationColumn { declared: ty.oid, column, generated: row.get(8), formula: None };
             relation.columns.insert(row.get(1), column);
         }
         Ok(views)
+    }
+
+    /// How generated columns are computed.
+    async fn load_formulas(&mut self, client: &Client, oids: &[Oid], named: &mut Named) -> Result<(), PlanError> {
+        let sql =
+            "SELECT d.adrelid, d.adnum::int8, d.adbin::text FROM pg_catalog.pg_attrdef d JOIN pg_catalog.pg_attribute a
+                ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+            WHERE d.adrelid = ANY ($1) AND a.attgenerated::text <> ''";
+        for row in client.query(sql, &[&oids]).await.map_err(asked)? {
+            let formula = Tree::read(row.get(2))?;
+            named.collect(&formula);
+            let relation = self.relations.get_mut(&row.get::<_, Oid>(0));
+            if let Some(column) = relation.and_then(|r| r.columns.get_mut(&row.get(1))) {
+                column.formula = Some(formula);
+            }
+        }
+        Ok(())
     }
 
     /// Types, with what domains stand on.
@@ -279,11 +309,25 @@ impl Catalog {
 
     async fn load_functions(&mut self, client: &Client, oids: &BTreeSet<Oid>) -> Result<(), PlanError> {
         let oids: Vec<Oid> = oids.iter().copied().collect();
-        let sql = "SELECT p.oid, n.nspname::text, p.proname::text, p.provolatile::text, p.proargtypes::oid[],
-                pg_catalog.md5(p.prosrc || COALESCE(p.prosqlbody::text, '')), p.provariadic <> 0, p.proisstrict
-            FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE p.oid = ANY ($1)";
+        // A user's aggregate is as volatile as the functions that it is made of, and changes with them.
+        let sql = "SELECT p.oid, n.nspname::text, p.proname::text,
+                GREATEST(p.provolatile::text, parts.volatility) AS volatility, p.proargtypes::oid[],
+                pg_catalog.md5(p.prosrc || COALESCE(p.prosqlbody::text, '') || COALESCE(parts.source, '')),
+                p.provariadic <> 0, p.proisstrict, p.proretset, outs.names, outs.types, p.prokind = 'a'
+            FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+            LEFT JOIN LATERAL (
+                SELECT max(f.provolatile::text) AS volatility, string_agg(f.prosrc, ' ' ORDER BY f.oid) AS source
+                FROM pg_catalog.pg_aggregate a JOIN pg_catalog.pg_proc f ON f.oid IN (a.aggtransfn, a.aggfinalfn)
+                WHERE a.aggfnoid = p.oid AND p.oid >= 16384) parts ON true
+            LEFT JOIN LATERAL (
+                SELECT array_agg(COALESCE(o.name, '') ORDER BY o.ord) AS names, array_agg(o.type ORDER BY o.ord) AS types
+                FROM ROWS FROM (unnest(p.proargnames), unnest(p.proallargtypes), unnest(p.proargmodes)) WITH ORDINALITY o(name, type, mode, ord)
+                WHERE o.mode IN ('o', 'b', 't')) outs ON true
+            WHERE p.oid = ANY ($1)";
         for row in client.query(sql, &[&oids]).await.map_err(asked)? {
             let volatility: String = row.get(3);
+            let outs: (Option<Vec<String>>, Option<Vec<Oid>>) = (row.get(9), row.get(10));
+            let outs = (outs.0.unwrap_or_default(), outs.1.unwrap_or_default());
             let info = FunctionInfo {
                 schema: row.get(1),
                 name: row.get(2),
@@ -292,6 +336,9 @@ impl Catalog {
                 source_hash: row.get(5),
                 is_variadic: row.get(6),
                 is_strict: row.get(7),
+                returns_set: row.get(8),
+                is_aggregate: row.get(11),
+                outs: outs.0.into_iter().zip(outs.1).collect(),
             };
             self.functions.insert(row.get(0), info);
         }
@@ -336,11 +383,12 @@ impl Catalog {
             WHERE a.amopmethod = 403 AND o.oprcode::oid < 16384 AND o.oprcode::oid = ANY ($1)";
         self.comparisons = client.query(sql, &[&oids]).await.map_err(asked)?.iter().map(|r| r.get(0)).collect();
         let oids: Vec<Oid> = self.types.values().map(|t| t.base).collect();
-        let sql = "SELECT t.oid, a.attnum::int8, a.attname::text FROM pg_catalog.pg_type t
+        let sql = "SELECT t.oid, a.attnum::int8, a.attname::text, a.atttypid, a.atttypmod, a.attcollation FROM pg_catalog.pg_type t
             JOIN pg_catalog.pg_attribute a ON a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
             WHERE t.typtype = 'c' AND t.oid = ANY ($1)";
         for row in client.query(sql, &[&oids]).await.map_err(asked)? {
             self.fields.insert((row.get(0), row.get(1)), row.get(2));
+            self.field_types.insert((row.get(0), row.get(1)), (row.get(3), row.get(4), row.get(5)));
         }
         let (oids, typmods): (Vec<Oid>, Vec<i32>) = named.modified.iter().copied().unzip();
         let sql = "SELECT t.oid, t.typmod, pg_catalog.format_type(t.oid, t.typmod)

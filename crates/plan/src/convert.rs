@@ -86,15 +86,15 @@ impl Converter<'_> {
             }
             "CONST" => constant(node, self.catalog),
             "FUNCEXPR" => {
-                if node.flag("funcretset") {
-                    return Err(PlanError::not_yet(
-                        "a set-returning function",
-                        "join with a table that holds its rows",
-                    ));
-                }
                 let func = node.oid("funcid")?;
                 volatility::check(self.catalog, func)?;
                 if node.nodes("args").iter().any(|arg| arg.kind == "NAMEDARGEXPR") {
+                    if node.flag("funcretset") {
+                        return Err(PlanError::not_yet(
+                            "a set-returning function with arguments by name",
+                            "give them by position",
+                        ));
+                    }
                     let kind = self.named_call(node, func)?;
                     return self.typed(kind, node, "funcresulttype", "", "funccollid");
                 }
@@ -235,7 +235,10 @@ impl Converter<'_> {
                 let at = node.index("paramid")?.checked_sub(1).ok_or_else(|| node.odd("paramid"))?;
                 self.typed(ExprKind::Param(at), node, "paramtype", "paramtypmod", "paramcollid")
             }
-            "WINDOWFUNC" => Err(PlanError::not_yet("a window function", "use GROUP BY and join the result")),
+            "WINDOWFUNC" => crate::window::call(node, self.catalog, &mut |tree| match tree.node() {
+                Some(node) => self.expr(node),
+                None => Err(node.odd("arguments")),
+            }),
             "GROUPINGFUNC" => self.scope.grouping(node),
             "PARAM" => {
                 Err(PlanError::refused("a parameter", "a stream table has none", "write the value into the query"))
@@ -269,13 +272,21 @@ impl Converter<'_> {
     /// A field of a composite value.
     fn field(&mut self, node: &Node) -> Result<ExprKind, PlanError> {
         let arg = *self.child(node, "arg")?;
-        let name = self.catalog.fields.get(&(arg.ty.oid, node.number("fieldnum")?));
+        let number = node.number("fieldnum")?;
+        let name = self.catalog.fields.get(&(arg.ty.oid, number)).or_else(|| self.out_argument(&arg, number));
         let name = name
             .ok_or_else(|| PlanError::not_yet("a field of a record without a type", "cast it to a composite type"))?;
         let mut template = Template::new("(");
         template.arg(arg);
         template.text(&format!(").{}", quote_ident(name)));
         Ok(ExprKind::Template(template))
+    }
+
+    /// The name of a function's OUT argument, of one that gives records.
+    fn out_argument(&self, arg: &Expr, number: i64) -> Option<&String> {
+        let ExprKind::Call { func, .. } = &arg.kind else { return None };
+        let outs = &self.catalog.functions.get(func)?.outs;
+        outs.get(usize::try_from(number).ok()?.checked_sub(1)?).map(|o| &o.0)
     }
 
     /// `(a, b) < (c, d)`; equality of rows comes as one of their columns each.

@@ -4,25 +4,52 @@ use types::{Oid, PgType, quote_ident};
 
 use crate::PlanError;
 use crate::catalog::Catalog;
-use crate::expr::{Expr, ExprKind};
+use crate::expr::{Expr, ExprKind, Template};
 use crate::tree::PgExpr;
 
 /// The expression for PostgreSQL.
 pub(crate) fn pg_expr(expr: &Expr, catalog: &Catalog) -> Result<PgExpr, PlanError> {
-    let mut deparser = Deparser { catalog, args: Vec::new() };
+    let mut deparser = Deparser { catalog, args: Vec::new(), rows: false };
     let sql = deparser.sql(expr)?;
     let sql_type = catalog.type_sql(expr.declared)?.to_owned();
     let sql = format!("({sql})::{sql_type}");
-    let (args, arg_types) = deparser.args.into_iter().map(|(c, sql, ty)| (c, (sql, ty))).unzip();
+    let (args, arg_types) = deparser.arguments();
     Ok(PgExpr { sql, args, arg_types, ty: expr.ty, sql_type })
+}
+
+/// Columns, and their types as SQL writes them and by identifier.
+pub(crate) type Arguments = (Vec<usize>, Vec<(String, PgType)>);
+
+/// An item of FROM, in which set-returning functions may stand.
+pub(crate) fn from_item(template: &Template, catalog: &Catalog) -> Result<(String, Arguments), PlanError> {
+    let mut deparser = Deparser { catalog, args: Vec::new(), rows: true };
+    let sql = deparser.template(template)?;
+    Ok((sql, deparser.arguments()))
 }
 
 struct Deparser<'a> {
     catalog: &'a Catalog,
     args: Vec<(usize, String, PgType)>,
+    /// Set-returning functions may stand in it.
+    rows: bool,
 }
 
 impl Deparser<'_> {
+    fn arguments(self) -> Arguments {
+        self.args.into_iter().map(|(c, sql, ty)| (c, (sql, ty))).unzip()
+    }
+
+    fn template(&mut self, template: &Template) -> Result<String, PlanError> {
+        let mut sql = String::new();
+        for (i, part) in template.parts.iter().enumerate() {
+            sql.push_str(part);
+            if let Some(arg) = template.args.get(i) {
+                sql.push_str(&self.sql(arg)?);
+            }
+        }
+        Ok(sql)
+    }
+
     fn list(&mut self, exprs: &[Expr]) -> Result<String, PlanError> {
         Ok(exprs.iter().map(|e| self.sql(e)).collect::<Result<Vec<_>, _>>()?.join(", "))
     }
@@ -131,22 +158,18 @@ impl Deparser<'_> {
                     _ => row,
                 }
             }
-            ExprKind::Template(template) => {
-                let mut sql = String::new();
-                for (i, part) in template.parts.iter().enumerate() {
-                    sql.push_str(part);
-                    if let Some(arg) = template.args.get(i) {
-                        sql.push_str(&self.sql(arg)?);
-                    }
-                }
-                sql
-            }
+            ExprKind::Template(template) => self.template(template)?,
+            ExprKind::Window { .. } => return Err(PlanError::Tree("a window function within an expression".into())),
         })
     }
 
     fn call(&mut self, func: Oid, args: &[Expr], collation: Oid, variadic: bool) -> Result<String, PlanError> {
         let info = self.catalog.functions.get(&func);
         let info = info.ok_or_else(|| PlanError::Tree(format!("function {func} is unknown")))?;
+        if info.returns_set && !self.rows {
+            let remedy = "put it in FROM, or alone in the SELECT list of a subquery";
+            return Err(PlanError::not_yet(format!("the set-returning {}() in such a place", info.name), remedy));
+        }
         let (schema, name, declared) = (info.schema.clone(), info.name.clone(), info.args.clone());
         let mut parts = Vec::with_capacity(args.len());
         for (i, arg) in args.iter().enumerate() {

@@ -103,6 +103,12 @@ pub(crate) enum ExprKind {
     },
     /// Equal, or both NULL; a join's condition only.
     Same(Box<Expr>, Box<Expr>),
+    /// A window function's call without OVER; its window is that of the number.
+    Window {
+        func: Oid,
+        call: Template,
+        window: i64,
+    },
 }
 
 /// SQL text with arguments; there is one part more than there are arguments.
@@ -184,7 +190,7 @@ impl Expr {
             }
             ExprKind::NullIf { left, right, .. } | ExprKind::Distinct { left, right, .. } => vec![left, right],
             ExprKind::Any { left, array, .. } => vec![left, array],
-            ExprKind::Template(template) => template.args.iter().collect(),
+            ExprKind::Template(template) | ExprKind::Window { call: template, .. } => template.args.iter().collect(),
         }
     }
 
@@ -291,6 +297,11 @@ impl Expr {
             ExprKind::Template(Template { parts, args }) => {
                 ExprKind::Template(Template { parts: parts.clone(), args: args.iter().map(one).collect() })
             }
+            ExprKind::Window { func, call: Template { parts, args }, window } => ExprKind::Window {
+                func: *func,
+                call: Template { parts: parts.clone(), args: args.iter().map(one).collect() },
+                window: *window,
+            },
         };
         Self { kind, ty: self.ty, declared: self.declared }
     }

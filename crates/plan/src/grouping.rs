@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
-use types::{Oid, PgType};
-
 use crate::PlanError;
-use crate::built::{Built, BuiltColumn, Shown};
+use crate::aggregates::AggCall;
+use crate::built::{Built, Shown};
 use crate::convert::convert;
 use crate::expr::{Expr, ExprKind};
 use crate::grouping_sets::{self, SET_NUMBER};
@@ -14,64 +13,7 @@ use crate::outer::{Mode, reads_outer};
 use crate::query::Planner;
 use crate::reader::Node;
 use crate::scope::Level;
-use crate::tree::{Aggregate, AggregateFunc, JoinKind, Rel};
-
-/// An aggregate of a query level, before its argument is a column.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct AggCall {
-    func: AggregateFunc,
-    arg: Option<Expr>,
-    filter: Option<Expr>,
-    distinct: bool,
-    pub(crate) ty: PgType,
-    pub(crate) declared: Oid,
-}
-
-impl AggCall {
-    /// The argument and the filter.
-    fn exprs(&self) -> impl Iterator<Item = &Expr> {
-        self.arg.iter().chain(&self.filter)
-    }
-
-    /// Reads an AGGREF node.
-    pub(crate) fn read(node: &Node, level: &mut Level<'_>) -> Result<Self, PlanError> {
-        let catalog = level.catalog();
-        let oid = node.oid("aggfnoid")?;
-        let info = catalog.functions.get(&oid).ok_or_else(|| node.odd("aggfnoid"))?;
-        let not_yet = |what: String| PlanError::not_yet(what, "count, sum, avg, min, max, bool_and and bool_or can be");
-        let func = match info.name.as_str() {
-            _ if info.schema != "pg_catalog" => None,
-            "count" if node.flag("aggstar") => Some(AggregateFunc::CountStar),
-            "count" => Some(AggregateFunc::Count),
-            "sum" => Some(AggregateFunc::Sum),
-            "avg" => Some(AggregateFunc::Avg),
-            "min" => Some(AggregateFunc::Min),
-            "max" => Some(AggregateFunc::Max),
-            "bool_and" | "every" => Some(AggregateFunc::BoolAnd),
-            "bool_or" => Some(AggregateFunc::BoolOr),
-            _ => None,
-        };
-        let func = func.ok_or_else(|| not_yet(format!("the aggregate {}()", info.name)))?;
-        let args = node.nodes("args");
-        let mut arg = None;
-        for entry in args {
-            if entry.flag("resjunk") {
-                continue; // only ORDER BY within the aggregate reads it, which changes none of these
-            }
-            if arg.replace(convert(entry.get("expr"), level, catalog)?).is_some() {
-                return Err(not_yet(format!("{}() of several arguments", info.name)));
-            }
-        }
-        let filter = if node.has("aggfilter") { Some(convert(node.get("aggfilter"), level, catalog)?) } else { None };
-        let declared = node.oid("aggtype")?;
-        let ty = catalog.ty(declared, -1, node.oid("aggcollid")?);
-        // DISTINCT changes nothing for these.
-        let idempotent =
-            matches!(func, AggregateFunc::Min | AggregateFunc::Max | AggregateFunc::BoolAnd | AggregateFunc::BoolOr);
-        let distinct = node.has("aggdistinct") && !idempotent;
-        Ok(Self { func, arg, filter, distinct, ty, declared })
-    }
-}
+use crate::tree::JoinKind;
 
 impl<'a> Planner<'a> {
     /// Groups the rows, keeps those groups that HAVING keeps, and computes the target list.
@@ -125,10 +67,22 @@ impl<'a> Planner<'a> {
                 groups.push(expr.clone());
             }
         }
+        // What groups by rows of a set-returning function has them first.
+        let mut made = Vec::new();
+        if groups.iter().any(|g| self.returns_rows(g)) {
+            let columns: Vec<Expr> = (0..built.columns.len()).map(|c| built.column(c)).collect::<Result<_, _>>()?;
+            let exprs = [columns, groups.clone()].concat();
+            let rows = self.expand_rows(Shown { built, exprs })?;
+            built = rows.built;
+            let given = &rows.exprs[rows.exprs.len() - groups.len()..];
+            made = groups.iter().cloned().zip(given.iter().cloned()).filter(|(g, of)| g != of).collect();
+            groups = given.to_vec();
+        }
+        let from_made = |e: &Expr| made.iter().find(|(g, _)| g == e).map(|(_, column)| column.clone());
         level.aggregates = Some(Vec::new());
         let mut wanted = Vec::new();
         for target in shown {
-            wanted.push(convert(target.get("expr"), &mut level, self.catalog)?);
+            wanted.push(convert(target.get("expr"), &mut level, self.catalog)?.rewrite(&mut |e| from_made(e)));
         }
         let having = if query.has("havingQual") {
             Some(convert(query.get("havingQual"), &mut level, self.catalog)?)
@@ -136,15 +90,16 @@ impl<'a> Planner<'a> {
             None
         };
         let mut calls = level.aggregates.take().unwrap_or_default();
+        self.note_orders(&built, &calls);
         for call in &mut calls {
             if let Some(mark) = &mark {
-                let filters = std::iter::once(mark.clone()).chain(call.filter.take()).collect();
-                call.filter = Some(Expr::and(filters));
+                call.only_where(mark);
             }
-            self.guard(call)?;
         }
         let safe = |e: &Expr| self.raises_no_error(e);
-        if apart && !groups.iter().chain(calls.iter().flat_map(AggCall::exprs)).all(safe) {
+        let exprs = || groups.iter().chain(calls.iter().flat_map(AggCall::exprs));
+        // Only native aggregates are known to be NULL (or 0) over no rows.
+        if apart && (!exprs().all(safe) || (one_group && !calls.iter().all(AggCall::may_be_native))) {
             return Err(reads_outer());
         }
         // What depends on the groups does not tell them apart.
@@ -172,7 +127,7 @@ impl<'a> Planner<'a> {
         let built = self.subqueries(built, &mut computed, &level)?;
         let mut rest = computed.split_off(groups.len()).into_iter();
         for call in &mut calls {
-            for expr in [&mut call.arg, &mut call.filter].into_iter().flatten() {
+            for expr in call.exprs_mut() {
                 *expr = rest.next().ok_or_else(|| query.odd("aggregates"))?;
             }
         }
@@ -191,7 +146,7 @@ impl<'a> Planner<'a> {
                 self.expand_groups(&built, &computed, &calls, &sets)?
             }
         };
-        let counts = |at: usize| matches!(calls[at].func, AggregateFunc::CountStar | AggregateFunc::Count);
+        let counts = |at: usize| calls.get(at).is_some_and(AggCall::counts);
         let over_groups = |expr: &Expr| {
             expr.rewrite(&mut |e| {
                 let at = match e.kind {
@@ -237,84 +192,5 @@ impl<'a> Planner<'a> {
         let (built, offset) = self.join_two(values, built, JoinKind::Left, pairs)?;
         level.placed = places.into_iter().enumerate().map(|(c, at)| if c < width { c } else { offset + at }).collect();
         Ok((built, mark.map_columns(&|c| offset + c)))
-    }
-
-    /// The groups' columns, then the aggregates.
-    pub(crate) fn aggregate(&self, built: Built, groups: &[Expr], calls: &[AggCall]) -> Result<Built, PlanError> {
-        let mut inputs: Vec<Expr> = groups.to_vec();
-        let mut column_of = |expr: &Expr| match inputs.iter().position(|e| e == expr) {
-            Some(at) => at,
-            None => {
-                inputs.push(expr.clone());
-                inputs.len() - 1
-            }
-        };
-        let mut aggregates = Vec::new();
-        for call in calls {
-            if let Some(arg) = &call.arg {
-                self.supported(call, arg)?;
-            }
-            aggregates.push(Aggregate {
-                func: call.func,
-                arg: call.arg.as_ref().map(&mut column_of),
-                arg_type: call.arg.as_ref().map(|a| a.ty),
-                filter: call.filter.as_ref().map(&mut column_of),
-                distinct: call.distinct,
-                ty: call.ty,
-            });
-        }
-        let mut columns = Vec::new();
-        let not_null = |expr: &Expr| expr.as_column().is_some_and(|c| built.columns[c].not_null);
-        for group in groups {
-            let column = BuiltColumn { ty: group.ty, declared: group.declared, not_null: not_null(group) };
-            self.groupable(&column, "GROUP BY")?;
-            columns.push(column);
-        }
-        for call in calls {
-            let not_null = matches!(call.func, AggregateFunc::CountStar | AggregateFunc::Count);
-            columns.push(BuiltColumn { ty: call.ty, declared: call.declared, not_null });
-        }
-        let projected = self.project(built, &inputs)?;
-        let keys: Vec<usize> = (0..groups.len()).collect();
-        let key_types = groups.iter().map(|g| g.ty).collect();
-        let rel = Rel::Aggregate { input: Box::new(projected.rel), keys: keys.clone(), key_types, aggregates };
-        Ok(Built { rel, columns, keys: vec![keys] })
-    }
-
-    /// An argument is not evaluated over rows that FILTER leaves out, where it could raise an error.
-    fn guard(&self, call: &mut AggCall) -> Result<(), PlanError> {
-        let (Some(filter), Some(arg)) = (&call.filter, &call.arg) else { return Ok(()) };
-        if self.raises_no_error(arg) {
-            return Ok(());
-        }
-        let nothing = crate::constant::null(arg.ty, arg.declared, self.catalog.type_sql(arg.declared)?);
-        let branches = vec![(filter.clone(), arg.clone())];
-        let (ty, declared) = (arg.ty, arg.declared);
-        call.arg = Some(Expr { kind: ExprKind::Case { branches, otherwise: Box::new(nothing) }, ty, declared });
-        Ok(())
-    }
-
-    fn supported(&self, call: &AggCall, arg: &Expr) -> Result<(), PlanError> {
-        use types::oid;
-        let support = scalar::key_support(arg.ty, self.env);
-        let sql_type = self.catalog.type_sql(arg.declared)?;
-        let numbers = [oid::INT2, oid::INT4, oid::INT8, oid::NUMERIC, oid::FLOAT4, oid::FLOAT8, oid::INTERVAL];
-        match call.func {
-            AggregateFunc::Sum | AggregateFunc::Avg if !numbers.contains(&arg.ty.oid) => {
-                Err(PlanError::not_yet(format!("sum or avg of {sql_type}"), "cast the argument to numeric"))
-            }
-            AggregateFunc::Min | AggregateFunc::Max if !support.order => Err(PlanError::not_yet(
-                format!("min or max of {sql_type} by its order here"),
-                if arg.ty.collation == 0 {
-                    "cast the argument to a type with a simple order"
-                } else {
-                    "order by bytes: min(x COLLATE \"C\")"
-                },
-            )),
-            _ if call.distinct && !support.equality => {
-                Err(PlanError::not_yet(format!("DISTINCT on {sql_type}"), "cast the argument to text"))
-            }
-            _ => Ok(()),
-        }
     }
 }

@@ -10,9 +10,9 @@
 use types::{PgType, oid};
 
 use crate::PlanError;
+use crate::aggregates::AggCall;
 use crate::built::{Built, BuiltColumn};
 use crate::expr::{Expr, ExprKind};
-use crate::grouping::AggCall;
 use crate::native::native;
 use crate::query::Planner;
 use crate::reader::{Node, Tree};

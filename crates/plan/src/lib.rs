@@ -9,9 +9,11 @@
 //! PostgreSQL says what a query means; nothing is re-guessed. What cannot be kept is refused with the reason and,
 //! where there is one, the nearest query that works.
 
+mod aggregates;
 mod analyze;
 mod array;
 mod built;
+mod calls;
 mod catalog;
 mod constant;
 mod convert;
@@ -21,6 +23,7 @@ mod error;
 mod explain;
 mod expr;
 mod from;
+mod functions;
 mod grouped;
 mod grouping;
 mod grouping_sets;
@@ -49,6 +52,8 @@ mod top;
 mod tree;
 mod values;
 mod volatility;
+mod whole_row;
+mod window;
 
 pub use analyze::{FunctionUse, PlanOptions, Planned, plan};
 pub use environment::environment;

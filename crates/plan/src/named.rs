@@ -28,8 +28,10 @@ impl Named {
         for (name, value) in node.fields() {
             match name {
                 "opnos" => self.operators.extend(value.oids()),
-                "colTypes" | "coltypes" | "ctecoltypes" => self.types.extend(value.oids()),
-                "colCollations" | "colcollations" | "ctecolcollations" => self.collations.extend(value.oids()),
+                "colTypes" | "coltypes" | "ctecoltypes" | "funccoltypes" => self.types.extend(value.oids()),
+                "colCollations" | "colcollations" | "ctecolcollations" | "funccolcollations" => {
+                    self.collations.extend(value.oids());
+                }
                 _ => {}
             }
             let Tree::Token(text) = value else { continue };
@@ -38,9 +40,9 @@ impl Named {
                 "relid" => &mut self.relations,
                 "funcid" | "opfuncid" | "aggfnoid" | "winfnoid" => &mut self.functions,
                 "opno" | "sortop" => &mut self.operators,
-                "vartype" | "consttype" | "funcresulttype" | "opresulttype" | "aggtype" | "resulttype" | "casetype"
-                | "coalescetype" | "minmaxtype" | "array_typeid" | "element_typeid" | "refrestype" | "row_typeid"
-                | "refcontainertype" | "typeId" => &mut self.types,
+                "vartype" | "consttype" | "funcresulttype" | "opresulttype" | "aggtype" | "wintype" | "resulttype"
+                | "casetype" | "coalescetype" | "minmaxtype" | "array_typeid" | "element_typeid" | "refrestype"
+                | "row_typeid" | "refcontainertype" | "typeId" => &mut self.types,
                 _ if name.ends_with("collid") || name == "collOid" => &mut self.collations,
                 _ => continue,
             };
@@ -52,6 +54,13 @@ impl Named {
             && typmod >= 0
         {
             self.modified.insert((ty, typmod));
+        }
+        if node.kind == "RANGETBLFUNCTION" {
+            let typmods = node.get("funccoltypmods").numbers();
+            let with_typmod = node.oids("funccoltypes").into_iter().zip(typmods);
+            self.modified.extend(
+                with_typmod.filter_map(|(ty, typmod)| Some((ty, i32::try_from(typmod).ok()?))).filter(|t| t.1 >= 0),
+            );
         }
     }
 }

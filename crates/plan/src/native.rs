@@ -65,7 +65,8 @@ fn convert(expr: &Expr) -> Result<Scalar, String> {
         | ExprKind::Array(_)
         | ExprKind::Cast(_)
         | ExprKind::Row(_)
-        | ExprKind::Template(_) => return Err("composites, arrays and variadic calls are PostgreSQL's".into()),
+        | ExprKind::Template(_)
+        | ExprKind::Window { .. } => return Err("composites, arrays and variadic calls are PostgreSQL's".into()),
     };
     Ok(Scalar { kind, ty: expr.ty })
 }

@@ -11,6 +11,7 @@ use crate::built::{Built, BuiltColumn, Shown};
 use crate::catalog::Catalog;
 use crate::convert::convert;
 use crate::expr::{Expr, ExprKind};
+use crate::functions::gives_rows;
 use crate::outer::{Frame, Mode, reads_outer};
 use crate::reader::Node;
 use crate::recursion::Recursion;
@@ -18,6 +19,8 @@ use crate::scope::Level;
 use crate::subquery::{Links, with_key};
 use crate::top::Taken;
 use crate::tree::{Rel, SourceUse};
+use crate::values::{Constants, one_row};
+use crate::window;
 
 /// What planning one query works with.
 pub(crate) struct Planner<'a> {
@@ -101,11 +104,14 @@ impl<'a> Planner<'a> {
         // First what the query shows, then what only decides which rows it takes.
         let mut shown: Vec<&Node> = targets.iter().copied().filter(|t| !t.flag("resjunk")).collect();
         let wanted = shown.len();
+        let mut asked = window::references(node);
         if limited {
-            let clauses = || sort.iter().chain(&distinct).filter_map(|c| c.number("tleSortGroupRef").ok());
-            let decides = |t: &&Node| t.number("ressortgroupref").is_ok_and(|r| clauses().any(|c| c == r));
-            shown.extend(targets.iter().copied().filter(|t| t.flag("resjunk")).filter(decides));
+            asked.extend(sort.iter().chain(&distinct).filter_map(|c| c.number("tleSortGroupRef").ok()));
         }
+        let is_asked = |t: &&Node| t.number("ressortgroupref").is_ok_and(|r| r != 0 && asked.contains(&r));
+        // A set-returning function makes rows even where nothing reads it.
+        let makes_rows = |t: &&Node| node.flag("hasTargetSRFs") && gives_rows(t);
+        shown.extend(targets.iter().copied().filter(|t| t.flag("resjunk")).filter(|t| is_asked(t) || makes_rows(t)));
         let clauses = ["groupClause", "groupingSets", "havingQual"];
         let grouped = node.flag("hasAggs") || clauses.iter().any(|clause| node.has(clause));
         // Between the two, what belongs its rows to those of the query around.
@@ -129,6 +135,12 @@ impl<'a> Planner<'a> {
             Shown { built, exprs }
         };
         rows.exprs[own..].rotate_right(hidden.len());
+        if node.flag("hasWindowFuncs") {
+            rows = self.windows(node, rows, own..wanted, &place)?;
+        }
+        if node.flag("hasTargetSRFs") {
+            rows = self.expand_rows(rows)?;
+        }
         if on {
             let references = distinct.iter().map(|c| c.number("tleSortGroupRef")).collect::<Result<Vec<_>, _>>()?;
             let partition = references.iter().filter_map(|r| place(*r)).chain(own..wanted).collect();
@@ -221,7 +233,11 @@ impl<'a> Planner<'a> {
             1 => self.query(entry.node("subquery")?).map(by_position),
             5 => self.values(entry)?.shown().map(by_position),
             6 => self.cte(entry).map(by_position),
-            3 | 4 => Err(PlanError::not_yet("a function in FROM", "join with a table that holds its rows")),
+            3 => {
+                let functions = self.functions(entry, &mut |tree| convert(tree, &mut Constants, self.catalog))?;
+                Ok((self.with_functions(one_row(), &functions, false)?.shown()?, functions.by_attribute))
+            }
+            4 => Err(PlanError::not_yet("XMLTABLE", "use xpath() and unnest()")),
             kind => Err(PlanError::not_yet(format!("an entry of kind {kind} in FROM"), "")),
         }
     }
@@ -259,15 +275,6 @@ impl<'a> Planner<'a> {
 fn refuse(node: &Node) -> Result<(), PlanError> {
     if node.kind != "QUERY" || node.number("commandType")? != 1 || node.flag("hasModifyingCTE") {
         return Err(PlanError::refused("a statement that is not a SELECT", "a stream table is a query's answer", ""));
-    }
-    let flags = [
-        ("hasWindowFuncs", "a window function", "use GROUP BY and join the result"),
-        ("hasTargetSRFs", "a set-returning function", "join with a table that holds its rows"),
-    ];
-    for (flag, construct, remedy) in flags {
-        if node.flag(flag) {
-            return Err(PlanError::not_yet(construct, remedy));
-        }
     }
     if node.flag("hasForUpdate") || node.has("rowMarks") {
         return Err(PlanError::refused("FOR UPDATE", "a stream table locks no rows", "leave it out"));

@@ -142,6 +142,36 @@ impl Tree {
         }
     }
 
+    /// The numbers of a list of them, `(i 20 -1)`; none when it is not there.
+    pub(crate) fn numbers(&self) -> Vec<i64> {
+        match self {
+            Self::List(items) => {
+                let number = |item: &Self| match item {
+                    Self::Token(text) => text.parse().ok(),
+                    _ => None,
+                };
+                items.iter().filter_map(number).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The texts of a list of them; none when it is not there.
+    pub(crate) fn texts(&self) -> Vec<&str> {
+        match self {
+            Self::List(items) => {
+                fn text(item: &Tree) -> Option<&str> {
+                    match item {
+                        Tree::Token(text) => Some(text),
+                        _ => None,
+                    }
+                }
+                items.iter().filter_map(text).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// Calls `f` on every node within, this one included.
     pub(crate) fn walk(&self, f: &mut dyn FnMut(&Node)) {
         match self {

@@ -7,9 +7,27 @@ use types::{Oid, TableName};
 use crate::PlanError;
 use crate::built::{Built, BuiltColumn, Shown};
 use crate::catalog::Relation;
+use crate::convert::{Scope, convert};
+use crate::expr::Expr;
 use crate::query::Planner;
 use crate::reader::{Node, Tree};
 use crate::tree::{Rel, SourceUse};
+
+/// The names in a generated column's expression: its table's columns.
+struct OwnColumns<'s> {
+    exprs: &'s [Expr],
+    map: &'s HashMap<i64, usize>,
+}
+
+impl Scope for OwnColumns<'_> {
+    fn column(&mut self, _: usize, attribute: i64, node: &Node) -> Result<Expr, PlanError> {
+        let expr = self.map.get(&attribute).and_then(|at| self.exprs.get(*at));
+        expr.cloned().ok_or_else(|| node.odd("varattno"))
+    }
+    fn aggregate(&mut self, node: &Node) -> Result<Expr, PlanError> {
+        Err(node.odd("place"))
+    }
+}
 
 impl<'a> Planner<'a> {
     /// An entry of FROM that is a relation, and where its attributes are.
@@ -58,9 +76,24 @@ impl<'a> Planner<'a> {
         let columns = live.map(|c| BuiltColumn { ty: c.column.ty, declared: c.declared, not_null: c.column.not_null });
         let keys = if source.identity.is_empty() { Vec::new() } else { vec![source.identity.clone()] };
         let live = relation.columns.iter().filter(|(_, c)| !c.generated);
-        let map = live.enumerate().map(|(i, (attribute, _))| (*attribute, i)).collect();
+        let mut map: HashMap<i64, usize> = live.enumerate().map(|(i, (attribute, _))| (*attribute, i)).collect();
         let built = Built { rel: Rel::Source(index), columns: columns.collect(), keys };
-        Ok((built.shown()?, map))
+        let mut shown = built.shown()?;
+        // Generated columns are not in the stream of changes; they are computed as the table computes them.
+        let mut generated = Vec::new();
+        for (attribute, column) in &relation.columns {
+            if let Some(formula) = &column.formula {
+                let mut own = OwnColumns { exprs: &shown.exprs, map: &map };
+                let expr = convert(formula, &mut own, self.catalog)?;
+                let ty = column.column.ty;
+                generated.push((*attribute, Expr { ty, declared: column.declared, ..expr }));
+            }
+        }
+        for (attribute, expr) in generated {
+            map.insert(attribute, shown.exprs.len());
+            shown.exprs.push(expr);
+        }
+        Ok((shown, map))
     }
 
     fn source(&self, oid: Oid, relation: &Relation) -> Result<SourceUse, PlanError> {

@@ -4,10 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::PlanError;
+use crate::aggregates::AggCall;
 use crate::catalog::Catalog;
 use crate::convert::{Scope, convert};
 use crate::expr::{Expr, ExprKind};
-use crate::grouping::AggCall;
 use crate::outer::{Frame, Free, Mode, Name, aggregate_name, free, sublinks};
 use crate::reader::{Node, Tree};
 
@@ -58,7 +58,7 @@ impl Scope for Level<'_> {
                 ));
             }
             if attribute == 0 {
-                return Err(PlanError::not_yet("a whole row as a value", "name its columns"));
+                return self.whole_row(varno, node);
             }
             let at = input.by_attribute.get(&attribute).ok_or_else(|| {
                 PlanError::not_yet("a generated column", "write its expression; it is not in the stream of changes")

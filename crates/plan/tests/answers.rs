@@ -25,6 +25,12 @@ const TABLES: &str = r#"
     CREATE FUNCTION app.twice(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT helper($1) * 2';
     CREATE COLLATION app.caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
     CREATE FUNCTION app.add_all(VARIADIC int[]) RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT sum(v) FROM unnest($1) v';
+    CREATE AGGREGATE app.add_up (int) (SFUNC = int4pl, STYPE = int, INITCOND = '0');
+    CREATE FUNCTION app.join_two(text, text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT COALESCE($1 || ''+'', '''') || COALESCE($2, '''')';
+    CREATE AGGREGATE app.joined (text) (SFUNC = app.join_two, STYPE = text);
+    CREATE FUNCTION app.pieces(int) RETURNS SETOF text LANGUAGE sql IMMUTABLE AS 'SELECT ''p'' || n FROM generate_series(1, $1) n';
+    CREATE FUNCTION app.points(int) RETURNS SETOF app.point2 LANGUAGE sql IMMUTABLE AS 'SELECT n, n * n FROM generate_series(1, $1) n';
+    CREATE FUNCTION app.a_point(OUT x int, OUT y text) LANGUAGE sql IMMUTABLE AS 'SELECT 1, ''one''';
     CREATE FUNCTION app.reciprocal(int) RETURNS numeric LANGUAGE sql IMMUTABLE AS 'SELECT 1.0 / $1';
     CREATE TABLE orders (
         id bigint PRIMARY KEY, user_id int NOT NULL, region smallint, amount numeric(10,2), weight float8, share float4,
@@ -43,6 +49,9 @@ const TABLES: &str = r#"
         FROM generate_series(1, 24) n;
     CREATE TABLE users (id int PRIMARY KEY, name varchar(20), region int, boss int);
     INSERT INTO users VALUES (0, 'ann', 1, NULL), (1, 'bob', 2, 0), (2, 'cy', NULL, 0), (3, 'ann', 1, 1);
+    CREATE TABLE made (id int PRIMARY KEY, doubled int GENERATED ALWAYS AS (id * 2) STORED, name text,
+        label text GENERATED ALWAYS AS (upper(name) || '!') STORED);
+    INSERT INTO made (id, name) VALUES (1, 'a'), (2, 'b'), (3, NULL), (4, 'b');
     CREATE TABLE regions (id bigint PRIMARY KEY, name text NOT NULL, factor float4, since date);
     INSERT INTO regions VALUES (0, 'north', 0.25, '2024-01-03'), (1, 'east', 0.5, '2024-01-04'), (2, 'south', 1.5, NULL);
     CREATE TABLE lines (order_id bigint, line int, sku text, qty int, price numeric, PRIMARY KEY (order_id, line));

@@ -124,7 +124,7 @@ async fn what_cannot_be_kept_is_refused_in_one_line() {
         ("SELECT id FROM fleeting", "unlogged"),
         ("SELECT oid FROM pg_class", "system catalogs"),
         ("SELECT id FROM orders FOR UPDATE", "FOR UPDATE"),
-        ("SELECT id, row_number() OVER () FROM orders", "window function"),
+        ("SELECT id, row_number() OVER () FROM orders", "window without ORDER BY"),
         ("SELECT array_agg(id) FROM orders", "array_agg()"),
         ("SELECT id, id FROM orders", "specified more than once; give the columns names"),
         ("SELECT id, '(1,2)'::point AS p FROM moods", "('…'::text)::point"),

@@ -105,6 +105,7 @@ pub mod oid {
     pub const TIMESTAMPTZ: Oid = 1184;
     pub const INTERVAL: Oid = 1186;
     pub const NUMERIC: Oid = 1700;
+    pub const RECORD: Oid = 2249;
     pub const UUID: Oid = 2950;
     pub const JSONB: Oid = 3802;
 }

@@ -1,17 +1,30 @@
 //! More queries of every kind that is kept, one file a concept. Those whose name ends in `!` must have a natural key.
 
+mod aggregates;
+mod functions;
 mod grouping_sets;
 mod joins;
 mod recursion;
 mod sets;
 mod subqueries;
 mod top;
+mod windows;
 
 /// A query with its name.
 pub(crate) type Asked = (&'static str, &'static str);
 
 /// All of them.
 pub(crate) fn all() -> Vec<Asked> {
-    [grouping_sets::QUERIES, joins::QUERIES, recursion::QUERIES, sets::QUERIES, subqueries::QUERIES, top::QUERIES]
-        .concat()
+    [
+        aggregates::QUERIES,
+        functions::QUERIES,
+        grouping_sets::QUERIES,
+        joins::QUERIES,
+        recursion::QUERIES,
+        sets::QUERIES,
+        subqueries::QUERIES,
+        top::QUERIES,
+        windows::QUERIES,
+    ]
+    .concat()
 }

@@ -2,6 +2,7 @@
 //! PostgreSQL's, one statement a group or row, so that nothing but the plan itself is in question.
 
 mod joins;
+mod postgres;
 mod recursion;
 mod sets;
 mod top;
@@ -167,6 +168,14 @@ impl Naive<'_> {
                 let rows = Box::pin(self.rel(input)).await?;
                 let (offset, limit, ties) = (*offset, *limit, *ties);
                 top::top(rows, &top::Asked { partition, partition_types, order, offset, limit, ties })
+            }
+            Rel::PgAggregate { input, keys, key_types, aggregates } => {
+                let rows = Box::pin(self.rel(input)).await?;
+                self.pg_aggregate(rows, (keys, key_types), aggregates).await?
+            }
+            Rel::PgRows { input, .. } => {
+                let rows = Box::pin(self.rel(input)).await?;
+                self.pg_rows(rel, rows).await?
             }
             Rel::Window { input, windows, .. } => self.window(Box::pin(self.rel(input)).await?, windows).await?,
             Rel::Expand { input, lists } => {

@@ -1,0 +1,76 @@
+//! Set-returning functions in SELECT lists and FROM; whole rows, composites, generated columns.
+
+use super::Asked;
+
+pub(crate) const QUERIES: &[Asked] = &[
+    ("unnest", "SELECT id, unnest(tags) AS tag FROM orders"),
+    (
+        "sets in lockstep",
+        "SELECT id, unnest(tags) AS a, generate_series(1, user_id) AS b, jsonb_array_elements(doc -> 'list') AS c, status FROM orders",
+    ),
+    ("nested sets", "SELECT id, generate_series(1, unnest(ARRAY[user_id, 2])) AS a FROM orders"),
+    (
+        "sets within expressions",
+        "SELECT id, upper(unnest(tags)) || id AS a, generate_series(1, 2) * 10 AS b FROM orders",
+    ),
+    ("sets of constants", "SELECT generate_series(1, 10) AS n"),
+    (
+        "fields of sets",
+        "SELECT id, (jsonb_each(doc)).key AS k, (jsonb_each(doc)).value AS v, (jsonb_each_text(doc)).* FROM orders",
+    ),
+    ("sets over groups", "SELECT user_id, generate_series(1, count(*)) AS n FROM orders GROUP BY user_id"),
+    (
+        "grouped by sets!",
+        "SELECT unnest(tags) AS tag, count(*) AS n, sum(amount) AS s FROM orders GROUP BY unnest(tags)",
+    ),
+    (
+        "grouped by sets and others!",
+        "SELECT user_id, upper(jsonb_object_keys(doc)) AS k, array_agg(id ORDER BY id) AS ids FROM orders GROUP BY 1, 2",
+    ),
+    (
+        "sets over windows",
+        "SELECT id, generate_series(1, row_number() OVER (ORDER BY id)) AS n FROM orders WHERE id < 5",
+    ),
+    ("distinct sets!", "SELECT DISTINCT regexp_split_to_table(status, '') AS letter FROM orders"),
+    ("ordered by a set that is not shown", "SELECT id FROM users ORDER BY generate_series(1, 2)"),
+    ("sets with a limit", "SELECT id, unnest(tags) AS t FROM orders ORDER BY id, unnest(tags) COLLATE \"C\" LIMIT 7"),
+    ("sets by users", "SELECT id, pieces(user_id) AS p FROM orders"),
+    (
+        "set in a subquery!",
+        "SELECT t.tag, count(*) AS n FROM (SELECT unnest(tags) AS tag FROM orders) t WHERE t.tag <> 'z' GROUP BY t.tag",
+    ),
+    ("series in from", "SELECT n, n * 2 AS m FROM generate_series(1, 5) n"),
+    ("series joined", "SELECT o.id, n FROM orders o JOIN generate_series(1, 3) n ON n = o.user_id"),
+    ("ordinality in from", "SELECT v, o FROM unnest(ARRAY['a', 'b', NULL]) WITH ORDINALITY u (v, o)"),
+    (
+        "rows from",
+        "SELECT * FROM ROWS FROM (generate_series(1, 3), unnest(ARRAY['x', 'y']), jsonb_each('{\"a\": 1}')) WITH ORDINALITY r (n, t, k, v, o)",
+    ),
+    (
+        "defined columns",
+        "SELECT a, b, c FROM jsonb_to_recordset('[{\"a\": 1, \"b\": \"x\"}, {\"a\": 2, \"c\": 1.257}]') AS r (a int, b varchar(3), c numeric(5, 2))",
+    ),
+    ("composites in from", "SELECT x, y FROM points(3) p"),
+    ("functions of one row in from", "SELECT x + 1 AS x, y FROM a_point() p"),
+    ("whole rows!", "SELECT id, u, row_to_json(u) AS j, to_jsonb(u) AS b FROM users u"),
+    (
+        "whole rows of subqueries!",
+        "SELECT id, row_to_json(s)::text AS j, to_jsonb(s) - 'name' AS b FROM (SELECT id, name, id * 2 AS \"Twice it\" FROM users) s",
+    ),
+    (
+        "whole rows beside outer joins!",
+        "SELECT o.id, u, to_jsonb(u) AS j FROM orders o LEFT JOIN users u ON u.id = o.user_id",
+    ),
+    (
+        "whole rows aggregated!",
+        "SELECT region, json_agg(u ORDER BY id) AS j, array_agg(u ORDER BY id) AS a FROM users u GROUP BY region",
+    ),
+    (
+        "composite values!",
+        "SELECT id, ROW(user_id, id)::point2 AS p, (ROW(user_id, id)::point2).x AS x, ARRAY[ROW(1, id)::point2] AS l FROM orders",
+    ),
+    ("generated columns!", "SELECT id, doubled, label FROM made WHERE doubled > 2"),
+    ("generated columns grouped!", "SELECT label, count(*) AS n, max(doubled) AS m FROM made GROUP BY label"),
+    ("all of a table with generated columns!", "SELECT * FROM made"),
+    ("whole rows with generated columns!", "SELECT id, m FROM made m"),
+];
