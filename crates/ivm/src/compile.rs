@@ -3,7 +3,9 @@
 //! Deterministic: the same definition asks for the same states in the same order, so that a stream table finds its state
 //! again after a restart. Whoever changes that raises [`TREE_VERSION`].
 
+mod outer;
 mod postgres;
+mod sets;
 
 use plan::{Aggregate as PlanAggregate, JoinKind, OutputKey as PlanKey, Rel};
 use scalar::{Compiled, Env};
@@ -123,7 +125,16 @@ impl Compiler<'_> {
             }
             Rel::UnionAll(inputs) => self.union_all(inputs),
             Rel::Values { rows, types } => self.values(rows, types),
-            other => Err(format!("this operator cannot be kept yet: {other:?}")),
+            Rel::Join { left, right, kind, keys, key_types, on } => {
+                self.outer(*kind, &outer::Joined { left, right, keys, types: key_types, on: on.as_ref() })
+            }
+            Rel::Expand { input, lists } => self.expand(input, lists),
+            Rel::SetOp { op, all, left, right, types } => self.set_op(*op, *all, (left, right), types),
+            Rel::Top { input, partition, partition_types, order, offset, limit, ties } => {
+                let (offset, limit, ties) = (*offset, *limit, *ties);
+                self.top(input, &sets::Cut { partition, types: partition_types, order, offset, limit, ties })
+            }
+            Rel::Recursive { .. } | Rel::Working { .. } => Err("WITH RECURSIVE cannot be kept yet".into()),
         }
     }
 
@@ -164,7 +175,11 @@ impl Compiler<'_> {
     }
 
     fn project(&mut self, input: &Rel, exprs: &[Scalar]) -> Result<Built, String> {
-        let mut built = self.rel(input)?;
+        let built = self.rel(input)?;
+        self.projected(built, exprs)
+    }
+
+    fn projected(&self, mut built: Built, exprs: &[Scalar]) -> Result<Built, String> {
         if let Some(columns) = exprs.iter().map(plain_column).collect::<Option<Vec<_>>>() {
             built.layout.columns = built.layout.physical(&columns)?;
             return Ok(built);

@@ -10,7 +10,7 @@
 use state::Store;
 use types::Delta;
 
-use super::side::{Access, Found, Keyed, Side};
+use super::side::{Access, Found, Index, Keyed, Side};
 use super::{CHUNK, Cx, Emit};
 use crate::error::Failure;
 use crate::table::KeyTable;
@@ -32,53 +32,13 @@ impl Join {
         let lefts = self.left.input.step(cx)?;
         let rights = self.right.input.step(cx)?;
         let rows_in = lefts.len() + rights.len();
-        let mut out = Vec::new();
         if rows_in == 0 {
-            return Ok((0, out));
+            return Ok((0, Vec::new()));
         }
-        let left_keys = Keyed::of(&lefts, &self.right.index.probe, self.right.index.marked)?;
-        let right_keys = Keyed::of(&rights, &self.left.index.probe, self.left.index.marked)?;
-        let held_right = self.right.index.lookup(cx, &left_keys)?;
-        let held_left = self.left.index.lookup(cx, &right_keys)?;
-        let meeting = self.meeting(&left_keys, &lefts, &rights)?;
-        let mut mixed = Vec::new();
-        for (left, id) in lefts.iter().zip(&left_keys.ids) {
-            let Some(id) = *id else { continue };
-            let into = if meeting.rights_of(id).is_empty() { &mut out } else { &mut mixed };
-            into.extend(held_right.of(id).iter().map(|right| pair(left, right)));
-        }
-        for (i, (right, id)) in rights.iter().zip(&right_keys.ids).enumerate() {
-            let Some(id) = *id else { continue };
-            let into = if meeting.is_met(i) { &mut mixed } else { &mut out };
-            into.extend(held_left.of(id).iter().map(|left| pair(left, right)));
-        }
-        for (left, id) in lefts.iter().zip(&left_keys.ids) {
-            let Some(id) = *id else { continue };
-            mixed.extend(meeting.rights_of(id).iter().filter_map(|&i| Some(pair(left, rights.get(i)?))));
-        }
-        out.append(&mut consolidated(mixed));
+        let out = pairs(cx, &self.left.index, &self.right.index, &lefts, &rights)?;
         self.left.index.write(cx, &lefts)?;
         self.right.index.write(cx, &rights)?;
         Ok((rows_in, out))
-    }
-
-    /// Which changed rows of the right have the key of a changed row of the left.
-    fn meeting(&self, left_keys: &Keyed, lefts: &[Delta], rights: &[Delta]) -> Result<Meeting, Failure> {
-        let mut meeting = Meeting::default();
-        if lefts.is_empty() || rights.is_empty() {
-            return Ok(meeting);
-        }
-        meeting.rights = vec![Vec::new(); left_keys.keys.len()];
-        meeting.met = vec![false; rights.len()];
-        let own = Keyed::of(rights, &self.right.index.own, self.right.index.marked)?;
-        for (i, id) in own.ids.iter().enumerate() {
-            let Some(key) = id.map(|id| own.keys.key(id)) else { continue };
-            if let Some(id) = left_keys.keys.find(key) {
-                meeting.rights[id as usize].push(i);
-                meeting.met[i] = true;
-            }
-        }
-        Ok(meeting)
     }
 
     /// All pairs, in pieces. One side's rows are read and looked up in the other, which is arranged first.
@@ -108,12 +68,41 @@ impl Join {
     }
 
     pub(crate) fn state_bytes(&self, store: &Store) -> u64 {
-        let own = [&self.left, &self.right].into_iter().filter_map(|side| match side.index.access {
-            Access::Private { state, .. } => Some(store.size_of(state::Family::Arrangements, &state.to_be_bytes())),
-            _ => None,
-        });
-        own.sum()
+        self.left.index.state_bytes(store) + self.right.index.state_bytes(store)
     }
+}
+
+/// What becomes of the pairs of two sides, of which these rows changed.
+pub(crate) fn pairs(
+    cx: &mut Cx<'_>,
+    left: &Index,
+    right: &Index,
+    lefts: &[Delta],
+    rights: &[Delta],
+) -> Result<Vec<Delta>, Failure> {
+    let mut out = Vec::new();
+    let left_keys = Keyed::of(lefts, &right.probe, right.marked)?;
+    let right_keys = Keyed::of(rights, &left.probe, left.marked)?;
+    let held_right = right.lookup(cx, &left_keys)?;
+    let held_left = left.lookup(cx, &right_keys)?;
+    let meeting = Meeting::of(&left_keys, right, lefts, rights)?;
+    let mut mixed = Vec::new();
+    for (row, id) in lefts.iter().zip(&left_keys.ids) {
+        let Some(id) = *id else { continue };
+        let into = if meeting.rights_of(id).is_empty() { &mut out } else { &mut mixed };
+        into.extend(held_right.of(id).iter().map(|other| pair(row, other)));
+    }
+    for (i, (row, id)) in rights.iter().zip(&right_keys.ids).enumerate() {
+        let Some(id) = *id else { continue };
+        let into = if meeting.is_met(i) { &mut mixed } else { &mut out };
+        into.extend(held_left.of(id).iter().map(|other| pair(other, row)));
+    }
+    for (row, id) in lefts.iter().zip(&left_keys.ids) {
+        let Some(id) = *id else { continue };
+        mixed.extend(meeting.rights_of(id).iter().filter_map(|&i| Some(pair(row, rights.get(i)?))));
+    }
+    out.append(&mut consolidated(mixed));
+    Ok(out)
 }
 
 /// Changed rows of both sides that have a key in common.
@@ -126,6 +115,25 @@ struct Meeting {
 }
 
 impl Meeting {
+    /// Which changed rows of the right have the key of a changed row of the left.
+    fn of(left_keys: &Keyed, right: &Index, lefts: &[Delta], rights: &[Delta]) -> Result<Self, Failure> {
+        let mut meeting = Self::default();
+        if lefts.is_empty() || rights.is_empty() {
+            return Ok(meeting);
+        }
+        meeting.rights = vec![Vec::new(); left_keys.keys.len()];
+        meeting.met = vec![false; rights.len()];
+        let own = Keyed::of(rights, &right.own, right.marked)?;
+        for (i, id) in own.ids.iter().enumerate() {
+            let Some(key) = id.map(|id| own.keys.key(id)) else { continue };
+            if let Some(id) = left_keys.keys.find(key) {
+                meeting.rights[id as usize].push(i);
+                meeting.met[i] = true;
+            }
+        }
+        Ok(meeting)
+    }
+
     fn rights_of(&self, key: u32) -> &[usize] {
         self.rights.get(key as usize).map_or(&[], Vec::as_slice)
     }

@@ -11,19 +11,23 @@
 //! ([`crate::layout::Layout`]), so that columns are copied only where rows are made anew.
 
 mod aggregate;
+mod expand;
 mod extremes;
 mod filter;
 mod group;
 mod join;
 mod members;
+mod outer;
 mod output;
 mod pg_aggregate;
 mod pg_map;
 mod pg_rows;
 mod project;
+mod set_op;
 mod shape;
 mod side;
 mod source;
+mod top;
 mod union_all;
 mod values;
 mod window;
@@ -35,17 +39,21 @@ use state::{Batch, Durability, Store};
 use types::{Delta, SourceId};
 
 pub(crate) use aggregate::{Aggregate, Groups};
+pub(crate) use expand::Expand;
 pub(crate) use filter::{Filter, Predicate};
 pub(crate) use join::{Join, consolidated};
 pub(crate) use members::Members;
+pub(crate) use outer::{On, Outer, OuterKind, Partners};
 pub(crate) use output::{Output, OutputKey};
 pub(crate) use pg_aggregate::{PgAggregate, PgGroups};
 pub(crate) use pg_map::{PgCompute, PgMap};
 pub(crate) use pg_rows::{Expansion, PgRows};
 pub(crate) use project::{Columns, Project};
+pub(crate) use set_op::{Counts, SetOp};
 pub(crate) use shape::Shape;
 pub(crate) use side::{Access, Index, Side};
 pub(crate) use source::Source;
+pub(crate) use top::{OrderKey, Ordered, Top};
 pub(crate) use union_all::{Branch, UnionAll};
 pub(crate) use values::Values;
 pub(crate) use window::{Partitions, Window};
@@ -126,6 +134,10 @@ pub(crate) enum Operator {
     PgAggregate(PgAggregate),
     Window(Window),
     Join(Box<Join>),
+    Outer(Box<Outer>),
+    Expand(Expand),
+    SetOp(Box<SetOp>),
+    Top(Box<Top>),
     Aggregate(Box<Aggregate>),
     UnionAll(UnionAll),
     Values(Values),
@@ -168,6 +180,16 @@ impl Node {
                 (rows.len(), o.step(cx, &rows)?)
             }
             Operator::Join(o) => o.step(cx)?,
+            Operator::Outer(o) => o.step(cx)?,
+            Operator::SetOp(o) => o.step(cx)?,
+            Operator::Expand(o) => {
+                let rows = o.input.step(cx)?;
+                (rows.len(), o.apply(&rows)?)
+            }
+            Operator::Top(o) => {
+                let rows = o.input.step(cx)?;
+                (rows.len(), o.step(cx, &rows)?)
+            }
             Operator::Aggregate(o) => {
                 let rows = o.input.step(cx)?;
                 (rows.len(), o.step(cx, &rows)?)
@@ -194,6 +216,10 @@ impl Node {
             Operator::PgAggregate(o) => o.build(cx, emit),
             Operator::Window(o) => o.build(cx, emit),
             Operator::Join(o) => o.build(cx, emit),
+            Operator::Outer(o) => o.build(cx, emit),
+            Operator::SetOp(o) => o.build(cx, emit),
+            Operator::Expand(o) => o.build(cx, emit),
+            Operator::Top(o) => o.build(cx, emit),
             Operator::Aggregate(o) => o.build(cx, emit),
             Operator::UnionAll(o) => o.build(cx, emit),
             Operator::Values(o) => o.build(cx, emit),
@@ -210,6 +236,10 @@ impl Node {
             Operator::PgAggregate(o) => vec![&o.input],
             Operator::Window(o) => vec![&o.input],
             Operator::Join(o) => vec![&o.left.input, &o.right.input],
+            Operator::Outer(o) => vec![&o.left.input, &o.right],
+            Operator::SetOp(o) => vec![&o.left, &o.right],
+            Operator::Expand(o) => vec![&o.input],
+            Operator::Top(o) => vec![&o.input],
             Operator::Aggregate(o) => vec![&o.input],
             Operator::UnionAll(o) => o.inputs.iter().map(|i| &i.node).collect(),
         }
@@ -225,6 +255,10 @@ impl Node {
             Operator::PgAggregate(o) => vec![&mut o.input],
             Operator::Window(o) => vec![&mut o.input],
             Operator::Join(o) => vec![&mut o.left.input, &mut o.right.input],
+            Operator::Outer(o) => vec![&mut o.left.input, &mut o.right],
+            Operator::SetOp(o) => vec![&mut o.left, &mut o.right],
+            Operator::Expand(o) => vec![&mut o.input],
+            Operator::Top(o) => vec![&mut o.input],
             Operator::Aggregate(o) => vec![&mut o.input],
             Operator::UnionAll(o) => o.inputs.iter_mut().map(|i| &mut i.node).collect(),
         }
@@ -257,6 +291,10 @@ impl Node {
             Operator::PgAggregate(o) => ("pg_aggregate", o.describe(), o.state_bytes(store)),
             Operator::Window(o) => ("window", o.describe(), o.state_bytes(store)),
             Operator::Join(o) => ("join", o.describe(), o.state_bytes(store)),
+            Operator::Outer(o) => (o.name(), o.describe(), o.state_bytes(store)),
+            Operator::SetOp(o) => ("set_op", o.describe(), o.state_bytes(store)),
+            Operator::Expand(_) => ("expand", String::new(), 0),
+            Operator::Top(o) => ("top", o.describe(), o.state_bytes(store)),
             Operator::Aggregate(o) => ("aggregate", o.describe(), o.state_bytes(store)),
             Operator::UnionAll(_) => ("union_all", String::new(), 0),
             Operator::Values(_) => ("values", String::new(), 0),

@@ -40,7 +40,8 @@ impl PgCompute {
         Self { exprs, args, settings: settings.to_vec(), labels }
     }
 
-    fn apply(&self, cx: &mut Cx<'_>, rows: &[Delta]) -> Result<Vec<Delta>, Failure> {
+    /// The rows with the values behind them, in their order.
+    pub(crate) fn apply(&self, cx: &mut Cx<'_>, rows: &[Delta]) -> Result<Vec<Delta>, Failure> {
         let mut distinct = KeyTable::default();
         let mut asked: Vec<(Row, usize)> = Vec::new();
         let mut ids = Vec::with_capacity(rows.len());

@@ -33,7 +33,7 @@ impl Columns {
         Ok(Row::from_bytes(out.into()))
     }
 
-    fn apply(&self, rows: &[Delta]) -> Result<Vec<Delta>, Failure> {
+    pub(crate) fn apply(&self, rows: &[Delta]) -> Result<Vec<Delta>, Failure> {
         rows.iter().map(|d| Ok(Delta { row: self.row(&d.row)?, diff: d.diff })).collect()
     }
 }

@@ -310,6 +310,14 @@ impl Index {
         }
     }
 
+    /// About how many bytes its own arrangement takes.
+    pub(crate) fn state_bytes(&self, store: &Store) -> u64 {
+        match self.access {
+            Access::Private { state, .. } => store.size_of(Family::Arrangements, &state.to_be_bytes()),
+            _ => 0,
+        }
+    }
+
     /// In a few words.
     pub(crate) fn describe(&self) -> String {
         match self.access {

@@ -11,6 +11,7 @@
 
 pub mod driver;
 pub mod oracle;
+pub mod oracle_join;
 pub mod plans;
 
 use std::collections::BTreeMap;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use plan::{Aggregate, AggregateFunc, JoinKind, PgExpr, Rel};
+use plan::{Aggregate, AggregateFunc, PgExpr, Rel};
 use scalar::{Compiled, Datum, Env, Numeric};
 use types::{PgType, Scalar, oid};
 
@@ -80,22 +80,22 @@ pub fn rows(rel: &Rel, sources: &[Vec<Values>]) -> Vec<Values> {
                 r
             })
             .collect(),
-        Rel::Join { left, right, kind: JoinKind::Inner, keys, key_types, on: None } => {
+        Rel::Join { left, right, kind, keys, key_types, on } => {
             let (left, right) = (rows(left, sources), rows(right, sources));
-            let mut out = Vec::new();
-            for l in &left {
-                for r in &right {
-                    let equal = keys.iter().zip(key_types).all(|((a, b), ty)| {
-                        l[*a].is_some()
-                            && r[*b].is_some()
-                            && normal(*ty, l[*a].as_deref()) == normal(*ty, r[*b].as_deref())
-                    });
-                    if equal {
-                        out.push(l.iter().chain(r).cloned().collect());
+            let pairs = |l: &Values, r: &Values| {
+                keys.iter().zip(key_types).all(|((a, b), ty)| {
+                    l[*a].is_some() && r[*b].is_some() && normal(*ty, l[*a].as_deref()) == normal(*ty, r[*b].as_deref())
+                }) && on.as_ref().is_none_or(|on| {
+                    let mut pair = [l.clone(), r.clone()].concat();
+                    for e in &on.exprs {
+                        let args: Vec<_> = e.args.iter().map(|&a| pair[a].clone()).collect();
+                        let value = pg(e, &args).unwrap();
+                        pair.push(value);
                     }
-                }
-            }
-            out
+                    eval(&on.predicate, &pair).is_some_and(|v| v != [0])
+                })
+            };
+            super::oracle_join::joined(*kind, &left, &right, &pairs)
         }
         Rel::Aggregate { input, keys, key_types, aggregates } => {
             let one = |members: &[Values]| aggregates.iter().map(|a| aggregate(a, members)).collect();
@@ -134,6 +134,17 @@ pub fn rows(rel: &Rel, sources: &[Vec<Values>]) -> Vec<Values> {
         }
         Rel::UnionAll(inputs) => inputs.iter().flat_map(|i| rows(i, sources)).collect(),
         Rel::Values { rows, .. } => rows.iter().map(|r| r.iter().map(|e| eval(e, &Vec::new())).collect()).collect(),
+        Rel::Expand { input, lists } => {
+            let input = rows(input, sources);
+            let one = |list: &Vec<Scalar>| -> Vec<Values> {
+                input.iter().map(|r| list.iter().map(|e| eval(e, r)).collect()).collect()
+            };
+            lists.iter().flat_map(one).collect()
+        }
+        Rel::SetOp { op, all, left, right, types } => {
+            super::oracle_join::set_op(*op, *all, rows(left, sources), rows(right, sources), types)
+        }
+        Rel::Top { .. } => super::oracle_join::top(rel, sources),
         other => panic!("this cannot be evaluated: {other:?}"),
     }
 }

@@ -1,5 +1,6 @@
 //! The queries that are kept in the tests: every operator, and every way of keeping a side of a join.
 
+pub mod outer;
 mod postgres;
 
 use ivm::StreamDef;
@@ -160,6 +161,7 @@ pub fn all() -> Vec<Case> {
     out.extend(grouped());
     out.extend(joined());
     out.extend(postgres::all());
+    out.extend(outer::all());
     out.extend(deep());
     out
 }

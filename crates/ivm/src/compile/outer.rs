@@ -1,0 +1,129 @@
+//! Joins of all kinds but inner ones.
+
+use plan::{Condition, JoinKind, Rel};
+use types::{PgType, Scalar};
+
+use super::{Built, Compiler};
+use crate::key::KeyEncoder;
+use crate::layout::{Labels, Layout};
+use crate::operators::{Branch, Node, On, Operator, Outer, OuterKind, Partners, PgCompute, Predicate, Side, UnionAll};
+
+/// A join as the plan has it.
+pub(super) struct Joined<'p> {
+    pub(super) left: &'p Rel,
+    pub(super) right: &'p Rel,
+    pub(super) keys: &'p [(usize, usize)],
+    pub(super) types: &'p [PgType],
+    pub(super) on: Option<&'p Condition>,
+}
+
+impl Compiler<'_> {
+    pub(super) fn outer(&mut self, kind: JoinKind, join: &Joined<'_>) -> Result<Built, String> {
+        if join.keys.len() != join.types.len() {
+            return Err("the plan has not one type for each pair of join keys".into());
+        }
+        match kind {
+            JoinKind::Inner => Err("the plan has a condition in an inner join".into()),
+            JoinKind::Full => self.full(join),
+            JoinKind::Left | JoinKind::Semi | JoinKind::Anti => {
+                let (left, right) = (self.rel(join.left)?, self.rel(join.right)?);
+                self.partners(kind, join, left, right)
+            }
+        }
+    }
+
+    fn partners(&mut self, kind: JoinKind, join: &Joined<'_>, left: Built, right: Built) -> Result<Built, String> {
+        let lefts = left.layout.physical(&join.keys.iter().map(|k| k.0).collect::<Vec<_>>())?;
+        let rights = right.layout.physical(&join.keys.iter().map(|k| k.1).collect::<Vec<_>>())?;
+        let left_index = self.index(&left, &lefts, &rights, join.types)?;
+        let pairs = if kind == JoinKind::Left || join.on.is_some() {
+            Some(self.index(&right, &rights, &lefts, join.types)?)
+        } else {
+            None
+        };
+        let mut layout = left.layout.clone();
+        layout.columns.extend(right.layout.columns.iter().map(|c| c + left.layout.width));
+        layout.width += right.layout.width;
+        let offset = left.layout.width;
+        let mut labels = left.labels.clone();
+        labels.0.extend(right.labels.0.iter().map(|(name, column, ty)| (name.clone(), column + offset, *ty)));
+        let on = join.on.map(|on| self.condition(on, &layout, &labels)).transpose()?;
+        // Left's rows are counted whole.
+        self.holds_rows |= on.is_some();
+        let partners = Partners {
+            state: self.states.own()?,
+            left: KeyEncoder::new(&lefts, join.types, &self.env)?,
+            right: KeyEncoder::new(&rights, join.types, &self.env)?,
+            on,
+        };
+        let (kind, built) = match kind {
+            JoinKind::Left => {
+                (OuterKind::Left { padding: right.layout.width }, (layout, left.unique && right.unique, labels))
+            }
+            JoinKind::Semi => (OuterKind::Semi, (left.layout, left.unique, left.labels)),
+            _ => (OuterKind::Anti, (left.layout, left.unique, left.labels)),
+        };
+        let (layout, unique, labels) = built;
+        let outer =
+            Outer { kind, left: Side { input: left.node, index: left_index }, right: right.node, pairs, partners };
+        Ok(Built { node: Node::new(Operator::Outer(Box::new(outer))), layout, unique, labels, plain: None })
+    }
+
+    fn condition(&self, on: &Condition, layout: &Layout, labels: &Labels) -> Result<On, String> {
+        let mut layout = layout.clone();
+        let physical = on
+            .exprs
+            .iter()
+            .map(|e| Ok(plan::PgExpr { args: layout.physical(&e.args)?, ..e.clone() }))
+            .collect::<Result<Vec<_>, String>>()?;
+        layout.columns.extend(layout.width..layout.width + on.exprs.len());
+        layout.width += on.exprs.len();
+        let compute =
+            (!physical.is_empty()).then(|| PgCompute::new(&physical, &self.def.plan.settings, labels.clone()));
+        let condition = self.expression(&layout, &on.predicate)?;
+        Ok(On { compute, predicate: Predicate { condition, labels: labels.clone() } })
+    }
+
+    /// A left join, and right's rows without a partner with NULLs before them. Both sides are there twice.
+    fn full(&mut self, join: &Joined<'_>) -> Result<Built, String> {
+        let (left, right) = (self.rel(join.left)?, self.rel(join.right)?);
+        let (width, right_width) = (left.layout.columns.len(), right.layout.columns.len());
+        let pairs = self.partners(JoinKind::Left, join, left, right)?;
+        let turned: Vec<(usize, usize)> = join.keys.iter().map(|(l, r)| (*r, *l)).collect();
+        let on = join.on.map(|on| {
+            let turn = |c: usize| match c {
+                c if c < width => c + right_width,
+                c if c < width + right_width => c - width,
+                c => c,
+            };
+            Condition {
+                exprs: on
+                    .exprs
+                    .iter()
+                    .map(|e| plan::PgExpr { args: e.args.iter().map(|&a| turn(a)).collect(), ..e.clone() })
+                    .collect(),
+                predicate: on.predicate.map_columns(&turn),
+            }
+        });
+        let turned = Joined { left: join.right, right: join.left, keys: &turned, types: join.types, on: on.as_ref() };
+        let (right, left) = (self.rel(join.right)?, self.rel(join.left)?);
+        let alone = self.partners(JoinKind::Anti, &turned, right, left)?;
+        let nulls: Vec<Scalar> = (0..width)
+            .map(|_| Scalar { kind: types::ScalarKind::Const(None), ty: PgType::plain(types::oid::TEXT) })
+            .collect();
+        let columns = (0..right_width).map(|c| Scalar::column(c, PgType::plain(types::oid::TEXT)));
+        let alone = self.projected(alone, &nulls.into_iter().chain(columns).collect::<Vec<_>>())?;
+        let exact = pairs.layout.is_exact();
+        let branches = vec![
+            Branch { columns: (!exact).then_some(pairs.layout.columns), node: pairs.node },
+            Branch { columns: None, node: alone.node },
+        ];
+        Ok(Built {
+            node: Node::new(Operator::UnionAll(UnionAll { inputs: branches })),
+            layout: Layout::exact(width + right_width),
+            unique: false,
+            labels: Labels::default(),
+            plain: None,
+        })
+    }
+}

@@ -1,0 +1,105 @@
+//! Set operations, ordered rows, and rows that become several.
+
+use plan::{Rel, SetOp as Op, SortKey};
+use types::{PgType, Scalar};
+
+use super::{Built, Compiler};
+use crate::key::KeyEncoder;
+use crate::layout::{Labels, Layout};
+use crate::operators::{Columns, Counts, Expand, Node, Operator, OrderKey, Ordered, SetOp, Top};
+
+/// What a [`Rel::Top`] says beside its input.
+pub(super) struct Cut<'p> {
+    pub(super) partition: &'p [usize],
+    pub(super) types: &'p [PgType],
+    pub(super) order: &'p [SortKey],
+    pub(super) offset: u64,
+    pub(super) limit: Option<u64>,
+    pub(super) ties: bool,
+}
+
+impl Compiler<'_> {
+    pub(super) fn expand(&mut self, input: &Rel, lists: &[Vec<Scalar>]) -> Result<Built, String> {
+        let built = self.rel(input)?;
+        let width = lists.first().map_or(0, Vec::len);
+        if lists.iter().any(|list| list.len() != width) {
+            return Err("the plan expands rows to different widths".into());
+        }
+        let lists = lists
+            .iter()
+            .map(|list| {
+                let exprs = list.iter().map(|e| self.expression(&built.layout, e)).collect::<Result<Vec<_>, _>>()?;
+                Ok(Columns { exprs, labels: built.labels.clone() })
+            })
+            .collect::<Result<Vec<_>, String>>()?;
+        Ok(Built {
+            node: Node::new(Operator::Expand(Expand { input: Box::new(built.node), lists })),
+            layout: Layout::exact(width),
+            unique: false,
+            labels: Labels::default(),
+            plain: None,
+        })
+    }
+
+    pub(super) fn set_op(
+        &mut self,
+        op: Op,
+        all: bool,
+        (left, right): (&Rel, &Rel),
+        types: &[PgType],
+    ) -> Result<Built, String> {
+        let (left, right) = (self.rel(left)?, self.rel(right)?);
+        let every: Vec<usize> = (0..types.len()).collect();
+        let columns = |layout: &Layout| {
+            let exact = layout.is_exact() && layout.width == types.len();
+            Ok::<_, String>(if exact { None } else { Some(layout.physical(&every)?) })
+        };
+        let counts = Counts {
+            op,
+            all,
+            state: self.states.own()?,
+            key: KeyEncoder::new(&every, types, &self.env)?,
+            left: columns(&left.layout)?,
+            right: columns(&right.layout)?,
+        };
+        Ok(Built {
+            node: Node::new(Operator::SetOp(Box::new(SetOp { left: left.node, right: right.node, counts }))),
+            layout: Layout::exact(types.len()),
+            unique: !all,
+            labels: Labels::default(),
+            plain: None,
+        })
+    }
+
+    pub(super) fn top(&mut self, input: &Rel, cut: &Cut<'_>) -> Result<Built, String> {
+        let built = self.rel(input)?;
+        let partition = built.layout.physical(cut.partition)?;
+        let order = cut
+            .order
+            .iter()
+            .map(|key| {
+                if !scalar::key_support(key.ty, &self.env).order {
+                    return Err(format!("values of type {} have no native order", key.ty.oid));
+                }
+                let column = built.layout.at(key.column)?;
+                Ok(OrderKey { column, ty: key.ty, descending: key.descending, nulls_first: key.nulls_first })
+            })
+            .collect::<Result<Vec<_>, String>>()?;
+        self.holds_rows = true;
+        let ordered = Ordered {
+            state: self.states.own()?,
+            partition: KeyEncoder::new(&partition, cut.types, &self.env)?,
+            order,
+            offset: cut.offset,
+            limit: cut.limit,
+            ties: cut.ties,
+        };
+        Ok(Built {
+            node: Node::new(Operator::Top(Box::new(Top { input: Box::new(built.node), ordered }))),
+            layout: built.layout,
+            unique: built.unique,
+            labels: built.labels,
+            plain: None,
+        })
+    }
+}
