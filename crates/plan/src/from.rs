@@ -11,15 +11,18 @@ use crate::built::{Built, Shown};
 use crate::convert::convert;
 use crate::expr::{Expr, ExprKind};
 use crate::items::{self, Item};
-use crate::joins::{Joins, StandIn};
+use crate::joins::{Joins, Lateral, StandIn};
 use crate::outer::{Mode, reads_outer, types_of};
 use crate::query::Planner;
 use crate::reader::Node;
 use crate::scope::{Level, NO_ENTRY, names};
 use crate::subquery::{Want, over_pair};
+use crate::values::one_row;
 
 /// An entry that stands for no FROM at all, in PostgreSQL's numbers.
 const RESULT: i64 = 8;
+/// An entry that is made of functions.
+const FUNCTIONS: i64 = 3;
 
 /// The inputs' rows while they are collected, and what those that read others bring along.
 #[derive(Default)]
@@ -27,6 +30,8 @@ struct Inputs {
     builts: Vec<Option<Built>>,
     conditions: HashMap<usize, Vec<Expr>>,
     stand_ins: HashMap<usize, StandIn>,
+    /// Functions of which arguments are columns of inputs before them; they have no rows of their own.
+    functions: HashMap<usize, Lateral>,
 }
 
 impl<'a> Planner<'a> {
@@ -61,8 +66,8 @@ impl<'a> Planner<'a> {
             return Err(reads_outer());
         }
         let mut above = Vec::new();
-        let mut joins =
-            Joins { planner: self, level: &level, builts: inputs.builts, stand_ins: inputs.stand_ins, beyond: 0 };
+        let Inputs { builts, stand_ins, functions, .. } = inputs;
+        let mut joins = Joins { planner: self, level: &level, builts, stand_ins, functions, beyond: 0 };
         let joined = joins.item(tree, &mut above)?;
         if !above.is_empty() || !joins.stand_ins.is_empty() {
             return Err(PlanError::not_yet(
@@ -88,6 +93,9 @@ impl<'a> Planner<'a> {
     ) -> Result<usize, PlanError> {
         let number = inputs.builts.len();
         let first = level.width;
+        if entry.number("rtekind")? == FUNCTIONS {
+            return self.functions_input(entry, varno, level, inputs);
+        }
         let around = self.query_of(entry)?;
         let args = around.map(|(query, depth)| level.arguments(query, depth)).transpose()?.unwrap_or_default();
         let (shown, by_attribute, exprs) = if let (Some((query, depth)), false) = (around, args.is_empty()) {
@@ -131,6 +139,34 @@ impl<'a> Planner<'a> {
         };
         level.add(varno, shown.built.columns.len(), exprs, by_attribute);
         inputs.builts.push(Some(shown.built));
+        Ok(number)
+    }
+
+    /// Functions in FROM: an input like others when their arguments are constants, else rows made of those that they read.
+    fn functions_input(
+        &mut self,
+        entry: &'a Node,
+        varno: usize,
+        level: &mut Level<'a>,
+        inputs: &mut Inputs,
+    ) -> Result<usize, PlanError> {
+        let number = inputs.builts.len();
+        let functions = self.functions(entry, &mut |tree| convert(tree, level, self.catalog))?;
+        if functions.args().iter().any(Expr::has_outer) {
+            return Err(reads_outer());
+        }
+        if functions.args().iter().any(Expr::has_sub) {
+            return Err(PlanError::not_yet("a subquery as an argument of a function in FROM", "join it first"));
+        }
+        let reads: BTreeSet<usize> = functions.args().iter().flat_map(|a| level.inputs_of(a)).collect();
+        let exprs = functions.shown(level.width, self.catalog);
+        level.add(varno, functions.width(), exprs, functions.by_attribute.clone());
+        if reads.is_empty() {
+            inputs.builts.push(Some(self.with_functions(one_row(), &functions, false)?));
+        } else {
+            inputs.builts.push(None);
+            inputs.functions.insert(number, Lateral { functions, reads });
+        }
         Ok(number)
     }
 

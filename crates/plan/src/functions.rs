@@ -6,18 +6,22 @@ use types::{Oid, PgType, oid, quote_ident};
 
 use crate::PlanError;
 use crate::built::{Built, BuiltColumn, Shown};
+use crate::catalog::Catalog;
 use crate::deparse::from_item;
 use crate::expr::{Expr, ExprKind, Template};
 use crate::query::Planner;
 use crate::reader::{Node, Tree};
 use crate::tree::Rel;
 
-/// A function of FROM in which the arguments are expressions over some rows.
+/// Functions of FROM in which the arguments are expressions over some rows.
+#[derive(Debug)]
 pub(crate) struct FromFunctions {
     template: Template,
     columns: Vec<Column>,
     /// Where attributes are among the columns.
     pub(crate) by_attribute: HashMap<i64, usize>,
+    /// The column that numbers the rows.
+    ordinality: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +30,35 @@ struct Column {
     typmod: i32,
     collation: Oid,
     not_null: bool,
+}
+
+impl FromFunctions {
+    /// What the arguments are.
+    pub(crate) fn args(&self) -> &[Expr] {
+        &self.template.args
+    }
+
+    /// How many columns there are.
+    pub(crate) fn width(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// The columns, when they begin with that one.
+    pub(crate) fn shown(&self, first: usize, catalog: &Catalog) -> Vec<Expr> {
+        let column = |(at, column): (usize, &Column)| {
+            let ty = catalog.ty(column.declared, column.typmod, column.collation);
+            Expr::column(first + at, ty, column.declared)
+        };
+        self.columns.iter().enumerate().map(column).collect()
+    }
+
+    /// The same with other arguments.
+    pub(crate) fn over(&self, place: impl Fn(&Expr) -> Expr) -> Self {
+        let Template { parts, args } = &self.template;
+        let template = Template { parts: parts.clone(), args: args.iter().map(place).collect() };
+        let (columns, by_attribute) = (self.columns.clone(), self.by_attribute.clone());
+        Self { template, columns, by_attribute, ordinality: self.ordinality }
+    }
 }
 
 /// Whether a target's expression gives rows, of a query that says that some do.
@@ -76,7 +109,11 @@ impl<'a> Planner<'a> {
         functions: &FromFunctions,
         keep: bool,
     ) -> Result<Built, PlanError> {
-        self.apply_functions(built, &functions.template, &functions.columns, keep)
+        let number = functions.ordinality.map(|at| built.columns.len() + at);
+        let numbered =
+            built.keys.iter().filter_map(|key| Some(key.iter().copied().chain([number?]).collect())).collect();
+        let built = self.apply_functions(built, &functions.template, &functions.columns, keep)?;
+        Ok(Built { keys: numbered, ..built })
     }
 
     fn apply_functions(
@@ -132,14 +169,15 @@ impl<'a> Planner<'a> {
             attribute += count;
         }
         template.text(")");
-        if entry.flag("funcordinality") {
+        let ordinality = entry.flag("funcordinality").then_some(columns.len());
+        if ordinality.is_some() {
             template.text(" WITH ORDINALITY");
             by_attribute.insert(attribute + 1, columns.len());
             columns.push(Column { declared: oid::INT8, typmod: -1, collation: 0, not_null: true });
         }
         let names: Vec<String> = (0..columns.len()).map(|i| format!("c{i}")).collect();
         template.text(&format!(" AS f({})", names.join(", ")));
-        Ok(FromFunctions { template, columns, by_attribute })
+        Ok(FromFunctions { template, columns, by_attribute, ordinality })
     }
 
     fn defined_columns(&self, function: &Node) -> Vec<(i64, Column)> {

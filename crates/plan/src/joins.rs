@@ -10,6 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 use crate::PlanError;
 use crate::built::Built;
 use crate::expr::{Expr, ExprKind};
+use crate::functions::FromFunctions;
 use crate::items::Item;
 use crate::query::Planner;
 use crate::scope::Level;
@@ -36,6 +37,13 @@ impl Joined {
     }
 }
 
+/// Functions of FROM whose arguments are columns of other inputs.
+#[derive(Debug)]
+pub(crate) struct Lateral {
+    pub(crate) functions: FromFunctions,
+    pub(crate) reads: BTreeSet<usize>,
+}
+
 /// A condition that was not tried yet, and the inputs that it reads.
 pub(crate) type Condition = (Expr, BTreeSet<usize>);
 
@@ -57,6 +65,8 @@ pub(crate) struct Joins<'p, 'q, 'a> {
     pub(crate) builts: Vec<Option<Built>>,
     /// Of inputs that read others; taken when these are there.
     pub(crate) stand_ins: HashMap<usize, StandIn>,
+    /// Functions that are applied to the rows of the inputs that they read.
+    pub(crate) functions: HashMap<usize, Lateral>,
     /// How many columns were made for values of subqueries, beyond those that lie side by side.
     pub(crate) beyond: usize,
 }
@@ -73,6 +83,10 @@ impl Joins<'_, '_, '_> {
     /// An item's rows; what of `above` reads nothing else is tried on them and taken off the list.
     pub(crate) fn item(&mut self, item: Item<Vec<Expr>>, above: &mut Vec<Condition>) -> Result<Joined, PlanError> {
         match item {
+            Item::Input(at) if self.functions.contains_key(&at) => Err(PlanError::not_yet(
+                "a function in FROM that reads beyond its side of an outer join",
+                "write LEFT JOIN LATERAL f(…) ON true beside what it reads",
+            )),
             Item::Input(at) => {
                 let built = self.builts.get_mut(at).and_then(Option::take);
                 let built = built.ok_or_else(|| PlanError::Tree("an input of FROM is read twice".into()))?;
@@ -86,8 +100,10 @@ impl Joins<'_, '_, '_> {
                 let (constant, own): (Vec<_>, Vec<_>) =
                     self.conditions(own).into_iter().partition(|(_, inputs)| inputs.is_empty());
                 above.splice(0..0, own);
+                let (functions, items): (Vec<_>, Vec<_>) = items.into_iter().partition(|i| self.is_function(i));
+                let functions = functions.iter().flat_map(Item::inputs).collect();
                 let waiting = items.into_iter().map(|item| self.item(item, above)).collect::<Result<Vec<_>, _>>()?;
-                let mut joined = self.group(waiting, above)?;
+                let mut joined = self.group(waiting, functions, above)?;
                 let constant: Vec<Expr> = constant.into_iter().map(|(c, _)| c).collect();
                 for condition in constant {
                     joined.built = self.keep(joined.built, &condition)?;
@@ -101,6 +117,11 @@ impl Joins<'_, '_, '_> {
                     let sides = (self.item(*left, &mut beyond)?, self.item(*right, &mut beyond)?);
                     above.extend(beyond);
                     sides
+                } else if self.is_function(&right) {
+                    let left = self.item(*left, above)?;
+                    let mut joined = self.outer_function(left, &right, &on)?;
+                    self.apply(&mut joined, above, false)?;
+                    return Ok(joined);
                 } else {
                     let left = self.item(*left, above)?;
                     let mut right = self.item(*right, &mut on)?;
@@ -115,17 +136,73 @@ impl Joins<'_, '_, '_> {
         }
     }
 
-    /// Joins all that wait, and tries the conditions as soon as their inputs are there.
-    fn group(&mut self, mut waiting: Vec<Joined>, conditions: &mut Vec<Condition>) -> Result<Joined, PlanError> {
+    /// Whether it is a function that reads other inputs.
+    fn is_function(&self, item: &Item<Vec<Expr>>) -> bool {
+        matches!(item, Item::Input(at) if self.functions.contains_key(at))
+    }
+
+    /// The rows with those that a function gives for each of them; with `keep` also those for which it gives none.
+    fn with_function(&mut self, mut joined: Joined, at: usize, keep: bool) -> Result<Joined, PlanError> {
+        let odd = || PlanError::Tree("a function of FROM is read twice".into());
+        let Lateral { functions, .. } = self.functions.remove(&at).ok_or_else(odd)?;
+        let (first, width) = (self.level.inputs[at].first, joined.built.columns.len());
+        joined.placed.extend((0..functions.width()).map(|c| (first + c, width + c)));
+        let functions = functions.over(|arg| joined.place(arg));
+        joined.built = self.planner.with_functions(joined.built, &functions, keep)?;
+        joined.inputs.insert(at);
+        Ok(joined)
+    }
+
+    /// `LEFT JOIN LATERAL f(…) ON true`.
+    fn outer_function(&mut self, left: Joined, right: &Item<Vec<Expr>>, on: &[Condition]) -> Result<Joined, PlanError> {
+        let at = right.inputs().first().copied().unwrap_or_default();
+        let is_true = |e: &Expr| matches!(&e.kind, ExprKind::Const(c) if c.value == Some(vec![1]));
+        if !on.iter().all(|(c, _)| is_true(c)) {
+            return Err(PlanError::not_yet(
+                "a function in FROM with a condition of its outer join",
+                "put the condition within: LEFT JOIN LATERAL (SELECT … FROM f(…) WHERE …) x ON true",
+            ));
+        }
+        if !self.functions.get(&at).is_some_and(|f| f.reads.is_subset(&left.inputs)) {
+            return Err(PlanError::not_yet(
+                "a function in FROM that reads beyond its outer join",
+                "join what it reads to the left side first",
+            ));
+        }
+        self.with_function(left, at, true)
+    }
+
+    /// Joins all that wait, and tries the conditions as soon as their inputs are there. Functions are applied when what they read
+    /// is there, and nothing is left to join by a key.
+    fn group(
+        &mut self,
+        mut waiting: Vec<Joined>,
+        mut functions: Vec<usize>,
+        conditions: &mut Vec<Condition>,
+    ) -> Result<Joined, PlanError> {
         if waiting.is_empty() {
             return Ok(Joined::nothing());
         }
         let mut joined = waiting.remove(0);
         self.apply(&mut joined, conditions, false)?;
-        while !waiting.is_empty() {
+        while !waiting.is_empty() || !functions.is_empty() {
             let free: Vec<usize> = (0..waiting.len()).filter(|&at| !self.waits(&waiting, at)).collect();
             let connects = |next: &Joined| conditions.iter().any(|(c, _)| self.is_key(c, &joined.inputs, &next.inputs));
             let connected = free.iter().copied().find(|&at| connects(&waiting[at]));
+            let reads = |at: &usize| self.functions.get(at).is_some_and(|f| f.reads.is_subset(&joined.inputs));
+            if connected.is_none()
+                && let Some(ready) = functions.iter().position(reads)
+            {
+                joined = self.with_function(joined, functions.remove(ready), false)?;
+                self.apply(&mut joined, conditions, false)?;
+                continue;
+            }
+            if waiting.is_empty() {
+                return Err(PlanError::not_yet(
+                    "a function in FROM that reads what is joined later",
+                    "join what it reads before it",
+                ));
+            }
             let next = waiting.remove(connected.or(free.first().copied()).unwrap_or(0));
             let (keys, others): (Vec<_>, Vec<_>) =
                 std::mem::take(conditions).into_iter().partition(|(c, _)| self.is_key(c, &joined.inputs, &next.inputs));

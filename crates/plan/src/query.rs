@@ -19,7 +19,6 @@ use crate::scope::Level;
 use crate::subquery::{Links, with_key};
 use crate::top::Taken;
 use crate::tree::{Rel, SourceUse};
-use crate::values::{Constants, one_row};
 use crate::window;
 
 /// What planning one query works with.
@@ -233,10 +232,6 @@ impl<'a> Planner<'a> {
             1 => self.query(entry.node("subquery")?).map(by_position),
             5 => self.values(entry)?.shown().map(by_position),
             6 => self.cte(entry).map(by_position),
-            3 => {
-                let functions = self.functions(entry, &mut |tree| convert(tree, &mut Constants, self.catalog))?;
-                Ok((self.with_functions(one_row(), &functions, false)?.shown()?, functions.by_attribute))
-            }
             4 => Err(PlanError::not_yet("XMLTABLE", "use xpath() and unnest()")),
             kind => Err(PlanError::not_yet(format!("an entry of kind {kind} in FROM"), "")),
         }

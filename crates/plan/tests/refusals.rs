@@ -66,7 +66,14 @@ async fn constructs_that_are_not_kept_are_named() {
             &["subquery", "query around it by a column on type jsonb"],
         ),
         ("SELECT id FROM t WHERE at > (SELECT max(at) FROM t v WHERE v.at < now() AND v.id = t.id)", &["now()"]),
-        ("SELECT t.id, k FROM t, jsonb_object_keys(t.doc) k", &["LATERAL"]),
+        (
+            "SELECT t.id, k FROM t LEFT JOIN LATERAL generate_series(1, t.a) k ON k > 1",
+            &["a function in FROM with a condition", "LEFT JOIN LATERAL (SELECT"],
+        ),
+        (
+            "SELECT t.id, k FROM t, generate_series(1, t.a) k LEFT JOIN u ON u.id = k",
+            &["a function in FROM that reads beyond its side"],
+        ),
         ("SELECT count(*) AS n FROM t GROUP BY ROLLUP ('x'::text)", &["a constant in GROUPING SETS", "leave it out"]),
         ("SELECT count(*) AS n FROM t GROUP BY CUBE (id, a), CUBE (b, at, doc)", &["GROUP BY on type jsonb"]),
         (

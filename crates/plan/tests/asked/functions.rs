@@ -41,15 +41,60 @@ pub(crate) const QUERIES: &[Asked] = &[
     ),
     ("series in from", "SELECT n, n * 2 AS m FROM generate_series(1, 5) n"),
     ("series joined", "SELECT o.id, n FROM orders o JOIN generate_series(1, 3) n ON n = o.user_id"),
-    ("ordinality in from", "SELECT v, o FROM unnest(ARRAY['a', 'b', NULL]) WITH ORDINALITY u (v, o)"),
+    ("ordinality in from!", "SELECT v, o FROM unnest(ARRAY['a', 'b', NULL]) WITH ORDINALITY u (v, o)"),
     (
-        "rows from",
+        "rows from!",
         "SELECT * FROM ROWS FROM (generate_series(1, 3), unnest(ARRAY['x', 'y']), jsonb_each('{\"a\": 1}')) WITH ORDINALITY r (n, t, k, v, o)",
     ),
     (
         "defined columns",
         "SELECT a, b, c FROM jsonb_to_recordset('[{\"a\": 1, \"b\": \"x\"}, {\"a\": 2, \"c\": 1.257}]') AS r (a int, b varchar(3), c numeric(5, 2))",
     ),
+    ("unnest beside its table", "SELECT o.id, t FROM orders o, unnest(o.tags) t"),
+    (
+        "numbered beside its table!",
+        "SELECT o.id, t.v, t.n FROM orders o CROSS JOIN LATERAL unnest(o.tags) WITH ORDINALITY t (v, n)",
+    ),
+    (
+        "left join of a function",
+        "SELECT o.id, e.key, e.value FROM orders o LEFT JOIN LATERAL jsonb_each(o.doc) e ON true",
+    ),
+    (
+        "left join of a function of nothing!",
+        "SELECT o.id, o.status, t.v, t.n FROM orders o LEFT JOIN unnest(o.tags[5:6]) WITH ORDINALITY t (v, n) ON true",
+    ),
+    (
+        "functions of functions",
+        "SELECT o.id, x, y FROM orders o, generate_series(1, o.user_id) x, generate_series(x, 3) y WHERE y > 1",
+    ),
+    (
+        "functions joined by what they give",
+        "SELECT o.id, u.name FROM orders o, generate_series(1, o.user_id) n JOIN users u ON u.id = n",
+    ),
+    (
+        "functions of two tables",
+        "SELECT o.id, u.name, n FROM orders o JOIN users u ON u.id = o.user_id, generate_series(u.id, o.region) n",
+    ),
+    ("functions filtered!", "SELECT count(*) AS n FROM orders o, unnest(o.tags) t WHERE t LIKE 'x%' AND o.paid"),
+    ("grouped by a function!", "SELECT t, count(*) AS n FROM orders o, unnest(o.tags) t GROUP BY t"),
+    (
+        "functions of numbers in a lateral subquery",
+        "SELECT o.id, s.n FROM orders o, LATERAL (SELECT sum(t) AS n FROM generate_series(1, o.user_id) t WHERE t <> 2) s",
+    ),
+    (
+        "functions of numbers in a subquery",
+        "SELECT id FROM orders o WHERE EXISTS (SELECT FROM generate_series(2, o.user_id) t WHERE t = o.region)",
+    ),
+    (
+        "left join of a filtered function",
+        "SELECT o.id, s.t FROM orders o LEFT JOIN LATERAL (SELECT t FROM generate_series(1, o.user_id) t WHERE t <> 2) s ON true",
+    ),
+    (
+        "defined columns beside a table",
+        "SELECT o.id, r.n, r.text FROM orders o, jsonb_to_recordset(jsonb_build_array(o.doc, o.doc)) AS r (n int, text varchar(2))",
+    ),
+    ("whole rows of functions", "SELECT o.id, to_jsonb(e) AS e FROM orders o, jsonb_each(o.doc) e"),
+    ("functions of composites beside a table", "SELECT u.id, p.x, p.y FROM users u, points(u.id) p"),
     ("composites in from", "SELECT x, y FROM points(3) p"),
     ("functions of one row in from", "SELECT x + 1 AS x, y FROM a_point() p"),
     ("whole rows!", "SELECT id, u, row_to_json(u) AS j, to_jsonb(u) AS b FROM users u"),
