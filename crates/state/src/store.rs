@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, LogLevel, Range,
-    WriteOptions, checkpoint::Checkpoint,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, FlushOptions, LogLevel,
+    Range, WriteOptions, checkpoint::Checkpoint,
 };
 
 use crate::{Batch, Cursor, Family, Options, StateError, Write};
@@ -47,6 +47,9 @@ pub enum Durability {
     Buffered,
 }
 
+/// What may be left in the log alone when the store is closed: read again by the next start in a moment.
+const SMALL_LOG: u64 = 4 << 20;
+
 /// An open store. Dropping it closes it.
 pub struct Store {
     db: DB,
@@ -56,6 +59,21 @@ pub struct Store {
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Store").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Store {
+    /// Writes memtables into files, so that the next start has no log to read again. Nothing depends on it.
+    fn drop(&mut self) {
+        let size = |family: &&ColumnFamily| {
+            let held = self.db.property_int_value_cf(*family, rocksdb::properties::CUR_SIZE_ALL_MEM_TABLES);
+            held.ok().flatten().unwrap_or_default()
+        };
+        let families: Vec<_> = Family::ALL.iter().map(|f| self.family(*f)).collect();
+        if families.iter().map(size).sum::<u64>() > SMALL_LOG {
+            // What could not be written is in the log.
+            let _left_to_the_log = self.db.flush_cfs_opt(&families, &FlushOptions::default());
+        }
     }
 }
 

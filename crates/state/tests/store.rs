@@ -38,6 +38,29 @@ fn a_synced_write_is_there_after_reopening() {
 }
 
 #[test]
+fn a_store_that_was_closed_has_no_log_to_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = |dir: &tempfile::TempDir| -> u64 {
+        let files = std::fs::read_dir(dir.path()).unwrap().map(Result::unwrap);
+        let logs = files.filter(|f| f.path().extension().is_some_and(|e| e == "log"));
+        logs.map(|f| f.metadata().unwrap().len()).sum()
+    };
+    let store = open(&dir);
+    let mut batch = Batch::new();
+    for n in 0..10_000_u32 {
+        batch.put(Family::Sources, &n.to_be_bytes(), &[n as u8; 1000]);
+    }
+    batch.put(Family::Meta, b"a", b"1");
+    store.write(&mut batch, Durability::Synced).unwrap();
+    assert!(log(&dir) > 10_000_000);
+    drop(store);
+    assert!(log(&dir) < 1000, "{} bytes", log(&dir));
+    let store = open(&dir);
+    assert_eq!(all(&store, Family::Sources, b"").len(), 10_000);
+    assert_eq!(store.get(Family::Meta, b"a").unwrap().as_deref(), Some(&b"1"[..]));
+}
+
+#[test]
 fn two_stores_cannot_have_one_directory() {
     let dir = tempfile::tempdir().unwrap();
     let _first = open(&dir);
