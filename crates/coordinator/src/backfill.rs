@@ -88,12 +88,14 @@ impl Requests {
         self.call(move |room| {
             room.save_tables()?;
             for source in &known {
+                let tables: Vec<_> = source.tables.iter().map(|t| (t.id, t.node)).collect();
                 room.engine.add_source(ivm::SourceDef {
+                    homes: if source.hashed { tables.iter().map(|t| t.0).collect() } else { Vec::new() },
                     id: source.id,
                     table: source.name.clone(),
                     columns: source.columns.clone(),
                     identity: source.identity.clone(),
-                    tables: source.tables.iter().map(|t| (t.id, t.node)).collect(),
+                    tables,
                 })?;
             }
             Ok(())

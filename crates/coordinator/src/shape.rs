@@ -193,6 +193,7 @@ mod tests {
             relation: 77,
             spread: Spread::Once,
             disturbed: false,
+            hashed: false,
         }
     }
 

@@ -32,6 +32,9 @@ pub(crate) struct KeptSource {
     /// Its tables went elsewhere while it was first read: the read is of no use.
     #[serde(skip)]
     pub(crate) disturbed: bool,
+    /// A key decides which of the tables its row is in ([`topology::LogicalTable::hashed`]).
+    #[serde(default)]
+    pub(crate) hashed: bool,
 }
 
 /// How a source's rows are spread, as far as it matters for following changes of shape.
@@ -164,6 +167,7 @@ impl Tables {
             relation: table.relation,
             spread: Spread::of(table.kind),
             disturbed: false,
+            hashed: table.hashed,
         };
         notes.sources.insert(id, source.clone());
         source

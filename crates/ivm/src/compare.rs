@@ -134,8 +134,11 @@ impl Engine {
             }
             for (table, row) in theirs.first.iter().chain(&theirs.waiting) {
                 let Some(table) = scope.again.get(table) else { continue };
-                if ours.of(*table) != Some(row) {
-                    out.put(*table, Op::Insert(row.clone()));
+                match ours.of(*table) {
+                    Some(held) if held == row => {}
+                    // What comes new need not be looked for; this is held.
+                    Some(_) => out.put(*table, Op::Update { old: None, new: row.clone() }),
+                    None => out.put(*table, Op::Insert(row.clone())),
                 }
             }
         }

@@ -84,6 +84,19 @@ pub struct SourceDef {
     pub identity: Vec<usize>,
     /// The physical tables that hold its rows, and their nodes.
     pub tables: Vec<(TableId, NodeId)>,
+    /// Physical tables of which a key's row can only ever be in one, decided by the key. While `tables` are exactly these, a
+    /// row that comes new to one of them is not looked for in the others: half of what an insert costs. Left empty
+    /// where rows can move, and void as soon as `tables` are others (a shard was moved or split).
+    #[serde(default)]
+    pub homes: Vec<TableId>,
+}
+
+impl SourceDef {
+    /// Whether a row that comes to one physical table can meet one of its key in another.
+    pub(crate) fn can_meet(&self) -> bool {
+        let at_home = self.homes.len() == self.tables.len() && self.tables.iter().all(|(t, _)| self.homes.contains(t));
+        self.tables.len() > 1 && !at_home
+    }
 }
 
 /// A stream table.

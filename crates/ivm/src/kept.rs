@@ -27,6 +27,8 @@ pub(crate) struct Kept {
     /// Makes the rows' keys; `None` for a multiset.
     pub(crate) key: Option<KeyEncoder>,
     pub(crate) prefix: [u8; 4],
+    /// A row that comes to one physical table must be looked for in the others.
+    elsewhere: bool,
 }
 
 impl Kept {
@@ -35,7 +37,8 @@ impl Kept {
         let types: Vec<_> = def.identity.iter().filter_map(|&i| def.columns.get(i)).map(|c| c.ty).collect();
         let key = (!def.identity.is_empty()).then(|| KeyEncoder::with(&def.identity, &types, native));
         let prefix = def.id.0.to_be_bytes();
-        Self { def, key, prefix }
+        let elsewhere = def.can_meet();
+        Self { def, key, prefix, elsewhere }
     }
 
     /// Which of the identity's columns have native keys. Settled once: what was written depends on it.
@@ -57,13 +60,9 @@ impl Kept {
     /// Takes one change in.
     pub(crate) fn touch(&self, touched: &mut Touched, table: TableId, op: Op, store: &Store) -> Result<(), TouchError> {
         let Some(key) = &self.key else { return self.touch_counted(touched, table, op) };
-        // Where a row can come to one physical table while another still has one of its key, it must be looked for.
-        let elsewhere = self.def.tables.len() > 1;
+        let elsewhere = self.elsewhere;
         match op {
-            Op::Insert(new) => {
-                let partial = self.check(&new)?;
-                touched.set(key, &new, table, Outcome::of(new.clone(), partial), elsewhere)
-            }
+            Op::Insert(new) => touched.come(key, new, table, elsewhere, |found| self.fits(found)),
             Op::Delete(old) => touched.set(key, &old, table, Outcome::Absent, true),
             Op::Truncate => {
                 touched.truncate(table);
@@ -129,13 +128,17 @@ impl Kept {
             count += 1;
             partial |= field == Field::Unchanged;
         }
-        if count != self.def.columns.len() {
-            let expected = self.def.columns.len();
-            return Err(
-                Broken(format!("a row of {} came with {count} columns instead of {expected}", self.def.table)).into()
-            );
-        }
+        self.fits(count)?;
         Ok(partial)
+    }
+
+    /// An error when a row has not as many columns as the source.
+    fn fits(&self, count: usize) -> Result<(), Broken> {
+        let expected = self.def.columns.len();
+        if count == expected {
+            return Ok(());
+        }
+        Err(Broken(format!("a row of {} came with {count} columns instead of {expected}", self.def.table)))
     }
 
     /// Key columns that were not sent, from the old key; a row logged whole fills the others too.
@@ -175,7 +178,7 @@ impl Kept {
         store: &Store,
         batch: &mut Batch,
     ) -> Result<(), TouchError> {
-        let Some(key) = self.key.as_ref().filter(|_| self.def.tables.len() == 1) else {
+        let Some(key) = self.key.as_ref().filter(|_| !self.elsewhere) else {
             let mut touched = Touched::default();
             for row in rows {
                 self.touch(&mut touched, table, Op::Insert(row.clone()), store)?;

@@ -26,6 +26,24 @@ impl FieldMap {
         }
     }
 
+    /// Finds all columns: how many there are, and whether some were not sent.
+    pub(crate) fn read_all(&mut self, row: &[u8]) -> (usize, bool) {
+        self.0.clear();
+        let base = row.as_ptr() as usize;
+        let mut partial = false;
+        for field in types::fields(row) {
+            self.0.push(match field {
+                Field::Value(v) => ((v.as_ptr() as usize - base) as u32, v.len() as u32),
+                Field::Null => NULL,
+                Field::Unchanged => {
+                    partial = true;
+                    NULL
+                }
+            });
+        }
+        (self.0.len(), partial)
+    }
+
     /// A column's value; `None` for NULL and for a column that was not found.
     pub(crate) fn get<'a>(&self, row: &'a [u8], column: usize) -> Option<&'a [u8]> {
         match self.0.get(column) {

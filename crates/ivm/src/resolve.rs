@@ -75,6 +75,7 @@ impl SourceDelta {
 /// What touched keys had before the cut.
 #[derive(Debug, Default)]
 struct Olds {
+    /// Empty when no key can have had a row.
     rows: Vec<HeldRows>,
     /// Where that is known in memory.
     places: Vec<Option<u32>>,
@@ -148,6 +149,9 @@ impl Kept {
     }
 
     fn read_olds(&self, touched: &Touched, store: &Store, mut cache: Option<&mut RowCache>) -> Result<Olds, IvmError> {
+        if touched.touches.iter().all(|t| !t.read) {
+            return Ok(Olds::default());
+        }
         let mut olds = vec![HeldRows::default(); touched.touches.len()];
         let mut places = vec![None; olds.len()];
         let mut arena = Vec::new();

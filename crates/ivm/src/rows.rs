@@ -37,6 +37,9 @@ const OVERHEAD: usize = 56;
 
 impl RowCache {
     fn place(&self, key: &[u8]) -> Option<u32> {
+        if self.table.is_empty() {
+            return None;
+        }
         let hash = self.hasher.hash_one(key);
         self.table.find(hash, |&i| self.slots[i as usize].key() == key).copied()
     }

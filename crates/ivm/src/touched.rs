@@ -115,6 +115,25 @@ impl Touched {
         Ok(())
     }
 
+    /// A row came; `fits` is asked about the number of its columns.
+    pub(crate) fn come(
+        &mut self,
+        key: &KeyEncoder,
+        row: Row,
+        table: TableId,
+        read: bool,
+        fits: impl FnOnce(usize) -> Result<(), Broken>,
+    ) -> Result<(), TouchError> {
+        let (count, partial) = self.fields.read_all(row.as_bytes());
+        fits(count)?;
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
+        key.encode(&self.fields, row.as_bytes(), &mut scratch).map_err(|e| damaged_key(&e))?;
+        self.touch(&scratch, table, Outcome::of(row, partial), read, false);
+        self.scratch = scratch;
+        Ok(())
+    }
+
     /// The table has no row of the key, unless it said something about it.
     pub(crate) fn weaken(&mut self, key: &[u8], table: TableId) {
         self.touch(key, table, Outcome::Absent, true, true);

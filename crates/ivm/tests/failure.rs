@@ -137,6 +137,26 @@ fn pairs_of_rows_that_never_were_together_are_never_computed() {
 }
 
 #[test]
+fn a_row_that_comes_new_is_looked_for_elsewhere_unless_its_key_decides_where_it_is() {
+    for (homes, kept) in [(vec![1, 2], 2), (vec![1], 1), (vec![], 1)] {
+        let mut driver = Driver::new();
+        let mut world = World::new(StdRng::seed_from_u64(1));
+        driver.engine().start_at(world.cut.clone()).unwrap();
+        let mut def = world::definition(&world.tables[0]);
+        def.homes = homes.iter().map(|t| types::TableId(*t)).collect();
+        driver.engine().add_source(def).unwrap();
+        driver.engine().finish_load(types::SourceId(1), &[]).unwrap();
+        let cases: Vec<Case> =
+            plans::all().into_iter().filter(|c| c.name == "copies of rows of a keyed table").collect();
+        driver.create(&cases[0], 1);
+        let elsewhere = Change { table: types::TableId(2), ..insert(&a_row(1, Some(2), "y")) };
+        apply(&mut world, &mut driver, &cases, &[insert(&a_row(1, Some(1), "x"))]);
+        apply(&mut world, &mut driver, &cases, &[elsewhere]);
+        assert_eq!(driver.engine().row_counts()[&StreamId(1)], kept, "homes {homes:?}");
+    }
+}
+
+#[test]
 fn an_error_that_postgresql_raises_stops_its_stream_table_alone() {
     let (mut world, mut driver) = started();
     let mut cases = cases();

@@ -42,8 +42,12 @@ pub(crate) async fn nodes(client: &Client, zero: Node) -> Result<Vec<Node>, Topo
     Ok(nodes)
 }
 
-/// How Citus keeps the relation; `None` when it is not Citus's.
-pub(crate) async fn kind(client: &Client, zero: &Node, relation: Oid) -> Result<Option<TableKind>, TopologyError> {
+/// How Citus keeps the relation, and whether it hashes; `None` when it is not Citus's.
+pub(crate) async fn kind(
+    client: &Client,
+    zero: &Node,
+    relation: Oid,
+) -> Result<Option<(TableKind, bool)>, TopologyError> {
     let row = client
         .query_opt(
             "SELECT partmethod::text, repmodel::text, colocationid FROM pg_catalog.pg_dist_partition WHERE logicalrelid::oid = $1",
@@ -53,12 +57,13 @@ pub(crate) async fn kind(client: &Client, zero: &Node, relation: Oid) -> Result<
         .map_err(|source| TopologyError::Query { node: zero.name.clone(), source })?;
     Ok(row.map(|row| {
         let (method, replication, colocation): (&str, &str, i32) = (row.get(0), row.get(1), row.get(2));
-        match (method, replication) {
+        let kind = match (method, replication) {
             ("n", "t") => TableKind::Reference,
             // Without a distribution column: one shard. In no colocation group it is a local table in the metadata.
             ("n", _) if colocation == 0 => TableKind::Local,
             _ => TableKind::Distributed,
-        }
+        };
+        (kind, method == "h")
     }))
 }
 

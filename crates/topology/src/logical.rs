@@ -23,6 +23,8 @@ pub struct LogicalTable {
     pub identity: Vec<String>,
     /// Whether whole old rows are logged on every placement (`REPLICA IDENTITY FULL`).
     pub replica_full: bool,
+    /// A key decides which of the placements its row is in: Citus distributes by a hash of columns of the identity.
+    pub hashed: bool,
     /// Row-level security is enabled and applies to this role.
     pub row_security: bool,
 }

@@ -72,10 +72,11 @@ impl Resolver<'_> {
             let identity = usable(name, self.catalog.identity(relation.oid).await?)?;
             (identity, self.physical(&relation, citus.is_some()).await?)
         };
-        let kind = match citus {
-            Some(kind) => kind,
-            None if relation.kind == "p" => TableKind::Partitioned,
-            None => TableKind::Local,
+        let (kind, hashed) = match citus {
+            // Citus has no unique index without the distribution column.
+            Some((kind, hashed)) => (kind, hashed && relation.kind != "p" && !identity.columns.is_empty()),
+            None if relation.kind == "p" => (TableKind::Partitioned, false),
+            None => (TableKind::Local, false),
         };
         let generated = infos.iter().filter(|c| c.generated).map(|c| c.column.name.clone()).collect();
         Ok(LogicalTable {
@@ -87,6 +88,7 @@ impl Resolver<'_> {
             generated,
             identity: identity.columns,
             replica_full: identity.full,
+            hashed,
             row_security,
         })
     }

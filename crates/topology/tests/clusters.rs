@@ -94,6 +94,7 @@ async fn every_row_of_a_table_is_in_exactly_one_placement_on_every_kind_of_clust
             _ => [TableKind::Partitioned, TableKind::Local, TableKind::Local],
         };
         assert_eq!(kinds, expected);
+        assert_eq!((orders.hashed, regions.hashed), (kind == Kind::Citus, false));
     }
 }
 
@@ -151,6 +152,7 @@ async fn citus_partitioned_single_shard_and_metadata_tables_are_followed_to_thei
     assert_eq!((rows(&found, &t).await, t.identity), (40, vec!["Id".to_owned()]));
     let events = table(&client, &found, "events").await;
     assert_eq!(events.placements.len(), 16, "8 shards of each of the two partitions, none of the parent");
+    assert!(!events.hashed && !table(&client, &found, "one_shard").await.hashed);
 }
 
 #[tokio::test(flavor = "multi_thread")]

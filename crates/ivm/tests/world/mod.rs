@@ -61,6 +61,8 @@ pub struct Table {
     pub physical: [TableId; 2],
     /// The column whose unchanged values PostgreSQL may leave out of an update.
     toasted: usize,
+    /// A key decides on which node its row is.
+    pub hashed: bool,
 }
 
 /// `a(id int8 key, a int4, b text, c numeric, d bool, f float8)`, kept in another order;
@@ -81,6 +83,7 @@ pub fn tables() -> Vec<Table> {
             identity: vec![1],
             physical: [TableId(1), TableId(2)],
             toasted: 3,
+            hashed: false,
         },
         Table {
             source: SourceId(2),
@@ -89,6 +92,7 @@ pub fn tables() -> Vec<Table> {
             identity: vec![0, 1],
             physical: [TableId(3), TableId(4)],
             toasted: 3,
+            hashed: false,
         },
         Table {
             source: SourceId(3),
@@ -97,6 +101,7 @@ pub fn tables() -> Vec<Table> {
             identity: vec![],
             physical: [TableId(5), TableId(6)],
             toasted: 1,
+            hashed: false,
         },
     ]
 }
@@ -108,6 +113,7 @@ pub fn definition(table: &Table) -> SourceDef {
         columns: table.columns.clone(),
         identity: table.identity.clone(),
         tables: table.physical.iter().zip([NodeId(1), NodeId(2)]).map(|(t, n)| (*t, n)).collect(),
+        homes: if table.hashed { table.physical.into() } else { Vec::new() },
     }
 }
 
@@ -161,6 +167,21 @@ impl World {
         let rows = tables.iter().flat_map(|t| t.physical).map(|t| (t, Vec::new())).collect();
         let positions = Positions([(NodeId(1), Lsn(1)), (NodeId(2), Lsn(1))].into());
         Self { random, tables, rows, lsn: 1, cut: Cut { seq: Seq(0), positions } }
+    }
+
+    /// The same with keys that decide where their row is.
+    pub fn hashed(random: StdRng) -> Self {
+        let mut world = Self::new(random);
+        for table in &mut world.tables {
+            table.hashed = !table.identity.is_empty();
+        }
+        world
+    }
+
+    /// Whether a row can be on this node.
+    fn fits(&self, table: usize, row: &Values, node: usize) -> bool {
+        let sum = |key: Vec<Option<Vec<u8>>>| key.iter().flatten().flatten().map(|b| usize::from(*b)).sum::<usize>();
+        !self.tables[table].hashed || sum(self.key(table, row)) % 2 == node
     }
 
     /// All rows of a logical table.
@@ -246,7 +267,7 @@ impl World {
             Op::Truncate
         } else if what < 45 || present == 0 {
             let new = self.random_row(table);
-            if !self.is_free(table, &new) {
+            if !self.is_free(table, &new) || !self.fits(table, &new, node) {
                 return None;
             }
             self.rows.get_mut(&physical)?.push(new.clone());
@@ -261,7 +282,8 @@ impl World {
                     value.clone_from(&old[i]);
                 }
             }
-            if self.key(table, &old) != self.key(table, &new) && !self.is_free(table, &new) {
+            let moves = self.key(table, &old) != self.key(table, &new);
+            if moves && (!self.is_free(table, &new) || !self.fits(table, &new, node)) {
                 return None;
             }
             self.rows.get_mut(&physical)?[at] = new.clone();
@@ -299,7 +321,7 @@ impl World {
         let table = self.random.random_range(0..2usize);
         let [from, to] = self.tables[table].physical;
         let present = self.rows[&from].len();
-        if present == 0 {
+        if present == 0 || self.tables[table].hashed {
             return None;
         }
         let at = self.random.random_range(0..present);
