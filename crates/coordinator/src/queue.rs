@@ -25,6 +25,7 @@ struct Waiting {
     commit_time: i64,
     pieces: Vec<Piece>,
     shape: Option<Shape>,
+    bytes: usize,
 }
 
 /// What a transaction says of the cluster's shape, and where it was prepared (or committed).
@@ -56,6 +57,7 @@ pub(crate) struct NodeQueue {
     open: Vec<Piece>,
     prepared: HashMap<Gid, Branch>,
     ready: VecDeque<Waiting>,
+    ready_bytes: usize,
     memory: usize,
 }
 
@@ -66,6 +68,7 @@ impl NodeQueue {
             open: Vec::new(),
             prepared: HashMap::new(),
             ready: VecDeque::new(),
+            ready_bytes: 0,
             memory: 0,
         }
     }
@@ -80,6 +83,19 @@ impl NodeQueue {
         !self.ready.is_empty()
     }
 
+    /// Bytes of the transactions that wait, wherever they are.
+    pub(crate) fn ready_bytes(&self) -> usize {
+        self.ready_bytes
+    }
+
+    fn wait(&mut self, end: Lsn, commit_time: i64, pieces: Vec<Piece>, shape: Option<Shape>) {
+        if !pieces.is_empty() || shape.is_some() {
+            let bytes = pieces.iter().map(Piece::sizes).map(|(memory, disk)| memory + disk as usize).sum();
+            self.ready_bytes += bytes;
+            self.ready.push_back(Waiting { end, commit_time, pieces, shape, bytes });
+        }
+    }
+
     /// A piece of the transaction that is being sent; `room` bytes may stay in memory.
     pub(crate) fn piece(&mut self, bytes: Bytes, room: usize) -> io::Result<()> {
         let piece = if bytes.len() <= room { Piece::Memory(bytes) } else { self.spool.put(&bytes)? };
@@ -91,10 +107,8 @@ impl NodeQueue {
     /// The open transaction committed.
     pub(crate) fn commit(&mut self, end: Lsn, commit_time: i64, shape: Vec<v1::ShapeRow>) {
         let pieces = std::mem::take(&mut self.open);
-        if !pieces.is_empty() || !shape.is_empty() {
-            let shape = (!shape.is_empty()).then_some(Shape { at: end, rows: shape });
-            self.ready.push_back(Waiting { end, commit_time, pieces, shape });
-        }
+        let shape = (!shape.is_empty()).then_some(Shape { at: end, rows: shape });
+        self.wait(end, commit_time, pieces, shape);
     }
 
     /// The rows of Citus's metadata in the transactions that ended at or before `position`, in order.
@@ -120,9 +134,7 @@ impl NodeQueue {
     pub(crate) fn commit_prepared(&mut self, gid: &Gid, end: Lsn, commit_time: i64) -> bool {
         match self.prepared.remove(gid) {
             Some(Branch { pieces, shape }) => {
-                if !pieces.is_empty() || shape.is_some() {
-                    self.ready.push_back(Waiting { end, commit_time, pieces, shape });
-                }
+                self.wait(end, commit_time, pieces, shape);
                 true
             }
             None => false,
@@ -149,6 +161,7 @@ impl NodeQueue {
         for (_, branch) in std::mem::take(&mut self.prepared) {
             self.discard(&branch.pieces)?;
         }
+        self.ready_bytes = 0;
         for waiting in std::mem::take(&mut self.ready) {
             self.discard(&waiting.pieces)?;
         }
@@ -159,6 +172,7 @@ impl NodeQueue {
     pub(crate) fn take_until(&mut self, position: Lsn, into: &mut Vec<Taken>) -> io::Result<()> {
         while self.ready.front().is_some_and(|t| t.end <= position) {
             let Some(waiting) = self.ready.pop_front() else { break };
+            self.ready_bytes -= waiting.bytes;
             let mut pieces = Vec::with_capacity(waiting.pieces.len());
             for piece in waiting.pieces {
                 self.memory -= piece.sizes().0;
@@ -202,13 +216,13 @@ mod tests {
         q.piece("b".into(), 0).unwrap();
         q.piece("c".into(), 100).unwrap();
         q.commit(Lsn(10), 0, Vec::new());
-        assert_eq!(q.sizes(), (2, 1));
+        assert_eq!((q.sizes(), q.ready_bytes()), ((2, 1), 2));
         assert!(q.commit_prepared(&Gid::from("g"), Lsn(20), 0));
         assert!(!q.commit_prepared(&Gid::from("g"), Lsn(20), 0));
-        assert_eq!(taken(&mut q, 9), vec![]);
+        assert_eq!((taken(&mut q, 9), q.ready_bytes()), (vec![], 3));
         assert_eq!(taken(&mut q, 10), vec![(10, "bc".into())]);
         assert_eq!(taken(&mut q, 30), vec![(20, "a".into())]);
-        assert_eq!(q.sizes(), (0, 0));
+        assert_eq!((q.sizes(), q.ready_bytes()), ((0, 0), 0));
     }
 
     #[test]

@@ -41,6 +41,13 @@ use crate::tables::Tables;
 /// A cut without rows only moves the slots; it can wait so long for company.
 const EMPTY_CUT_EVERY: Duration = Duration::from_secs(2);
 
+/// A cut follows the one before at the soonest after this, unless somebody waits: under load, cuts and transactions in
+/// the target are fewer, which both they and the source's transactions are the cheaper for.
+const CUT_EVERY: Duration = Duration::from_millis(10);
+/// With so many bytes of finished transactions no more are taken in before a cut takes these: what the engine works on at
+/// once stays small, and the next cut is there when it is ready.
+const CUT_BYTES: usize = 4 << 20;
+
 /// What comes to the sequencer.
 #[derive(Debug)]
 pub(crate) enum Input {
@@ -223,6 +230,8 @@ impl Sequencer {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let room = self.has_room();
+            let due = self.last_cut + CUT_EVERY;
+            let early = !self.in_flight && self.is_early();
             tokio::select! {
                 biased;
                 applied = self.applied.recv() => match applied {
@@ -233,26 +242,44 @@ impl Sequencer {
                     Some(input) => self.take(input).await?,
                     None => return Ok(()),
                 },
+                () = tokio::time::sleep_until(due), if early => {}
                 _ = tick.tick() => self.report(),
             }
             // Everything that is there already goes into the same cut.
-            while self.has_room() {
+            while self.has_room() && self.ready() < CUT_BYTES {
                 match self.inbox.try_recv() {
                     Ok(input) => self.take(input).await?,
                     Err(_) => break,
                 }
             }
-            if !self.in_flight && !self.cut().await? {
+            if !self.in_flight && !self.is_early() && !self.cut().await? {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether there is something for a cut, and it can wait for company.
+    fn is_early(&self) -> bool {
+        self.last_cut.elapsed() < CUT_EVERY
+            && !self.urgency.is_held()
+            && self.ready() < CUT_BYTES
+            && self.nodes.values().any(|n| n.queue.has_ready())
+    }
+
+    /// Bytes of transactions that wait for a cut.
+    fn ready(&self) -> usize {
+        self.nodes.values().map(|n| n.queue.ready_bytes()).sum()
     }
 
     /// Whether more may be taken in. With too much in memory, agents wait, as long as a cut is under way: without
     /// one, only more events can close the next, so they are taken in and go to disk, up to its own limit.
     fn has_room(&self) -> bool {
         let (memory, disk) = self.buffered();
-        if self.in_flight { memory < self.limits.queue_bytes } else { disk < self.limits.spool_bytes }
+        if self.in_flight {
+            memory < self.limits.queue_bytes && self.ready() < CUT_BYTES
+        } else {
+            disk < self.limits.spool_bytes
+        }
     }
 
     fn buffered(&self) -> (usize, u64) {
