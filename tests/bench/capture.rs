@@ -22,7 +22,10 @@ pub(crate) async fn catch_up(ground: &Ground) -> anyhow::Result<()> {
     let mut first = 0;
     for (shape, step) in SHAPES {
         let (mut this, mut against) = (Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
+        if std::env::var("BENCH_SHAPE").is_ok_and(|s| s != step.to_string()) {
+            continue;
+        }
+        for _ in 0..rounds() {
             ground.insert(first, CHANGES, step).await?;
             first += CHANGES;
             let slots = copy_slots(ground, first).await?;
@@ -31,10 +34,25 @@ pub(crate) async fn catch_up(ground: &Ground) -> anyhow::Result<()> {
             against.push(seconds(started));
             drop_slots(ground, &slots).await?;
             let started = Instant::now();
+            let postgres = ground.postgres_cpu()?;
             let mut daemon = ground.daemon().await?;
+            let ready = seconds(started);
             cli(&daemon, &["wait"]).await?;
             this.push(seconds(started));
-            eprintln!("cpu {:.2}", Ground::cpu(daemon.pid().unwrap_or_default())?);
+            eprintln!(
+                "wall {:.2} ready {ready:.2} against {:.2}; PostgreSQL {:.2}; {}",
+                this.last().unwrap_or(&0.0),
+                against.last().unwrap_or(&0.0),
+                ground.postgres_cpu()? - postgres,
+                Ground::threads(daemon.pid().unwrap_or_default())?
+            );
+            let (_, metrics) = daemon.http_get("/metrics").await?;
+            let cuts = metrics.lines().filter(|l| l.starts_with("tributary_cut_apply_seconds_"));
+            eprintln!(
+                "{}; {} MiB",
+                cuts.collect::<Vec<_>>().join(" "),
+                Ground::resident(daemon.pid().unwrap_or_default())? >> 20
+            );
             let sum = ground
                 .client
                 .query_one("SELECT sum(orders)::int8, (SELECT sum(orders)::int8 FROM by_region) FROM by_user", &[])
@@ -53,6 +71,10 @@ pub(crate) async fn catch_up(ground: &Ground) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+fn rounds() -> u64 {
+    std::env::var("BENCH_ROUNDS").ok().and_then(|r| r.parse().ok()).unwrap_or(ROUNDS)
 }
 
 /// Copies of tributary's slots, so that the same WAL can be read twice.
@@ -115,12 +137,20 @@ pub(crate) async fn projection(ground: &Ground) -> anyhow::Result<()> {
     daemon.stop().await?;
     ground.client.batch_execute("CREATE TABLE copied (LIKE plain INCLUDING ALL)").await?;
     let (mut this, mut against) = (Vec::new(), Vec::new());
-    for round in 0..ROUNDS {
+    for round in 0..rounds() {
         ground.insert(round * ROWS, ROWS, 50_000).await?;
         let started = Instant::now();
+        let postgres = ground.postgres_cpu()?;
         let mut daemon = ground.daemon().await?;
+        let ready = seconds(started);
         cli(&daemon, &["wait"]).await?;
         this.push(seconds(started));
+        eprintln!(
+            "wall {:.2} ready {ready:.2}; PostgreSQL {:.2}; {}",
+            this.last().unwrap_or(&0.0),
+            ground.postgres_cpu()? - postgres,
+            Ground::threads(daemon.pid().unwrap_or_default())?
+        );
         daemon.stop().await?;
         let file = std::env::temp_dir().join(format!("tributary-bench-{}.copy", std::process::id()));
         let url = ground.cluster.url();

@@ -87,6 +87,31 @@ impl Ground {
         Ok((ticks(11) + ticks(12)) as f64 / 100.0)
     }
 
+    /// CPU seconds of all threads of a process, and of those that used any, by name.
+    pub(crate) fn threads(pid: u32) -> anyhow::Result<String> {
+        let mut by_name = std::collections::BTreeMap::<String, f64>::new();
+        for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+            let Ok(stat) = std::fs::read_to_string(task?.path().join("stat")) else { continue };
+            let Some((head, rest)) = stat.rsplit_once(')') else { continue };
+            let fields: Vec<&str> = rest.split_whitespace().collect();
+            let ticks = |i: usize| fields.get(i).and_then(|f| f.parse::<u64>().ok()).unwrap_or_default();
+            let name = head.split_once('(').map_or("", |n| n.1).to_owned();
+            *by_name.entry(name).or_default() += (ticks(11) + ticks(12)) as f64 / 100.0;
+        }
+        let list: Vec<String> =
+            by_name.iter().filter(|(_, s)| **s > 0.0).map(|(name, s)| format!("{name} {s:.2}")).collect();
+        Ok(format!("CPU {:.2}: {}", Self::cpu(pid)?, list.join(", ")))
+    }
+
+    /// CPU seconds that the cluster's servers have used.
+    pub(crate) fn postgres_cpu(&self) -> anyhow::Result<f64> {
+        let mut total = 0.0;
+        for node in self.cluster.nodes() {
+            total += crate::source::cpu_ticks(node.pid().unwrap_or_default())? as f64 / 100.0;
+        }
+        Ok(total)
+    }
+
     /// Bytes of resident memory of a process.
     pub(crate) fn resident(pid: u32) -> anyhow::Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;

@@ -123,7 +123,7 @@ fn run(cluster: &Cluster, pgbench: &std::path::Path) -> anyhow::Result<Load> {
 }
 
 /// Clock ticks (10 ms) of a postmaster, its children, and those that have ended.
-fn cpu_ticks(postmaster: u32) -> anyhow::Result<u64> {
+pub(crate) fn cpu_ticks(postmaster: u32) -> anyhow::Result<u64> {
     let mut total = 0;
     for entry in std::fs::read_dir("/proc")? {
         let Ok(pid) = entry?.file_name().to_string_lossy().parse::<u32>() else { continue };
