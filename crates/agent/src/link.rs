@@ -100,7 +100,8 @@ pub(crate) async fn attach(options: &AgentOptions, hello: v1::Hello) -> Result<L
     out.send(Kind::Hello(hello)).await?;
     let upward = Upward { events: upward_events, snapshots: upward_snapshots };
     let started = async {
-        let mut down = IngestServiceClient::new(channel).attach(upward).await?.into_inner();
+        let mut down =
+            IngestServiceClient::new(channel).max_decoding_message_size(usize::MAX).attach(upward).await?.into_inner();
         let first = down.message().await?.and_then(|m| m.kind);
         match first {
             Some(v1::aggregator_message::Kind::Start(start)) => Ok(Link { out, down, start }),

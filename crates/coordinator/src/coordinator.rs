@@ -35,7 +35,7 @@ use crate::shape::Again;
 use crate::status::StatusReader;
 use crate::tables::{Notes, Tables};
 use crate::wait::Waiter;
-use crate::{http, mend, nodes, target};
+use crate::{http, mend, nodes, target, watch as tables_watch};
 
 /// A running aggregator.
 #[derive(Debug)]
@@ -246,6 +246,7 @@ impl Parts {
             published: published.clone(),
             waiter,
             changing: Mutex::new(()),
+            inbox: inbox.downgrade(),
         });
         let status = Arc::new(StatusReader {
             instance: self.options.instance.clone(),
@@ -318,6 +319,7 @@ impl Running {
         });
         let mut side = JoinSet::new();
         side.spawn(nodes::follow(self.requests.clone(), self.nodes_changed, self.mend.1.clone()));
+        side.spawn(tables_watch::run(self.requests.clone(), self.mend.1.clone()));
         side.spawn(mend::run(self.requests.clone(), self.mend.0, self.mend.1));
         side.spawn(target::recover(self.requests.clone()));
         side.spawn(target::answer_waits(self.requests.clone()));
@@ -338,7 +340,7 @@ impl Running {
             .add_service(health)
             .add_service(reflection)
             .add_service(
-                v1::ingest_service_server::IngestServiceServer::new(self.ingest).max_decoding_message_size(64 << 20),
+                v1::ingest_service_server::IngestServiceServer::new(self.ingest).max_decoding_message_size(usize::MAX),
             )
             .add_service(v1::stream_table_service_server::StreamTableServiceServer::new(StreamTables {
                 requests: self.requests.clone(),

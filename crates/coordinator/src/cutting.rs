@@ -90,6 +90,9 @@ impl Sequencer {
             work.transactions.extend(taken.into_iter().map(|t| (node, t)));
             work.confirm.insert(node, self.frontier.safe_to_confirm(node));
         }
+        if self.pending.is_empty() {
+            self.finishing.append(&mut self.asked);
+        }
         self.tables.prune(&work.positions);
         self.ahead = false;
         self.in_flight = true;
@@ -118,7 +121,7 @@ impl Sequencer {
             self.nodes_changed.notify_one();
         }
         // A first read that is under way is begun again; nothing else reads the source yet.
-        let is_read = |id: &SourceId| others.iter().any(|s| s.id == *id && s.ready);
+        let is_read = |id: &SourceId| others.iter().any(|s| s.id == *id && s.ready && !s.broken);
         findings.again.retain(|id, _| {
             let keep = is_read(id);
             if !keep {

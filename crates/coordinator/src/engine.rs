@@ -40,6 +40,8 @@ pub(crate) struct CutWork {
 /// A cut that is durable.
 #[derive(Debug)]
 pub(crate) struct Applied {
+    /// Rows that differed where tables were read again.
+    pub(crate) differing: u64,
     pub(crate) confirm: BTreeMap<NodeId, Lsn>,
 }
 
@@ -151,12 +153,12 @@ impl EngineRoom {
     }
 
     /// Makes room for tables that were read again; gives what their source lacks or has too much.
-    fn replace(&mut self, reread: &Reread) -> Result<Vec<bytes::Bytes>, ivm::IvmError> {
+    fn replace(&mut self, reread: &Reread) -> Result<ivm::Difference, ivm::IvmError> {
         let Reread { mended, shadow } = reread;
         let fresh = mended.read.iter().filter(|t| !self.engine.has_table(mended.source, t.id));
         let fresh: Vec<_> = fresh.map(|t| (t.id, t.node)).collect();
         if let Err(ivm::IvmError::UnknownSource(_)) = self.engine.add_tables(mended.source, &fresh) {
-            return Ok(Vec::new()); // dropped meanwhile
+            return Ok(ivm::Difference::default()); // dropped meanwhile
         }
         let known: BTreeSet<TableId> = self.engine.tables_of(mended.source)?.into_iter().collect();
         let again = mended.read.iter().map(|t| (t.id, t.id)).collect();
@@ -164,7 +166,7 @@ impl EngineRoom {
         let difference = self.engine.difference(mended.source, *shadow, &scope)?;
         metrics::counter!("tributary_rows_differing_total").increment(difference.changes);
         tracing::info!(source = %mended.source, changes = difference.changes, "what was read again differs by");
-        Ok(difference.pieces)
+        Ok(difference)
     }
 
     /// The cut with what was read again is durable. Until this is written, too, a new process reads it again.
@@ -187,10 +189,18 @@ impl EngineRoom {
             self.save_tables()?;
         }
         let mut failed = Vec::new();
+        if !work.broken.is_empty() {
+            // Before its readers stop, so that whatever comes between, nobody reads it again.
+            for source in work.broken.iter().filter_map(|(table, _)| self.tables.source_of(*table)) {
+                self.tables.set_broken(source.id);
+            }
+            self.save_tables()?;
+        }
         for (table, reason) in work.broken {
             if let Some(source) = self.tables.source_of(table) {
                 for stream in self.engine.streams_over(source.id) {
                     self.engine.fail(stream, &reason)?;
+                    self.tables.stopped(stream);
                     failed.push((stream, format!("{}: {reason}", source.name)));
                 }
             }
@@ -198,8 +208,10 @@ impl EngineRoom {
         let cut = Cut { seq: Seq(self.engine.frontier().seq.0 + 1), positions: work.positions };
         let mut commit_times = Vec::with_capacity(work.transactions.len());
         let mut transactions = Vec::with_capacity(work.transactions.len());
+        let mut differing = 0;
         for reread in &work.replace {
-            let pieces = self.replace(reread)?;
+            let ivm::Difference { pieces, changes } = self.replace(reread)?;
+            differing += changes;
             // What was read is of a moment behind the last cut; the engine asks for no more of the position.
             transactions.push(ivm::Transaction { node: NodeId(0), end: Lsn::MAX, pieces });
         }
@@ -230,7 +242,7 @@ impl EngineRoom {
         }
         let publication =
             Publication { cut, streams: output.streams, failed, publish: None, commit_times, visible: None };
-        Ok(self.applied.blocking_send(Applied { confirm: work.confirm }).is_ok()
+        Ok(self.applied.blocking_send(Applied { confirm: work.confirm, differing }).is_ok()
             && self.publications.blocking_send(publication).is_ok())
     }
 }

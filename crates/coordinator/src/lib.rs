@@ -30,6 +30,7 @@ mod tables;
 mod target;
 mod verify;
 mod wait;
+mod watch;
 
 pub use coordinator::{Coordinator, Handle};
 pub use error::CoordinatorError;

@@ -72,11 +72,14 @@ pub(crate) async fn run(
             match requests.read_again(&again).await {
                 Ok(outcome) => break outcome,
                 Err(error) => {
-                    tracing::warn!(%error, "tables could not be read again yet; trying again");
+                    if requests.tables.set_trouble(Some(error.to_string())) {
+                        tracing::warn!(%error, "tables could not be read again yet; trying again");
+                    }
                     tokio::time::sleep(PAUSE).await;
                 }
             }
         };
+        requests.tables.set_trouble(None);
         let Some(inbox) = inbox.upgrade() else { return };
         if inbox.send(Input::Mended { id, outcome }).await.is_err() {
             return;
@@ -102,6 +105,12 @@ impl Requests {
                 Err(error) => Err(error.to_string()),
             };
             match place {
+                // It is where it was.
+                Ok(Mended { going, read, relation, spread, .. })
+                    if going.is_empty()
+                        && read.is_empty()
+                        && relation == source.relation
+                        && spread == source.spread => {}
                 Ok(mended) => {
                     let shadow = self.tables.next_source();
                     outcome.reread.push(Reread { mended, shadow });
@@ -130,11 +139,12 @@ impl Requests {
             let same = |t: &&KeptTable| {
                 if shard == 0 { t.shard == 0 && t.node == p.node && t.table == p.table } else { t.shard == shard }
             };
-            let known = source.tables.iter().find(same);
+            // One that was dropped and made again has a number of its own: the stream tells the two apart, too.
+            let other = source.spread == Spread::Once && shard == 0 && source.relation != found.relation;
+            let known = source.tables.iter().find(same).filter(|_| !other);
             if let Some(known) = known {
                 going.remove(&known.id);
-                let other = source.spread == Spread::Once && shard == 0 && source.relation != found.relation;
-                if known.node == p.node && known.table == p.table && !doubted.contains(&known.id) && !other {
+                if known.node == p.node && known.table == p.table && !doubted.contains(&known.id) {
                     continue;
                 }
             }

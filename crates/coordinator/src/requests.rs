@@ -15,7 +15,7 @@ use std::sync::Arc;
 use plan::{OutputKey, PlanOptions, Planned};
 use proto::v1;
 use sink::{Definition, KeySpec, Sink, TableSpec};
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use topology::{LogicalTable, Provider};
 use types::{NodeId, SourceId, StreamId, TableName};
 use wal::Endpoint;
@@ -26,6 +26,8 @@ use crate::error::RequestError;
 use crate::links::Links;
 use crate::members::Members;
 use crate::publisher::Published;
+use crate::sequencer::Input;
+use crate::shape::Again;
 use crate::tables::{KeptSource, Tables};
 use crate::wait::Waiter;
 
@@ -40,6 +42,8 @@ pub(crate) struct Requests {
     pub(crate) engine: EngineHandle,
     pub(crate) published: watch::Receiver<Published>,
     pub(crate) waiter: Waiter,
+    /// The sequencer's.
+    pub(crate) inbox: mpsc::WeakSender<Input>,
     /// One request that changes something at a time. Held over awaits on purpose.
     pub(crate) changing: Mutex<()>,
 }
@@ -279,6 +283,25 @@ impl Requests {
         let id = entry.id;
         self.redefine(entry, planned, &logical, progress).await?;
         self.catalog.get(id).ok_or_else(|| RequestError::Unknown(name.to_owned()))
+    }
+
+    /// Reads all that it is computed from again, and puts what differs into the next cut. Its readers see one exact step.
+    /// The number of rows that differed.
+    pub(crate) async fn reconcile(&self, entry: &Entry) -> Result<u64, RequestError> {
+        self.all_attached().await?;
+        let sources = entry.sources.iter().filter_map(|id| self.tables.source(*id)).filter(|s| !s.broken);
+        let again: Again = sources.map(|s| (s.id, s.tables.iter().map(|t| t.id).collect())).collect();
+        if again.is_empty() {
+            return Err(RequestError::Refused(format!("nothing is kept for {}; rebuild it", entry.name)));
+        }
+        let stops = || RequestError::Unavailable("the aggregator stops".into());
+        let (done, finished) = oneshot::channel();
+        let inbox = self.inbox.upgrade().ok_or_else(stops)?;
+        inbox.send(Input::Again { again, done: Some(done) }).await.map_err(|_| stops())?;
+        drop(inbox);
+        let differing = finished.await.map_err(|_| stops())?;
+        self.waiter.everything().await?;
+        Ok(differing)
     }
 
     /// Gives it another query. When that fails it stays as it was, stopped.

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use frontier::{Ask, Event, Frontier, Rules};
 use proto::v1;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use topology::Cluster;
 use types::{Gid, Lsn, NodeId, Positions, TableId};
@@ -57,6 +57,8 @@ pub(crate) enum Input {
     Events { node: NodeId, session: u64, events: Vec<v1::Event> },
     /// The answer to a question of the frontier.
     Answer { id: u64, node: NodeId, answer: Option<(Lsn, Vec<bool>)> },
+    /// Sources to be looked up, and these tables of them to be read again. `done` learns how many rows differed.
+    Again { again: Again, done: Option<oneshot::Sender<u64>> },
     /// The cluster's nodes, which are not those that were known.
     Nodes { cluster: Cluster },
     /// The node's slot does not reach back to where it was read.
@@ -160,6 +162,9 @@ pub(crate) struct Sequencer {
     pub(crate) reshaped: bool,
     /// To be read again with the next cut: the process before this one did not finish it.
     pub(crate) pending: Again,
+    /// Who waits for tables to be read again; and those whose cut is under way.
+    pub(crate) asked: Vec<oneshot::Sender<u64>>,
+    pub(crate) finishing: Vec<oneshot::Sender<u64>>,
     /// Nodes that began anew while a cut was under way: what it may confirm is of their old streams.
     pub(crate) anew: BTreeSet<NodeId>,
     /// Where changes that did not count were last left out.
@@ -200,6 +205,8 @@ impl Sequencer {
         Self {
             pending: with.tables.unfinished(nodes, at),
             anew: BTreeSet::new(),
+            asked: Vec::new(),
+            finishing: Vec::new(),
             hold: None,
             ahead: false,
             reshaped: false,
@@ -295,6 +302,13 @@ impl Sequencer {
                     Some((at, prepared)) => self.frontier.answer(id, node, at, &prepared),
                     None => self.frontier.ask_failed(id, node),
                 }
+                Ok(())
+            }
+            Input::Again { again, done } => {
+                for (source, tables) in again {
+                    self.pending.entry(source).or_default().extend(tables);
+                }
+                self.asked.extend(done);
                 Ok(())
             }
             Input::Nodes { cluster } => {
@@ -456,6 +470,9 @@ impl Sequencer {
     /// A cut is durable: the slots may go on.
     fn durable(&mut self, applied: &Applied) {
         self.in_flight = false;
+        for done in self.finishing.drain(..) {
+            let _gone = done.send(applied.differing);
+        }
         let anew = std::mem::take(&mut self.anew);
         for (node, lsn) in applied.confirm.iter().filter(|(node, _)| !anew.contains(node)) {
             // A stream that began again since then may have to bring a PREPARE once more.
@@ -480,7 +497,10 @@ impl Sequencer {
             metrics::gauge!("tributary_received_lsn", "node" => label).set(state.received.0 as f64);
         }
         let mut waits: BTreeSet<String> = self.frontier.waiting_for().iter().map(ToString::to_string).collect();
-        waits.extend(self.hold.as_ref().map(ToString::to_string));
+        if let Some(hold) = &self.hold {
+            let trouble = self.tables.trouble().map(|t| format!(" (not yet: {t})")).unwrap_or_default();
+            waits.insert(format!("{hold}{trouble}"));
+        }
         let waiting_for = waits.into_iter().collect();
         self.progress.send_replace(Progress { nodes, waiting_for });
     }

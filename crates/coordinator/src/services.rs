@@ -110,8 +110,16 @@ impl v1::stream_table_service_server::StreamTableService for StreamTables {
     }
 
     async fn rebuild(&self, request: Request<v1::RebuildStreamTableRequest>) -> Answer<Self::RebuildStream> {
-        let name = request.into_inner().name;
-        Ok(Response::new(self.tracked(|requests, progress| async move { requests.rebuild(&name, &progress).await })))
+        let v1::RebuildStreamTableRequest { name, reconcile } = request.into_inner();
+        Ok(Response::new(self.tracked(move |requests, progress| async move {
+            if !reconcile {
+                return requests.rebuild(&name, &progress).await;
+            }
+            let entry = requests.entry(&name)?;
+            let rows = requests.reconcile(&entry).await?;
+            tracing::info!(stream = %entry.id, rows, "sources read again on request");
+            requests.entry(&name)
+        })))
     }
 
     async fn explain(&self, request: Request<v1::ExplainStreamTableRequest>) -> Answer<v1::ExplainStreamTableResponse> {
@@ -119,8 +127,8 @@ impl v1::stream_table_service_server::StreamTableService for StreamTables {
     }
 
     async fn verify(&self, request: Request<v1::VerifyStreamTableRequest>) -> Answer<v1::VerifyStreamTableResponse> {
-        let (requests, name) = (self.requests.clone(), request.into_inner().name);
-        let verified = tokio::spawn(async move { requests.verify(&name).await }).await;
+        let (requests, request) = (self.requests.clone(), request.into_inner());
+        let verified = tokio::spawn(async move { requests.verify(&request.name, request.repair).await }).await;
         let results = verified.map_err(|e| Status::internal(e.to_string()))??;
         Ok(Response::new(v1::VerifyStreamTableResponse { results }))
     }

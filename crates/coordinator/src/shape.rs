@@ -192,6 +192,7 @@ mod tests {
             ready: true,
             relation: 77,
             spread: Spread::Once,
+            broken: false,
             disturbed: false,
             hashed: false,
         }

@@ -29,6 +29,9 @@ pub(crate) struct KeptSource {
     /// How its rows are spread.
     #[serde(default)]
     pub(crate) spread: Spread,
+    /// Its rows are not followed any more: whoever reads it stopped, and nobody new may read it.
+    #[serde(default)]
+    pub(crate) broken: bool,
     /// Its tables went elsewhere while it was first read: the read is of no use.
     #[serde(skip)]
     pub(crate) disturbed: bool,
@@ -71,6 +74,12 @@ pub(crate) struct Notes {
     /// Some tables are on their way, or were: what comes of them has to be looked at. Not sure while `None`.
     #[serde(skip)]
     restless: Option<bool>,
+    /// Why tables cannot be read again yet.
+    #[serde(skip)]
+    trouble: Option<String>,
+    /// Stream tables that stopped because a table was altered: their queries may fit it all the same.
+    #[serde(skip)]
+    stopped: Vec<StreamId>,
     next_source: u32,
     next_table: u32,
     next_stream: u32,
@@ -139,6 +148,7 @@ impl Tables {
         let notes = self.lock();
         let covers = |s: &&KeptSource| {
             s.ready
+                && !s.broken
                 && s.name == *name
                 && s.identity.iter().map(|&i| s.columns[i].name.as_str()).eq(identity.iter().copied())
                 && columns.iter().all(|c| s.columns.iter().any(|k| k.name == c.name && k.ty == c.ty))
@@ -166,6 +176,7 @@ impl Tables {
             ready: false,
             relation: table.relation,
             spread: Spread::of(table.kind),
+            broken: false,
             disturbed: false,
             hashed: table.hashed,
         };
@@ -255,6 +266,35 @@ impl Tables {
         });
     }
 
+    /// Its rows are not followed any more.
+    pub(crate) fn set_broken(&self, source: SourceId) {
+        if let Some(source) = self.lock().sources.get_mut(&source) {
+            source.broken = true;
+        }
+    }
+
+    /// Says why tables cannot be read again yet; false when that was said before.
+    pub(crate) fn set_trouble(&self, trouble: Option<String>) -> bool {
+        let mut notes = self.lock();
+        let new = notes.trouble != trouble;
+        notes.trouble = trouble;
+        new
+    }
+
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.lock().trouble.clone()
+    }
+
+    /// A stream table stopped because of an altered table.
+    pub(crate) fn stopped(&self, stream: StreamId) {
+        self.lock().stopped.push(stream);
+    }
+
+    /// Those that stopped since this was last asked.
+    pub(crate) fn take_stopped(&self) -> Vec<StreamId> {
+        std::mem::take(&mut self.lock().stopped)
+    }
+
     /// Its first read is of no use: it is begun again.
     pub(crate) fn disturb(&self, source: SourceId) {
         if let Some(source) = self.lock().sources.get_mut(&source) {
@@ -294,7 +334,7 @@ impl Tables {
         let notes = self.lock();
         let mut unfinished = notes.pending.clone();
         let is_lost = |node: NodeId| !nodes.contains(&node) || at.of(node) == Lsn::ZERO;
-        for source in notes.sources.values().filter(|s| s.ready) {
+        for source in notes.sources.values().filter(|s| s.ready && !s.broken) {
             let lost: BTreeSet<TableId> = source.tables.iter().filter(|t| is_lost(t.node)).map(|t| t.id).collect();
             if !lost.is_empty() {
                 unfinished.entry(source.id).or_default().extend(lost);

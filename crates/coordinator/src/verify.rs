@@ -25,12 +25,25 @@ type CopyPiece = (usize, Vec<Row>);
 
 impl Requests {
     /// Verifies one stream table, or all with an empty name.
-    pub(crate) async fn verify(&self, name: &str) -> Result<Vec<v1::Verification>, RequestError> {
+    ///
+    /// With `repair`, the sources of one that differs are read again, and it is computed again when that was not it.
+    pub(crate) async fn verify(&self, name: &str, repair: bool) -> Result<Vec<v1::Verification>, RequestError> {
         let entries = if name.is_empty() { self.catalog.all() } else { vec![self.entry(name)?] };
         let mut results = Vec::new();
         for entry in entries {
             let result = if entry.state == StreamState::Active {
-                self.verify_one(&entry).await?
+                let mut result = self.verify_one(&entry).await?;
+                if repair && !result.exact {
+                    let rows = self.reconcile(&entry).await?;
+                    result = self.verify_one(&entry).await?;
+                    result.detail = format!("it differed; {rows} rows of its sources did");
+                    if !result.exact {
+                        self.rebuild(&entry.name.to_string(), &ProgressSender::default()).await?;
+                        result = self.verify_one(&entry).await?;
+                        result.detail = "it differed and was computed again".into();
+                    }
+                }
+                result
             } else {
                 v1::Verification {
                     name: entry.name.to_string(),

@@ -31,7 +31,7 @@ pub(crate) enum StreamCommand {
     /// Keep a paused stream table again; returns when it is exact
     Resume(NameArg),
     /// Compute a stream table again; returns when it is exact
-    Rebuild(NameArg),
+    Rebuild(RebuildArgs),
     /// Show how a query is, or would be, kept
     Explain(ExplainArgs),
     /// Show each cut that changes a stream table
@@ -174,9 +174,21 @@ pub(crate) struct WatchArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct RebuildArgs {
+    /// The stream table, `name` or `schema.name`
+    name: String,
+    /// Only read its sources again, and take over what differs
+    #[arg(long)]
+    reconcile: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
     /// The stream table; all when it is not given
     name: Option<String>,
+    /// Heal those that differ
+    #[arg(long)]
+    repair: bool,
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {
@@ -203,8 +215,9 @@ pub(crate) async fn run(command: StreamCommand, endpoint: &str) -> anyhow::Resul
             let answer = stream_tables(endpoint).await?.resume(v1::ResumeStreamTableRequest { name }).await;
             println!("{}", outcome(&progress::follow(answer.map_err(refused)?.into_inner()).await?));
         }
-        StreamCommand::Rebuild(NameArg { name }) => {
-            let answer = stream_tables(endpoint).await?.rebuild(v1::RebuildStreamTableRequest { name }).await;
+        StreamCommand::Rebuild(RebuildArgs { name, reconcile }) => {
+            let answer =
+                stream_tables(endpoint).await?.rebuild(v1::RebuildStreamTableRequest { name, reconcile }).await;
             println!("{}", outcome(&progress::follow(answer.map_err(refused)?.into_inner()).await?));
         }
         StreamCommand::Explain(args) => explain(args, endpoint).await?,
@@ -398,7 +411,7 @@ async fn watch(args: WatchArgs, endpoint: &str) -> anyhow::Result<()> {
 }
 
 async fn verify(args: VerifyArgs, endpoint: &str) -> anyhow::Result<ExitCode> {
-    let request = v1::VerifyStreamTableRequest { name: args.name.unwrap_or_default() };
+    let request = v1::VerifyStreamTableRequest { name: args.name.unwrap_or_default(), repair: args.repair };
     let answer = stream_tables(endpoint).await?.verify(request).await.map_err(refused)?.into_inner();
     let mut wrong = Vec::new();
     for v in &answer.results {

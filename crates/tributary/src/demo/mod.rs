@@ -113,7 +113,7 @@ async fn define(screen: &Screen, endpoint: &str) -> anyhow::Result<()> {
 /// Compares every stream table with its query; gives how many rows agree.
 async fn verify(screen: &Screen, endpoint: &str) -> anyhow::Result<u64> {
     let begun = Instant::now();
-    let request = v1::VerifyStreamTableRequest { name: String::new() };
+    let request = v1::VerifyStreamTableRequest { name: String::new(), repair: false };
     let answer = stream_tables(endpoint).await?.verify(request).await.map_err(refused)?.into_inner();
     let mut wrong = Vec::new();
     for v in &answer.results {

@@ -1,0 +1,208 @@
+//! Tables that are altered, emptied, dropped, made again or partitioned anew: each stream table goes on exactly, or stops at its
+//! last exact cut with the reason.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use testkit::{Cluster, ClusterOptions, Daemon, DaemonOptions, Kind, assert_exact, citus_available, cli};
+use tributary_tests::create;
+
+async fn run_all(cluster: &Cluster, statements: &[&str]) {
+    for sql in statements {
+        cluster.run(sql).await.unwrap();
+    }
+}
+
+/// Until a stream table is in the state; what `describe` says then.
+async fn in_state(daemon: &Daemon, table: &str, state: &str) -> String {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        let said = cli(daemon, &["stream", "describe", table]).await.unwrap().ok().unwrap().stdout;
+        if said.contains(state) {
+            return said;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{table} is not {state}:\n{said}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+const ITEMS: &[&str] = &[
+    "CREATE TABLE items (id int PRIMARY KEY, kind int, price numeric(10,2), note text)",
+    "SELECT create_distributed_table('items', 'id')",
+    "INSERT INTO items SELECT i, i % 5, i / 4.0, 'note ' || i FROM generate_series(1, 200) i",
+];
+
+const NARROW: (&str, &str) = ("narrow", "SELECT kind, count(*) AS n FROM items GROUP BY kind");
+const WIDE: (&str, &str) = ("wide", "SELECT kind, sum(price) AS total, max(note) AS note FROM items GROUP BY kind");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_that_nobody_uses_come_and_go_and_used_ones_stop_only_who_uses_them() {
+    if !citus_available() {
+        return;
+    }
+    let cluster = Cluster::start(Kind::Citus).await.unwrap();
+    run_all(&cluster, ITEMS).await;
+    let daemon = Daemon::standalone(&cluster, DaemonOptions::default()).await.unwrap();
+    // The narrow one is kept from the wide one's source.
+    create(&daemon, &[WIDE, NARROW]).await.unwrap();
+    run_all(
+        &cluster,
+        &[
+            "ALTER TABLE items ADD COLUMN extra int DEFAULT 7",
+            "UPDATE items SET kind = kind + 1, extra = 8 WHERE id < 50",
+            "ALTER TABLE items DROP COLUMN extra",
+            "UPDATE items SET kind = kind + 1 WHERE id < 20",
+        ],
+    )
+    .await;
+    assert_exact(&cluster, &daemon, &[WIDE, NARROW]).await.unwrap();
+    run_all(&cluster, &["ALTER TABLE items DROP COLUMN note", "UPDATE items SET kind = kind + 1 WHERE id < 90"]).await;
+    let said = in_state(&daemon, "wide", "failed").await;
+    assert!(said.contains("note"), "{said}");
+    in_state(&daemon, "narrow", "active").await;
+    run_all(&cluster, &["UPDATE items SET kind = 0 WHERE id < 30", "DELETE FROM items WHERE id > 150"]).await;
+    assert_exact(&cluster, &daemon, &[NARROW]).await.unwrap();
+    run_all(&cluster, &["ALTER TABLE items ADD COLUMN note text", "UPDATE items SET note = 'again' WHERE id < 9"])
+        .await;
+    cli(&daemon, &["stream", "rebuild", "wide"]).await.unwrap().ok().unwrap();
+    assert_exact(&cluster, &daemon, &[WIDE, NARROW]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_used_column_that_changes_its_type_stops_who_uses_it_also_when_nothing_is_written() {
+    if !citus_available() {
+        return;
+    }
+    let cluster = Cluster::start(Kind::Citus).await.unwrap();
+    run_all(&cluster, ITEMS).await;
+    let daemon = Daemon::standalone(&cluster, DaemonOptions::default()).await.unwrap();
+    create(&daemon, &[NARROW, WIDE]).await.unwrap();
+    run_all(&cluster, &["ALTER TABLE items ALTER COLUMN price TYPE numeric(10,1)"]).await;
+    let said = in_state(&daemon, "wide", "failed").await;
+    assert!(said.contains("price") || said.contains("columns"), "{said}");
+    run_all(&cluster, &["UPDATE items SET kind = 3 WHERE id < 30"]).await;
+    assert_exact(&cluster, &daemon, &[NARROW]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_truncated_or_dropped_and_made_again_stay_exact() {
+    if !citus_available() {
+        return;
+    }
+    let cluster = Cluster::start(Kind::Citus).await.unwrap();
+    run_all(&cluster, ITEMS).await;
+    run_all(
+        &cluster,
+        &[
+            "CREATE TABLE plain (id int PRIMARY KEY, kind int)",
+            "INSERT INTO plain SELECT i, i % 3 FROM generate_series(1, 50) i",
+        ],
+    )
+    .await;
+    let plain = ("plains", "SELECT kind, count(*) AS n FROM plain GROUP BY kind");
+    let joined =
+        ("joined", "SELECT p.kind, sum(i.price) AS total FROM items i JOIN plain p ON p.id = i.id GROUP BY p.kind");
+    let all = [NARROW, WIDE, plain, joined];
+    let daemon = Daemon::standalone(&cluster, DaemonOptions::default()).await.unwrap();
+    create(&daemon, &all).await.unwrap();
+    run_all(&cluster, &["TRUNCATE items", ITEMS[2], "TRUNCATE plain", "INSERT INTO plain VALUES (1, 1), (2, 2)"]).await;
+    assert_exact(&cluster, &daemon, &all).await.unwrap();
+    // A table's life: local, reference, local, distributed, local, under the same name.
+    for step in [
+        "SELECT create_reference_table('plain')",
+        "SELECT undistribute_table('plain')",
+        "SELECT create_distributed_table('plain', 'id')",
+        "SELECT undistribute_table('plain')",
+    ] {
+        run_all(
+            &cluster,
+            &[step, "INSERT INTO plain SELECT max(id) + 1, 1 FROM plain", "UPDATE plain SET kind = kind + 1"],
+        )
+        .await;
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        assert_exact(&cluster, &daemon, &all).await.unwrap_or_else(|e| panic!("{step}: {e:?}"));
+    }
+    run_all(
+        &cluster,
+        &[
+            "DROP TABLE plain",
+            "CREATE TABLE plain (id int PRIMARY KEY, kind int)",
+            "INSERT INTO plain SELECT i, i % 4 FROM generate_series(1, 80) i",
+        ],
+    )
+    .await;
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    run_all(&cluster, &["UPDATE plain SET kind = 9 WHERE id < 10"]).await;
+    assert_exact(&cluster, &daemon, &all).await.unwrap();
+    run_all(&cluster, &["DROP TABLE plain"]).await;
+    let said = in_state(&daemon, "plains", "failed").await;
+    assert!(said.contains("does not exist"), "{said}");
+    assert_exact(&cluster, &daemon, &[NARROW, WIDE]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_of_a_distributed_table_are_attached_and_detached() {
+    if !citus_available() {
+        return;
+    }
+    let cluster = Cluster::start_with(ClusterOptions::new(Kind::Citus)).await.unwrap();
+    run_all(
+        &cluster,
+        &[
+            "CREATE TABLE days (id int, day date, n int, PRIMARY KEY (id, day)) PARTITION BY RANGE (day)",
+            "CREATE TABLE days_1 PARTITION OF days FOR VALUES FROM ('2025-01-01') TO ('2025-02-01')",
+            "SELECT create_distributed_table('days', 'id')",
+            "INSERT INTO days SELECT i, '2025-01-01'::date + i % 30, i FROM generate_series(1, 100) i",
+        ],
+    )
+    .await;
+    let table = ("per_day", "SELECT day, count(*) AS c, sum(n) AS n FROM days GROUP BY day");
+    let daemon = Daemon::standalone(&cluster, DaemonOptions::default()).await.unwrap();
+    create(&daemon, &[table]).await.unwrap();
+    for (step, insert) in [
+        (
+            "CREATE TABLE days_2 PARTITION OF days FOR VALUES FROM ('2025-02-01') TO ('2025-03-01')",
+            "INSERT INTO days SELECT i, '2025-02-01'::date + i % 25, i FROM generate_series(1, 100) i",
+        ),
+        ("ALTER TABLE days DETACH PARTITION days_1", "UPDATE days SET n = n + 1 WHERE id < 30"),
+        (
+            "ALTER TABLE days ATTACH PARTITION days_1 FOR VALUES FROM ('2025-01-01') TO ('2025-02-01')",
+            "DELETE FROM days WHERE id > 90",
+        ),
+    ] {
+        run_all(&cluster, &[step, insert]).await;
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        assert_exact(&cluster, &daemon, &[table]).await.unwrap_or_else(|e| panic!("{step}: {e:?}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reading_again_on_request_heals_what_no_stream_told_of() {
+    if !citus_available() {
+        return;
+    }
+    let cluster = Cluster::start(Kind::Citus).await.unwrap();
+    run_all(&cluster, ITEMS).await;
+    let daemon = Daemon::standalone(&cluster, DaemonOptions::default()).await.unwrap();
+    create(&daemon, &[NARROW, WIDE]).await.unwrap();
+    // Somebody takes a shard out of the publication, writes to it, and puts it back.
+    let shard = "SELECT 'items_' || min(shardid) FROM pg_dist_shard JOIN pg_dist_placement USING (shardid)
+                 WHERE logicalrelid = 'items'::regclass AND groupid = 1";
+    let shard: String = cluster.client().await.unwrap().query_one(shard, &[]).await.unwrap().get(0);
+    let worker = cluster.client_of(1).await.unwrap();
+    let behind = format!(
+        "SET citus.enable_ddl_propagation = off; SET citus.override_table_visibility = off;
+         ALTER PUBLICATION tributary_default DROP TABLE {shard};
+         DELETE FROM {shard} WHERE id % 2 = 0; UPDATE {shard} SET kind = 77, note = 'unseen';
+         ALTER PUBLICATION tributary_default ADD TABLE {shard}"
+    );
+    worker.batch_execute(&behind).await.unwrap();
+    let seen = cli(&daemon, &["stream", "verify"]).await.unwrap();
+    assert_eq!(seen.code, Some(1), "{seen:?}");
+    cli(&daemon, &["stream", "verify", "narrow", "--repair"]).await.unwrap().ok().unwrap();
+    cli(&daemon, &["stream", "rebuild", "wide", "--reconcile"]).await.unwrap().ok().unwrap();
+    assert_exact(&cluster, &daemon, &[NARROW, WIDE]).await.unwrap();
+    run_all(&cluster, &["UPDATE items SET kind = 5 WHERE id < 60"]).await;
+    assert_exact(&cluster, &daemon, &[NARROW, WIDE]).await.unwrap();
+}
