@@ -11,7 +11,7 @@ use crate::built::{Built, Shown};
 use crate::convert::convert;
 use crate::expr::{Expr, ExprKind};
 use crate::items::{self, Item};
-use crate::joins::{Joins, Lateral, StandIn};
+use crate::joins::{Joins, Lateral, StandIn, reads_beyond};
 use crate::outer::{Mode, reads_outer, types_of};
 use crate::query::Planner;
 use crate::reader::Node;
@@ -70,10 +70,7 @@ impl<'a> Planner<'a> {
         let mut joins = Joins { planner: self, level: &level, builts, stand_ins, functions, beyond: 0 };
         let joined = joins.item(tree, &mut above)?;
         if !above.is_empty() || !joins.stand_ins.is_empty() {
-            return Err(PlanError::not_yet(
-                "LATERAL within an outer join that reads beyond its other side",
-                "join what it reads to that side first",
-            ));
+            return Err(reads_beyond());
         }
         let mut built = joined.built;
         built.tidy_keys();

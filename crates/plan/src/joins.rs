@@ -327,11 +327,22 @@ impl Joins<'_, '_, '_> {
             (None, Some(at)) => width + at,
             (None, None) => usize::MAX,
         };
-        let conditions = on.iter().map(|(c, _)| c.map_columns(&place)).collect();
+        let conditions: Vec<Expr> = on.iter().map(|(c, _)| c.map_columns(&place)).collect();
+        if conditions.iter().any(|c| c.columns().contains(&usize::MAX)) {
+            return Err(reads_beyond());
+        }
         let (built, offset) = self.planner.join_two(left.built, right.built, kind, conditions)?;
         let inputs = left.inputs.union(&right.inputs).copied().collect();
         let mut placed = left.placed;
         placed.extend(right.placed.into_iter().map(|(v, c)| (v, offset + c)));
         Ok(Joined { built, inputs, placed })
     }
+}
+
+/// Rows on one side of an outer join depend on what is joined later.
+pub(crate) fn reads_beyond() -> PlanError {
+    PlanError::not_yet(
+        "LATERAL within an outer join that reads beyond its other side",
+        "join what it reads to that side first",
+    )
 }

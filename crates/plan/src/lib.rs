@@ -37,6 +37,7 @@ mod named;
 mod native;
 mod nested;
 mod node_type;
+mod one_row;
 mod outer;
 mod prune;
 mod query;

@@ -49,6 +49,8 @@ pub(crate) enum Want {
     Pairs,
     /// Equalities only.
     Groups,
+    /// The same, and that its own expressions read nothing around.
+    Compared,
     /// Any; one that has a row where there is none to join, too.
     Value,
     /// That its rows are found within the arguments' values.
@@ -102,10 +104,14 @@ impl<'a> Planner<'a> {
                 (Ok(shown), Some(Links { conditions, hidden, always })) => {
                     let targets = shown.exprs.len() - hidden;
                     let rows = Rows { shown, targets, links: conditions, always, stand_in: None };
+                    let groups = || rows.links.iter().all(|l| self.link_key(l).is_some());
                     let fits = match want {
                         Want::Value => true,
                         Want::Pairs => !always,
-                        Want::Groups => !always && rows.links.iter().all(|l| self.link_key(l).is_some()),
+                        Want::Groups => !always && groups(),
+                        Want::Compared => {
+                            !always && groups() && !rows.shown.exprs[..targets].iter().any(Expr::has_outer)
+                        }
                         Want::Values => false,
                     };
                     if fits {
