@@ -510,4 +510,16 @@ pub(crate) const QUERIES: &[Asked] = &[
         "lateral of a group without a key",
         "SELECT x.a, x.n FROM regions r, LATERAL (SELECT a, count(*) AS n FROM whole w WHERE w.a < r.id GROUP BY a) x",
     ),
+    (
+        "not in of what is around",
+        "SELECT a, b FROM whole w WHERE c NOT IN (SELECT w.c FROM users u WHERE u.region = w.a)",
+    ),
+    (
+        "in of what is around, as a value",
+        "SELECT a, b, CASE WHEN a > 0 THEN c ELSE 1 END IN (SELECT COALESCE(u.region, w.a) FROM users u WHERE u.id > 0) AS i FROM whole w",
+    ),
+    (
+        "in of what is around, compared with a subquery",
+        "SELECT a, (SELECT count(*) FROM users u WHERE NOT (u.id <> w.a)) IN (SELECT w.a FROM regions r WHERE r.id = w.a) AS i FROM whole w",
+    ),
 ];
