@@ -10,6 +10,7 @@ mod daemon;
 mod guard;
 mod installation;
 mod oracle;
+pub mod random;
 mod server;
 mod spare;
 mod table;

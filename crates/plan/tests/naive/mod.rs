@@ -51,11 +51,15 @@ fn values(row: &tokio_postgres::Row) -> Vec<Option<Vec<u8>>> {
 
 /// What PostgreSQL gives: names and rows.
 pub(crate) async fn all_rows(client: &Client, query: &str) -> (Vec<String>, Rows) {
-    let statement = client.prepare(query).await.unwrap_or_else(|e| panic!("{query}: {e:?}"));
-    let rows = client.query(&statement, &[]).await.unwrap_or_else(|e| panic!("{query}: {e:?}"));
-    let mut rows: Rows = rows.iter().map(values).collect();
+    asked(client, query).await.unwrap_or_else(|e| panic!("{query}: {e:?}"))
+}
+
+/// The same, or its refusal.
+pub(crate) async fn asked(client: &Client, query: &str) -> Result<(Vec<String>, Rows), tokio_postgres::Error> {
+    let statement = client.prepare(query).await?;
+    let mut rows: Rows = client.query(&statement, &[]).await?.iter().map(values).collect();
     rows.sort();
-    (statement.columns().iter().map(|c| c.name().to_owned()).collect(), rows)
+    Ok((statement.columns().iter().map(|c| c.name().to_owned()).collect(), rows))
 }
 
 /// What the plan gives.

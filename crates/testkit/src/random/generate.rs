@@ -1,0 +1,325 @@
+//! The generator: queries first, then what they show.
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::expression::{Arg, Expr, aggregates, shapes, windows};
+use super::query::{Body, Group, Limit, Query, Select, With};
+use super::schema::{Schema, Ty};
+
+/// Makes random queries over tables.
+pub struct Generator<'s> {
+    pub(super) rng: StdRng,
+    pub(super) schema: &'s Schema,
+    /// Aliases given out.
+    pub(super) aliases: usize,
+    /// Items of WITH that can be named, with their columns' types.
+    pub(super) items: Vec<(String, Vec<Ty>)>,
+}
+
+/// What an expression may read.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Scope {
+    pub(super) columns: Vec<Expr>,
+    /// Columns of the queries around.
+    pub(super) outer: Vec<Expr>,
+    pub(super) subqueries: bool,
+}
+
+impl Scope {
+    /// Columns that a subquery may read of this query and those around it.
+    fn for_subqueries(&self) -> Vec<Expr> {
+        let named = |e: &&Expr| e.is_leaf() && e.parts[0].contains('.') && !e.parts[0].contains('(');
+        self.columns.iter().filter(named).chain(&self.outer).cloned().collect()
+    }
+}
+
+impl<'s> Generator<'s> {
+    /// A generator whose queries follow from the seed.
+    pub fn new(seed: u64, schema: &'s Schema) -> Self {
+        Self { rng: StdRng::seed_from_u64(seed), schema, aliases: 0, items: Vec::new() }
+    }
+
+    pub(super) fn often(&mut self, percent: u32) -> bool {
+        self.rng.random_range(0..100) < percent
+    }
+
+    pub(super) fn pick<T: Clone>(&mut self, of: &[T]) -> Option<T> {
+        if of.is_empty() { None } else { Some(of[self.rng.random_range(0..of.len())].clone()) }
+    }
+
+    pub(super) fn alias(&mut self, letter: char) -> String {
+        self.aliases += 1;
+        format!("{letter}{}", self.aliases)
+    }
+
+    pub(super) fn types(&mut self, most: usize) -> Vec<Ty> {
+        (0..self.rng.random_range(1..=most)).map(|_| Ty::any(&mut self.rng)).collect()
+    }
+
+    /// A query of one to four columns.
+    pub fn query(&mut self) -> Query {
+        let types = self.types(4);
+        self.of_types(&types, 3, &[])
+    }
+
+    /// A query whose columns have these types, nested at most `depth` deep, that may read `outer`.
+    pub(super) fn of_types(&mut self, types: &[Ty], depth: usize, outer: &[Expr]) -> Query {
+        let known = self.items.len();
+        let mut with = Vec::new();
+        if depth > 1 && self.often(18) {
+            for _ in 0..self.rng.random_range(1..=2) {
+                with.push(self.item(depth));
+            }
+        }
+        let body = match self.rng.random_range(0..100) {
+            0..18 if depth > 0 => {
+                let words = ["UNION", "UNION ALL", "INTERSECT", "INTERSECT ALL", "EXCEPT", "EXCEPT ALL"];
+                let word = words[self.rng.random_range(0..6)];
+                let left = self.of_types(types, depth - 1, outer);
+                let narrower: Vec<Ty> =
+                    types.iter().map(|ty| if *ty == Ty::Big && self.often(40) { Ty::Int } else { *ty }).collect();
+                let right = self.of_types(&narrower, depth - 1, outer);
+                Body::Set(Box::new(left), word, Box::new(right))
+            }
+            18..22 => {
+                let rows = self.rng.random_range(1..=3);
+                let row = |rng: &mut StdRng| types.iter().map(|ty| Expr::plain(ty.value(rng), *ty)).collect();
+                Body::Values((0..rows).map(|_| row(&mut self.rng)).collect())
+            }
+            _ => Body::Select(Box::new(self.select(types, depth, outer, false))),
+        };
+        let ordered = matches!(&body, Body::Select(select) if !select.order.is_empty());
+        let limit = if !ordered && self.often(12) { Some(self.limit(types.len())) } else { None };
+        self.items.truncate(known);
+        Query { with, body, limit }
+    }
+
+    fn item(&mut self, depth: usize) -> With {
+        let name = self.alias('w');
+        if self.often(25) {
+            let query = self.of_types(&[Ty::Int], depth - 2, &[]);
+            let table = self.pick(&self.schema.tables);
+            let by = table.and_then(|t| {
+                let ints: Vec<String> = t.columns.iter().filter(|c| c.1 == Ty::Int).map(|c| c.0.clone()).collect();
+                Some((t.name, self.pick(&ints)?))
+            });
+            let (union, step) = match by {
+                Some((table, column)) if self.often(60) => {
+                    ("UNION", format!("SELECT t.k AS c0 FROM {name} JOIN {table} t ON t.{column} = {name}.c0"))
+                }
+                _ => {
+                    let union = ["UNION", "UNION ALL"][self.rng.random_range(0..2)];
+                    (union, format!("SELECT {name}.c0 + 1 AS c0 FROM {name} WHERE {name}.c0 BETWEEN -2 AND 4"))
+                }
+            };
+            self.items.push((name.clone(), vec![Ty::Int]));
+            return With { name, hint: "", query, step: Some((union, step)) };
+        }
+        let types = self.types(3);
+        let query = self.of_types(&types, depth - 1, &[]);
+        self.items.push((name.clone(), types));
+        let hint = ["", "", "MATERIALIZED ", "NOT MATERIALIZED "][self.rng.random_range(0..4)];
+        With { name, hint, query, step: None }
+    }
+
+    fn limit(&mut self, width: usize) -> Limit {
+        let mut keys: Vec<String> = (0..width).map(|c| format!("c{c}")).collect();
+        if self.often(50) {
+            keys.reverse();
+        }
+        for key in &mut keys {
+            key.push_str(["", "", " DESC", " DESC NULLS LAST", " NULLS FIRST"][self.rng.random_range(0..5)]);
+        }
+        let (rows, skipped) = (self.rng.random_range(0..8), self.rng.random_range(0..4));
+        let rows = match self.rng.random_range(0..4) {
+            0 => format!("LIMIT {rows}"),
+            1 => format!("LIMIT {rows} OFFSET {skipped}"),
+            2 => format!("OFFSET {skipped}"),
+            _ => {
+                keys.truncate(1);
+                format!("FETCH FIRST {rows} ROWS WITH TIES")
+            }
+        };
+        Limit { order: keys.join(", "), rows }
+    }
+
+    pub(super) fn select(&mut self, types: &[Ty], depth: usize, outer: &[Expr], one_row: bool) -> Select {
+        let (from, columns) = self.from(depth, outer);
+        let scope = Scope { columns, outer: outer.to_vec(), subqueries: depth > 0 };
+        let filter = self.often(55).then(|| self.expr(Ty::Bool, &scope, 2, depth));
+        let mut select = Select { from, filter, ..Select::default() };
+        if one_row || self.often(35) {
+            self.grouped(&mut select, types, scope, depth, one_row);
+            return select;
+        }
+        let mut shown = scope.clone();
+        if self.often(12) {
+            for ty in types {
+                let call = self.window(*ty, &scope);
+                shown.columns.extend([call.clone(), call]);
+            }
+        }
+        select.targets = types.iter().map(|ty| self.expr(*ty, &shown, 2, depth)).collect();
+        match self.rng.random_range(0..100) {
+            0..12 => select.distinct = "DISTINCT ".into(),
+            12..18 => {
+                select.distinct = "DISTINCT ON (c0) ".into();
+                let keys: Vec<String> = (0..types.len())
+                    .map(|c| format!("c{c}{}", ["", " DESC", " NULLS FIRST"][self.rng.random_range(0..3)]))
+                    .collect();
+                select.order = format!(" ORDER BY {}", keys.join(", "));
+            }
+            _ => {}
+        }
+        select
+    }
+
+    fn grouped(&mut self, select: &mut Select, types: &[Ty], scope: Scope, depth: usize, one_row: bool) {
+        let mut items: Vec<Expr> = Vec::new();
+        if !one_row {
+            for _ in 0..self.rng.random_range(0..=2) {
+                let Some(column) = self.pick(&scope.columns) else { break };
+                let item = if self.often(25) { self.over(&column) } else { column };
+                if !items.iter().any(|i| i.to_string() == item.to_string()) {
+                    items.push(item);
+                }
+            }
+        }
+        let inside = Scope { columns: scope.columns.clone(), ..Scope::default() };
+        let mut after = Scope { columns: items.clone(), outer: scope.outer, subqueries: scope.subqueries };
+        for ty in types {
+            let call = self.aggregate(*ty, &inside);
+            after.columns.push(call);
+        }
+        if one_row || !items.is_empty() || self.often(80) {
+            let sets = !items.is_empty() && self.often(18);
+            let word = if sets { ["ROLLUP", "CUBE", "GROUPING SETS"][self.rng.random_range(0..3)] } else { "" };
+            if sets {
+                after.columns.push(Expr::of("GROUPING(?)", vec![items[0].clone()], Ty::Int));
+            }
+            if !items.is_empty() {
+                select.group = Some(Group { items, word });
+            }
+        } else {
+            select.group = Some(Group { items, word: "" });
+        }
+        if !one_row && self.often(25) {
+            select.having = Some(self.expr(Ty::Bool, &after, 1, depth));
+        }
+        select.targets = types.iter().map(|ty| self.expr(*ty, &after, 1, depth)).collect();
+        if one_row || select.group.is_none() {
+            // It is grouped by its aggregates alone, of which there has to be one.
+            let ty = types[0];
+            select.targets[0] = self.aggregate(ty, &inside);
+        }
+    }
+
+    /// An expression over a column.
+    fn over(&mut self, column: &Expr) -> Expr {
+        let fitting: Vec<(&str, Ty)> = Ty::ALL
+            .iter()
+            .flat_map(|ty| shapes(*ty).iter().map(|shape| (shape, *ty)))
+            .filter(|((_, args), _)| args.len() == 1 && args[0] == column.ty)
+            .map(|((text, _), ty)| (*text, ty))
+            .collect();
+        match self.pick(&fitting) {
+            Some((text, ty)) => Expr::of(text, vec![column.clone()], ty),
+            None => column.clone(),
+        }
+    }
+
+    fn aggregate(&mut self, ty: Ty, scope: &Scope) -> Expr {
+        let (text, args) = aggregates(ty)[self.rng.random_range(0..aggregates(ty).len())];
+        let simple = !text.starts_with('(') && !text.contains("::");
+        let simple = simple && !["round", "left", "cardinality"].iter().any(|w| text.starts_with(w));
+        let mut args: Vec<Expr> = args.iter().map(|ty| self.expr(*ty, scope, 1, 0)).collect();
+        // What is ordered by itself has to be the same in both places.
+        if let ([first, second], true) = (args.as_mut_slice(), text.contains("ORDER BY")) {
+            *second = first.clone();
+        }
+        if simple && self.often(20) {
+            args.push(self.expr(Ty::Bool, scope, 1, 0));
+            return Expr::of(&format!("{text} FILTER (WHERE ?)"), args, ty);
+        }
+        Expr::of(text, args, ty)
+    }
+
+    fn window(&mut self, ty: Ty, scope: &Scope) -> Expr {
+        let inside = Scope { columns: scope.columns.clone(), ..Scope::default() };
+        let (plain, ordered) = windows(ty);
+        let deciding = self.often(50);
+        let of = if deciding { ordered } else { plain };
+        let (text, args) = of[self.rng.random_range(0..of.len())];
+        let mut args: Vec<Expr> = args.iter().map(|ty| self.expr(*ty, &inside, 1, 0)).collect();
+        let mut over = String::new();
+        if let Some(column) = self.pick(&scope.columns).filter(|_| self.often(60)) {
+            over.push_str("PARTITION BY ? ");
+            args.push(column);
+        }
+        if deciding {
+            // Rows that are equal in all columns are as good as each other.
+            let all: Vec<String> = scope.columns.iter().map(ToString::to_string).collect();
+            over.push_str(&format!("ORDER BY {}", all.join(", ")));
+            let frames = ["", "", " ROWS BETWEEN 1 PRECEDING AND CURRENT ROW", " ROWS UNBOUNDED PRECEDING"];
+            over.push_str(frames[self.rng.random_range(0..4)]);
+        } else if let Some(column) = self.pick(&scope.columns).filter(|_| self.often(70)) {
+            over.push_str("ORDER BY ?");
+            over.push_str(["", " DESC", " NULLS FIRST"][self.rng.random_range(0..3)]);
+            args.push(column);
+            over.push_str(
+                [
+                    "",
+                    "",
+                    " RANGE BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING",
+                    " GROUPS 1 PRECEDING",
+                    " RANGE CURRENT ROW",
+                ][self.rng.random_range(0..5)],
+            );
+        }
+        if deciding && scope.columns.is_empty() {
+            over.clear();
+        }
+        Expr::of(&format!("{text} OVER ({over})"), args, ty)
+    }
+
+    /// An expression of a type, `size` operators deep.
+    pub(super) fn expr(&mut self, ty: Ty, scope: &Scope, size: usize, depth: usize) -> Expr {
+        if size == 0 || self.often(35) {
+            let of = |from: &[Expr]| from.iter().filter(|c| c.ty == ty).cloned().collect::<Vec<_>>();
+            let (own, outer) = (of(&scope.columns), of(&scope.outer));
+            if !outer.is_empty() && self.often(45) {
+                return self.pick(&outer).unwrap_or_else(|| unreachable!("there are some"));
+            }
+            if let Some(column) = self.pick(&own).filter(|_| self.often(85)) {
+                return column;
+            }
+            return Expr::plain(ty.value(&mut self.rng), ty);
+        }
+        if scope.subqueries && depth > 0 && self.often(if ty == Ty::Bool { 22 } else { 7 }) {
+            return self.subquery(ty, scope, depth - 1);
+        }
+        let (text, args) = shapes(ty)[self.rng.random_range(0..shapes(ty).len())];
+        Expr::of(text, args.iter().map(|ty| self.expr(*ty, scope, size - 1, depth)).collect(), ty)
+    }
+
+    fn subquery(&mut self, ty: Ty, scope: &Scope, depth: usize) -> Expr {
+        let outer = scope.for_subqueries();
+        if ty != Ty::Bool {
+            let select = Body::Select(Box::new(self.select(&[ty], depth, &outer, true)));
+            return Expr::new("(?)", vec![Arg::Query(Box::new(Query::plain(select)))], ty);
+        }
+        if self.often(45) {
+            let types = self.types(2);
+            let query = self.of_types(&types, depth, &outer);
+            let text = ["EXISTS (?)", "(NOT EXISTS (?))"][self.rng.random_range(0..2)];
+            return Expr::new(text, vec![Arg::Query(Box::new(query))], ty);
+        }
+        let of = [Ty::Int, Ty::Text, Ty::Date][self.rng.random_range(0..3)];
+        let query = Arg::Query(Box::new(self.of_types(&[of], depth, &outer)));
+        let plain = Scope { subqueries: false, ..scope.clone() };
+        let value = Arg::Expr(self.expr(of, &plain, 1, 0));
+        let texts = ["(? IN (?))", "(? NOT IN (?))", "(? = ANY (?))", "(? > ALL (?))", "(? <= ANY (?))"];
+        Expr::new(texts[self.rng.random_range(0..5)], vec![value, query], ty)
+    }
+}
