@@ -107,7 +107,7 @@ async fn random_queries_are_planned_as_postgresql_answers_them() {
     for round in 0..cases.div_ceil(PER_SCHEMA) as u64 {
         let seed = first + round;
         let mut rng = rand::SeedableRng::seed_from_u64(seed);
-        let schema = Schema::random(&mut rng);
+        let schema = Schema::random("t", &mut rng);
         let rows = schema.rows(&mut rng, 10);
         make(&databases.client, &schema, &rows).await;
         let mut generator = Generator::new(seed, &schema);

@@ -42,12 +42,7 @@ impl Oracle {
     /// # Errors
     /// The server's.
     pub async fn take(cluster: &Cluster) -> anyhow::Result<Self> {
-        let client = cluster.client().await?;
-        client.batch_execute("SET client_min_messages = warning").await?;
-        client
-            .batch_execute("SELECT set_config('citus.use_citus_managed_tables', 'off', false)")
-            .await
-            .context("a session for the oracle")?;
+        let client = session(cluster).await?;
         // Definitions first: with the copies in place, the names in them would be written with their schema.
         let views = client
             .query(
@@ -65,21 +60,39 @@ impl Oracle {
                 &[],
             )
             .await?;
-        client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
-        for row in &tables {
-            let name: &str = row.get(0);
-            let sql = format!(
-                "CREATE TEMPORARY TABLE {name} (LIKE public.{name} INCLUDING INDEXES);
-                 INSERT INTO pg_temp.{name} SELECT * FROM public.{name}"
-            );
-            client.batch_execute(&sql).await.with_context(|| format!("copying {name}"))?;
-        }
+        let tables: Vec<&str> = tables.iter().map(|row| row.get(0)).collect();
+        copy(&client, &tables).await?;
         for row in &views {
             let (name, definition): (&str, &str) = (row.get(0), row.get(1));
             let sql = format!("CREATE TEMPORARY VIEW {name} AS {definition}");
             client.batch_execute(&sql).await.with_context(|| format!("copying the view {name}"))?;
         }
         Ok(Self { client })
+    }
+
+    /// Copies just these tables of `public`.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn of(cluster: &Cluster, tables: &[&str]) -> anyhow::Result<Self> {
+        let client = session(cluster).await?;
+        copy(&client, tables).await?;
+        client.batch_execute("COMMIT").await?;
+        Ok(Self { client })
+    }
+
+    /// Whether the query can be answered at all over the copies; what the server says when it cannot.
+    ///
+    /// # Errors
+    /// When the server is gone.
+    pub async fn fails(&self, query: &str) -> anyhow::Result<Option<String>> {
+        match self.client.query(query, &[]).await {
+            Ok(_) => Ok(None),
+            Err(error) => match error.as_db_error() {
+                Some(db) => Ok(Some(db.message().to_owned())),
+                None => Err(error.into()),
+            },
+        }
     }
 
     /// Compares a stream table with its query, evaluated over the copies.
@@ -128,6 +141,29 @@ impl Oracle {
         }
         Ok(())
     }
+}
+
+async fn session(cluster: &Cluster) -> anyhow::Result<Client> {
+    let client = cluster.client().await?;
+    client.batch_execute("SET client_min_messages = warning").await?;
+    client
+        .batch_execute("SELECT set_config('citus.use_citus_managed_tables', 'off', false)")
+        .await
+        .context("a session for the oracle")?;
+    Ok(client)
+}
+
+/// Copies tables within a transaction, which it leaves open.
+async fn copy(client: &Client, tables: &[&str]) -> anyhow::Result<()> {
+    client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
+    for name in tables {
+        let sql = format!(
+            "CREATE TEMPORARY TABLE {name} (LIKE public.{name} INCLUDING INDEXES);
+             INSERT INTO pg_temp.{name} SELECT * FROM public.{name}"
+        );
+        client.batch_execute(&sql).await.with_context(|| format!("copying {name}"))?;
+    }
+    Ok(())
 }
 
 /// Waits until everything committed is readable, and checks stream tables, given as (name, query).

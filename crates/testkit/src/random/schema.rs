@@ -137,11 +137,11 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// Tables of this seed.
-    pub fn random(rng: &mut StdRng) -> Self {
+    /// Random tables whose names begin so.
+    pub fn random(prefix: &str, rng: &mut StdRng) -> Self {
         let places = [Place::Distributed, Place::Reference, Place::Local, Place::Distributed];
         let tables = (0..rng.random_range(2..=4)).map(|number| RandomTable {
-            name: format!("t{number}"),
+            name: format!("{prefix}{number}"),
             columns: (0..rng.random_range(3..=5)).map(|c| (format!("x{c}"), Ty::any(rng))).collect(),
             place: places[number],
             keyed: number != 1 || rng.random_bool(0.3),
