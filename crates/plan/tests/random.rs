@@ -67,7 +67,7 @@ async fn came_out(databases: &Databases, query: &str) -> Came {
 
 async fn make(client: &Client, schema: &Schema, rows: &[String]) {
     let mut script = String::from("DROP SCHEMA public CASCADE; CREATE SCHEMA public; ");
-    script.push_str(&schema.tables.iter().map(|t| t.ddl()).collect::<Vec<_>>().join("; "));
+    script.push_str(&schema.tables.iter().map(testkit::random::RandomTable::ddl).collect::<Vec<_>>().join("; "));
     script.push_str("; ");
     script.push_str(&rows.join("; "));
     client.batch_execute(&script).await.unwrap();
@@ -85,7 +85,8 @@ async fn shortest(databases: &Databases, schema: &Schema, rows: Vec<String>, que
     .await;
     make(&databases.client, schema, &rows).await;
     let how = came_out(databases, &text).await;
-    let tables: Vec<String> = schema.tables.iter().filter(|t| text.contains(&t.name)).map(|t| t.ddl()).collect();
+    let tables: Vec<String> =
+        schema.tables.iter().filter(|t| text.contains(&t.name)).map(testkit::random::RandomTable::ddl).collect();
     format!("{};\n{};\n{text};\n-- {how:?}", tables.join(";\n"), rows.join(";\n")).replace("\\n", "\n-- ")
 }
 
