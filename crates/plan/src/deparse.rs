@@ -90,7 +90,10 @@ impl Deparser<'_> {
                     "write it as a join, or compute it in a subquery in FROM",
                 ));
             }
-            ExprKind::Param(_) | ExprKind::Same(..) => {
+            ExprKind::Same(left, right) => {
+                format!("({}) IS NOT DISTINCT FROM ({})", self.collated(left, left.ty.collation)?, self.sql(right)?)
+            }
+            ExprKind::Param(_) => {
                 return Err(PlanError::Tree("a part of a subquery's comparison stands alone".into()));
             }
             ExprKind::Const(constant) => constant.sql.clone(),

@@ -44,6 +44,9 @@ async fn came_out(databases: &Databases, query: &str) -> Came {
     let Databases { client, other, env } = databases;
     let expected = match naive::asked(client, query).await {
         Ok((_, rows)) => rows,
+        Err(error) if error.code().is_some_and(|code| code.code() == "42601") => {
+            return Came::Wrong(format!("not SQL: {error:?}"));
+        }
         Err(error) => {
             return Came::Rejected(error.as_db_error().map_or_else(|| format!("{error:?}"), |e| e.message().into()));
         }

@@ -2,6 +2,7 @@
 
 mod aggregates;
 mod functions;
+mod found;
 mod grouping_sets;
 mod joins;
 mod recursion;
@@ -18,6 +19,7 @@ pub(crate) fn all() -> Vec<Asked> {
     [
         aggregates::QUERIES,
         functions::QUERIES,
+        found::QUERIES,
         grouping_sets::QUERIES,
         joins::QUERIES,
         recursion::QUERIES,

@@ -87,7 +87,7 @@ pub(super) fn shapes(ty: Ty) -> &'static [(&'static str, &'static [Ty])] {
         ],
         Numeric => &[
             ("(? + ?)", &[Numeric, Numeric]),
-            ("(-?)", &[Numeric]),
+            ("(- ?)", &[Numeric]),
             ("round(? * (? % 10), 2)", &[Numeric, Int]),
             ("round(? / nullif(?, 0), 2)", &[Numeric, Numeric]),
             ("(? % 1000)::numeric(10,2)", &[Int]),
