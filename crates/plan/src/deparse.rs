@@ -162,7 +162,12 @@ impl Deparser<'_> {
                 }
             }
             ExprKind::Template(template) => self.template(template)?,
-            ExprKind::Window { .. } => return Err(PlanError::Tree("a window function within an expression".into())),
+            ExprKind::Window { .. } => {
+                return Err(PlanError::not_yet(
+                    "a window function in such a place",
+                    "compute it in a subquery in FROM, and use its result",
+                ));
+            }
         })
     }
 

@@ -97,7 +97,12 @@ impl Pruner<'_> {
                 let place = place(&input_kept);
                 let aggregates = aggregates.into_iter().map(|a| placed(a, &place)).collect();
                 let keys = keys.into_iter().map(&place).collect();
-                (Rel::PgAggregate { input: Box::new(input), keys, key_types, aggregates }, kept)
+                let input = Box::new(input);
+                if kept.len() == key_types.len() {
+                    // Only the groups are read, for which PostgreSQL is not needed.
+                    return (Rel::Aggregate { input, keys, key_types, aggregates: Vec::new() }, kept);
+                }
+                (Rel::PgAggregate { input, keys, key_types, aggregates }, kept)
             }
             Rel::Window { input, partition, partition_types, windows } => {
                 let width = width(&input, self.widths);

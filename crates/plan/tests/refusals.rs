@@ -131,6 +131,10 @@ async fn constructs_that_are_not_kept_are_named() {
         ("SELECT doc FROM t EXCEPT ALL SELECT doc FROM t", &["EXCEPT on type jsonb"]),
         ("SELECT doc FROM t UNION SELECT doc FROM t", &["DISTINCT on type jsonb"]),
         ("SELECT id FROM t TABLESAMPLE bernoulli (10)", &["TABLESAMPLE"]),
+        (
+            "SELECT rank() OVER (ORDER BY a) IN (SELECT a FROM u) AS x FROM t",
+            &["a window function in such a place", "in FROM"],
+        ),
         ("SELECT id FROM t OFFSET 3", &["OFFSET without ORDER BY"]),
         ("SELECT id FROM (SELECT id FROM t LIMIT 3) s", &["LIMIT without ORDER BY"]),
         ("SELECT id FROM unordered", &["LIMIT without ORDER BY"]),

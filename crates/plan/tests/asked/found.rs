@@ -14,4 +14,8 @@ pub(crate) const QUERIES: &[Asked] = &[
         "lateral over constants of kinds",
         "SELECT l.x, l.y, w.a FROM (SELECT 'q'::text AS c, NULL::numeric AS d) k JOIN LATERAL (SELECT DISTINCT k.c AS x, k.d AS y) l ON true, whole w",
     ),
+    (
+        "groups of which no aggregate is read",
+        "SELECT 1 AS one, count(*) AS n FROM (SELECT status, string_agg(short, ',' ORDER BY id) AS s FROM orders GROUP BY status) g",
+    ),
 ];

@@ -1,8 +1,8 @@
 //! More queries of every kind that is kept, one file a concept. Those whose name ends in `!` must have a natural key.
 
 mod aggregates;
-mod functions;
 mod found;
+mod functions;
 mod grouping_sets;
 mod joins;
 mod recursion;
