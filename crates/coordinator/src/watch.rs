@@ -69,7 +69,7 @@ fn try_again(requests: &Arc<Requests>) {
             match requests.rebuild(&name, &ProgressSender::default()).await {
                 Ok(_) => tracing::info!(stream = %id, name, "a source was altered, the query fits it: computed again"),
                 Err(error) => {
-                    tracing::warn!(stream = %id, name, %error, "a source was altered; the stream table stays stopped")
+                    tracing::warn!(stream = %id, name, %error, "a source was altered; the stream table stays stopped");
                 }
             }
         });

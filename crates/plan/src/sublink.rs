@@ -95,13 +95,6 @@ impl<'a> Planner<'a> {
         self.dependent(sub.query, names, &types_of(sub.args), want, &mut |planner| planner.query(sub.query))
     }
 
-    /// The rows, such that what is compared of them does not read the query around.
-    fn rows_of_own(&mut self, sub: &Sub<'a, '_>, sides: &[(Expr, Expr)]) -> Result<Rows, PlanError> {
-        let rows = self.rows(sub, Want::Groups)?;
-        let own = sides.iter().all(|(_, inner)| self.own(&rows, inner).is_ok());
-        if own { Ok(rows) } else { self.rows(sub, Want::Values) }
-    }
-
     fn exists_condition(&mut self, around: &Built, sub: &Sub<'a, '_>, negated: bool) -> Result<Built, PlanError> {
         let rows = self.rows(sub, Want::Pairs)?;
         let kind = if negated { JoinKind::Anti } else { JoinKind::Semi };
