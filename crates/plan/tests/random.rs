@@ -107,7 +107,10 @@ async fn random_queries_are_planned_as_postgresql_answers_them() {
     let mut right = 0;
     let mut not_asked: BTreeMap<String, usize> = BTreeMap::new();
     let mut scripts = Vec::new();
-    let first = seed();
+    // The same every time, unless asked otherwise: `make test-long` looks for what is new.
+    let anew = ["TRIBUTARY_LONG", "TRIBUTARY_SEED"].iter().any(|name| std::env::var_os(name).is_some());
+    let first = if anew { seed() } else { 268_699 };
+    eprintln!("TRIBUTARY_SEED={first}");
     for round in 0..cases.div_ceil(PER_SCHEMA) as u64 {
         let seed = first + round;
         let mut rng = rand::SeedableRng::seed_from_u64(seed);
