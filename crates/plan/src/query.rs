@@ -149,6 +149,8 @@ impl<'a> Planner<'a> {
             let taken = Taken { construct, partition, order, ordered, limit, ..Taken::default() };
             rows = self.take(rows, wanted, &taken)?;
         } else if !distinct.is_empty() {
+            // What only windows asked for does not tell rows apart.
+            rows.exprs.truncate(wanted);
             rows = self.distinct(self.computed(rows)?)?.shown()?;
         }
         if limited && let Some(mut taken) = self.limit(node, self.order(&sort, place)?)? {
