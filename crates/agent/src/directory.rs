@@ -62,7 +62,7 @@ impl Directory {
         let known = self.relations.iter().filter(|(_, r)| r.name == name).map(|(&id, r)| (id, r.columns.clone()));
         let mut unfit = Vec::new();
         for (id, columns) in known.collect::<Vec<_>>() {
-            let (role, bad) = self.role(&name, &columns);
+            let (role, bad) = self.role(id, &name, &columns);
             unfit.extend(bad);
             if let Some(relation) = self.relations.get_mut(&id) {
                 relation.role = role;
@@ -104,7 +104,8 @@ impl Directory {
             m.columns().map(|c| StreamColumn { name: c.name.into(), ty: c.type_oid, typmod: c.type_modifier });
         let columns: Vec<StreamColumn> = columns.collect();
         // The same table under another name, or another table under a wanted name: in both the rows under the name are
-        // not those that were subscribed to.
+        // not those that were subscribed to. Unless just this other table is wanted, too: then the first one's end is known.
+        let awaited = self.wanted.iter().any(|s| s.relation == m.id && s.name == name);
         let mut unfit = Vec::new();
         for (id, relation) in &mut self.relations {
             let Role::Shipped(projectors) = &mut relation.role else { continue };
@@ -114,6 +115,7 @@ impl Directory {
             }
             let reason = match (*id == m.id, relation.name == name) {
                 (true, false) => format!("table {} was renamed to {name}", relation.name),
+                (false, true) if awaited => continue,
                 (false, true) => format!("table {name} was dropped and made again, or another took its name"),
                 _ => continue,
             };
@@ -121,7 +123,7 @@ impl Directory {
         }
         let lost: Vec<TableId> = unfit.iter().map(|u| u.table).collect();
         self.unsubscribe(&lost);
-        let (role, bad) = self.role(&name, &columns);
+        let (role, bad) = self.role(m.id, &name, &columns);
         unfit.extend(bad);
         self.relations.insert(m.id, Relation { name, columns, role });
         unfit
@@ -133,7 +135,7 @@ impl Directory {
         subscription.and_then(|s| s.columns.get(column)).map_or("?", |c| c.name.as_str())
     }
 
-    fn role(&self, name: &TableName, columns: &[StreamColumn]) -> (Role, Vec<Unfit>) {
+    fn role(&self, relation: u32, name: &TableName, columns: &[StreamColumn]) -> (Role, Vec<Unfit>) {
         if name.schema == "pg_catalog" && name.name == "pg_dist_transaction" {
             let place = |wanted| columns.iter().position(|c| c.name == wanted);
             let role = match (place("groupid"), place("gid")) {
@@ -148,7 +150,7 @@ impl Directory {
         }
         let mut projectors = Vec::new();
         let mut unfit = Vec::new();
-        for wanted in self.wanted.iter().filter(|s| s.name == *name) {
+        for wanted in self.wanted.iter().filter(|s| s.is(relation, name)) {
             match Projector::new(wanted, columns) {
                 Ok(projector) => projectors.push(projector),
                 Err(reason) => unfit.push(Unfit::new(wanted.id, reason)),

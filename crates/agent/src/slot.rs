@@ -35,8 +35,9 @@ pub(crate) async fn publish(
     }
     let lost = wanted.iter().filter(|s| published.added.contains(&s.name));
     let reason = |s: &Subscription| format!("{} was not in publication {} for a time", s.name, options.slot());
-    // A shard can have left the node and come back; whether anything is missing is found out by reading it again.
-    Ok(lost.map(|s| Unfit { table: s.id, reason: reason(s), doubted: s.shard != 0 }).collect())
+    // A shard can have left the node and come back; whether anything is missing is found out by reading it again. So for a
+    // table that is known to be the very one.
+    Ok(lost.map(|s| Unfit { table: s.id, reason: reason(s), doubted: s.shard != 0 || s.relation != 0 }).collect())
 }
 
 /// Makes or checks the slot; gives the position from which its stream will send.

@@ -36,6 +36,8 @@ pub(crate) struct Subscription {
     pub(crate) shard: u64,
     /// Its rows are not shipped before the shard is placed on this node.
     pub(crate) dormant: bool,
+    /// `pg_class.oid` on this node; rows of another table of the name are not its. 0: whichever has the name.
+    pub(crate) relation: Oid,
     /// The node had it when it was last looked for.
     pub(crate) there: bool,
 }
@@ -55,8 +57,14 @@ impl Subscription {
             columns: columns.collect(),
             shard: table.shard,
             dormant: table.dormant,
+            relation: table.relation,
             there: true,
         }
+    }
+
+    /// Whether the stream's relation is the wanted table.
+    pub(crate) fn is(&self, relation: Oid, name: &TableName) -> bool {
+        self.name == *name && (self.relation == 0 || self.relation == relation)
     }
 
     /// The columns' names.
@@ -87,18 +95,18 @@ pub(crate) async fn look_up(client: &Client, wanted: &mut [Subscription]) -> Res
         wanted.iter().map(|s| (s.name.schema.as_str(), s.name.name.as_str())).unzip();
     let rows = client.query(COLUMNS, &[&schemas, &names]).await?;
     let mut found: HashMap<(TableName, String), (Oid, Oid, bool, i32)> = HashMap::new();
-    let mut tables: HashMap<TableName, ()> = HashMap::new();
+    let mut tables: HashMap<TableName, Oid> = HashMap::new();
     for row in rows {
         let table = TableName::new(row.get::<_, String>(0), row.get::<_, String>(1));
-        tables.insert(table.clone(), ());
+        tables.insert(table.clone(), row.get(7));
         found.insert((table, row.get(2)), (row.get(3), row.get(4), row.get(5), row.get(6)));
     }
     let mut unfit = Vec::new();
     for subscription in wanted {
         let (table, name) = (subscription.id, subscription.name.clone());
-        subscription.there = tables.contains_key(&name);
-        if !subscription.there && subscription.shard != 0 {
-            // Moved away: the stream may still hold what was written to it before.
+        subscription.there = tables.get(&name).is_some_and(|relation| subscription.is(*relation, &name));
+        if !subscription.there && (subscription.shard != 0 || subscription.relation != 0) {
+            // Moved away, dropped, or made again: the stream may still hold what was written to it before.
             subscription.columns.iter_mut().for_each(|c| c.types.clear());
             continue;
         }
@@ -145,5 +153,5 @@ WITH RECURSIVE wanted AS (
     SELECT b.attrelid, b.attnum, b.attname, b.declared, b.typmod, t.typbasetype
     FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.typid WHERE t.typtype = 'd'
 )
-SELECT w.nspname::text, w.relname::text, b.attname::text, b.declared, b.typid, t.typsend <> 0, b.typmod
+SELECT w.nspname::text, w.relname::text, b.attname::text, b.declared, b.typid, t.typsend <> 0, b.typmod, w.oid
 FROM base b JOIN wanted w ON w.oid = b.attrelid JOIN pg_catalog.pg_type t ON t.oid = b.typid AND t.typtype <> 'd'";

@@ -35,6 +35,7 @@ use crate::shape::Again;
 use crate::status::StatusReader;
 use crate::tables::{Notes, Tables};
 use crate::wait::Waiter;
+use crate::watch::Definitions;
 use crate::{http, mend, nodes, target, watch as tables_watch};
 
 /// A running aggregator.
@@ -233,8 +234,13 @@ impl Parts {
                 members: self.members.clone(),
             },
         );
-        let waiter =
-            Waiter { members: self.members.clone(), links: links.clone(), published: published.clone(), urgency };
+        let waiter = Waiter {
+            members: self.members.clone(),
+            links: links.clone(),
+            published: published.clone(),
+            urgency,
+            definitions: Definitions::new(self.endpoint.clone(), tables.clone(), inbox.downgrade()),
+        };
         let requests = Arc::new(Requests {
             endpoint: self.endpoint.clone(),
             instance: self.options.instance.clone(),
@@ -319,7 +325,7 @@ impl Running {
         });
         let mut side = JoinSet::new();
         side.spawn(nodes::follow(self.requests.clone(), self.nodes_changed, self.mend.1.clone()));
-        side.spawn(tables_watch::run(self.requests.clone(), self.mend.1.clone()));
+        side.spawn(tables_watch::run(self.requests.clone()));
         side.spawn(mend::run(self.requests.clone(), self.mend.0, self.mend.1));
         side.spawn(target::recover(self.requests.clone()));
         side.spawn(target::answer_waits(self.requests.clone()));

@@ -22,7 +22,7 @@ use crate::mend::{Outcome, Reread};
 use crate::queue::Taken;
 use crate::sequencer::Sequencer;
 use crate::shape::{self, Again, Seen};
-use crate::tables::{KeptSource, KeptTable};
+use crate::tables::KeptSource;
 
 /// A cut that waits for tables to be read again.
 #[derive(Debug)]
@@ -76,15 +76,20 @@ impl Sequencer {
             work.broken.extend(kept.into_iter().flat_map(|s| s.tables).take(1).map(|t| (t.id, reason.clone())));
         }
         self.reshaped = false;
+        // Whatever was written to them was so before the tables in their place were read.
+        let going: BTreeSet<TableId> = work.replace.iter().flat_map(|r| r.mended.going.iter().copied()).collect();
         for (&node, state) in &mut self.nodes {
             let before = state.position;
             state.position = state.position.max(work.positions.of(node));
             let mut taken = Vec::new();
             state.queue.take_until(state.position, &mut taken)?;
             let doubtful = self.tables.doubtful(node, before);
-            if !doubtful.is_empty() {
-                for transaction in &mut taken {
-                    leave_out(transaction, node, &doubtful, &mut self.dropped);
+            for transaction in &mut taken {
+                let end = transaction.end;
+                let skip = doubtful.iter().filter(|(_, t)| !t.counts(node, end)).map(|(id, _)| *id);
+                let skip: BTreeSet<TableId> = skip.chain(going.iter().copied()).collect();
+                for table in leave_out(transaction, &skip) {
+                    self.dropped.insert((table, node), end);
                 }
             }
             work.transactions.extend(taken.into_iter().map(|t| (node, t)));
@@ -259,17 +264,11 @@ fn later_than(looked_at: Lsn, seen: &[Seen], ours: &[KeptSource], reread: &[Rere
     late
 }
 
-/// Takes out what does not count of a transaction, and notes where that was.
-fn leave_out(
-    transaction: &mut Taken,
-    node: NodeId,
-    doubtful: &BTreeMap<TableId, KeptTable>,
-    dropped: &mut BTreeMap<(TableId, NodeId), Lsn>,
-) {
-    let skip: BTreeSet<TableId> =
-        doubtful.iter().filter(|(_, t)| !t.counts(node, transaction.end)).map(|(id, _)| *id).collect();
+/// Takes the changes of some tables out of a transaction; gives those that had any.
+fn leave_out(transaction: &mut Taken, skip: &BTreeSet<TableId>) -> BTreeSet<TableId> {
+    let mut had = BTreeSet::new();
     if skip.is_empty() {
-        return;
+        return had;
     }
     for piece in &mut transaction.pieces {
         let mut rest = piece.clone();
@@ -279,7 +278,7 @@ fn leave_out(
         while let Ok(Some(change)) = Change::decode(&mut rest) {
             if skip.contains(&change.table) {
                 left_out = true;
-                dropped.insert((change.table, node), transaction.end);
+                had.insert(change.table);
             } else {
                 change.encode(&mut kept);
             }
@@ -289,4 +288,5 @@ fn leave_out(
         }
     }
     transaction.pieces.retain(|piece: &Bytes| !piece.is_empty());
+    had
 }

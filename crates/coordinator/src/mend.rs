@@ -22,7 +22,8 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use proto::v1;
 use tokio::sync::mpsc;
-use topology::LogicalTable;
+use tokio_postgres::Client;
+use topology::{Cluster, LogicalTable};
 use types::{Lsn, NodeId, Positions, SourceId, TableId};
 
 use crate::backfill::unpack;
@@ -118,9 +119,11 @@ impl Requests {
                 Err(reason) => outcome.broken.push((*id, reason)),
             }
         }
-        drop(client);
         let sources: Vec<KeptSource> = again.keys().filter_map(|id| self.tables.source(*id)).collect();
-        let result = self.read_all(&sources, &mut outcome.reread).await;
+        let result = match self.read_all(&sources, &mut outcome.reread).await {
+            Ok(()) => self.still_there(&client, &cluster, &sources, &outcome.reread).await,
+            Err(error) => Err(error),
+        };
         if let Err(error) = result {
             self.forget_shadows(&outcome).await;
             return Err(error);
@@ -129,19 +132,34 @@ impl Requests {
         Ok(outcome)
     }
 
+    /// Tables without a shard are read by name: what was read is of use if the name still means the same one.
+    async fn still_there(
+        &self,
+        client: &Client,
+        cluster: &Cluster,
+        sources: &[KeptSource],
+        reread: &[Reread],
+    ) -> Result<(), RequestError> {
+        for one in reread.iter().filter(|r| r.mended.read.iter().any(|t| t.shard == 0)) {
+            let Some(source) = sources.iter().find(|s| s.id == one.mended.source) else { continue };
+            let found = topology::tables(client, cluster, std::slice::from_ref(&source.name)).await;
+            let found = found.map_err(RequestError::unavailable)?;
+            let is_there = |t: &KeptTable| t.shard != 0 || found.iter().flat_map(|f| &f.placements).any(|p| t.is_of(p));
+            if !one.mended.read.iter().all(is_there) {
+                return Err(RequestError::Unavailable(format!("{} was made again while it was read", source.name)));
+            }
+        }
+        Ok(())
+    }
+
     /// Where the source's tables are now: which went, which are to be read.
     fn place(&self, source: &KeptSource, found: &LogicalTable, doubted: &BTreeSet<TableId>) -> Result<Mended, String> {
         unaltered(source, found)?;
         let mut going: BTreeSet<TableId> = source.tables.iter().map(|t| t.id).collect();
         let mut read = Vec::new();
         for p in &found.placements {
-            let shard = p.shard.unwrap_or(0);
-            let same = |t: &&KeptTable| {
-                if shard == 0 { t.shard == 0 && t.node == p.node && t.table == p.table } else { t.shard == shard }
-            };
             // One that was dropped and made again has a number of its own: the stream tells the two apart, too.
-            let other = source.spread == Spread::Once && shard == 0 && source.relation != found.relation;
-            let known = source.tables.iter().find(same).filter(|_| !other);
+            let known = source.tables.iter().find(|t| t.is_of(p));
             if let Some(known) = known {
                 going.remove(&known.id);
                 if known.node == p.node && known.table == p.table && !doubted.contains(&known.id) {
@@ -149,7 +167,7 @@ impl Requests {
                 }
             }
             let id = known.map_or_else(|| self.tables.next_table(), |t| t.id);
-            read.push(KeptTable::new(id, p.node, p.table.clone(), shard));
+            read.push(KeptTable::new(id, p.clone()));
         }
         Ok(Mended { source: source.id, going, read, relation: found.relation, spread: Spread::of(found.kind) })
     }

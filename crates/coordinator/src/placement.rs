@@ -9,7 +9,8 @@
 //! so what is written down before the cut is as right as what is written after it.
 
 use serde::{Deserialize, Serialize};
-use types::{Lsn, NodeId, TableId, TableName};
+use topology::Placement;
+use types::{Lsn, NodeId, Oid, TableId, TableName};
 
 /// Transactions of the node that end behind `from` and not behind `until` count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +48,9 @@ pub(crate) struct KeptTable {
     /// The Citus shard; 0: none.
     #[serde(default)]
     pub(crate) shard: u64,
+    /// Without a shard: `pg_class.oid` on its node, for a table made later under the name is another one.
+    #[serde(default)]
+    pub(crate) relation: Oid,
     /// In the order in which the shard went from one node to the next; the last is of `node`.
     #[serde(default)]
     pub(crate) spans: Vec<Span>,
@@ -59,15 +63,24 @@ pub(crate) struct KeptTable {
 
 impl KeptTable {
     /// A table that has been where it is.
-    pub(crate) fn new(id: TableId, node: NodeId, table: TableName, shard: u64) -> Self {
+    pub(crate) fn new(id: TableId, at: Placement) -> Self {
         Self {
             id,
-            node,
-            table,
-            shard,
-            spans: vec![Span::since(node, Lsn::ZERO)],
+            node: at.node,
+            table: at.table,
+            shard: at.shard.unwrap_or(0),
+            relation: at.relation,
+            spans: vec![Span::since(at.node, Lsn::ZERO)],
             guests: Vec::new(),
             earlier: Vec::new(),
+        }
+    }
+
+    /// Whether this is the placement's shard, or its very table.
+    pub(crate) fn is_of(&self, at: &Placement) -> bool {
+        match at.shard {
+            Some(shard) => self.shard == shard,
+            None => self.shard == 0 && self.node == at.node && self.table == at.table && self.relation == at.relation,
         }
     }
 
@@ -121,7 +134,8 @@ mod tests {
     #[test]
     fn a_shard_counts_on_one_node_until_it_goes_and_on_the_next_from_there() {
         let (a, b) = (NodeId(1), NodeId(2));
-        let mut table = KeptTable::new(TableId(1), a, TableName::new("public", "t_1"), 1);
+        let placement = Placement { node: a, table: TableName::new("public", "t_1"), shard: Some(1), relation: 0 };
+        let mut table = KeptTable::new(TableId(1), placement);
         assert!(table.is_plain(a, Lsn(0)) && table.counts(a, Lsn(5)) && !table.counts(b, Lsn(5)));
         table.spans = vec![Span { node: a, from: Lsn(0), until: Lsn(10) }, Span::since(b, Lsn(100))];
         assert!(table.counts(a, Lsn(10)) && !table.counts(a, Lsn(11)));

@@ -250,7 +250,8 @@ impl Requests {
         let mut new = Vec::new();
         for wanted in &entry.plan.sources {
             let identity: Vec<_> = wanted.identity.iter().map(|&i| wanted.columns[i].name.as_str()).collect();
-            let kept = self.tables.covering(&wanted.table, &wanted.columns, &identity);
+            let relation = logical.iter().find(|t| t.name == wanted.table).map_or(0, |t| t.relation);
+            let kept = self.tables.covering(relation, &wanted.table, &wanted.columns, &identity);
             if kept.is_none() {
                 new.push(wanted.clone());
             }

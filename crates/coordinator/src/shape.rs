@@ -181,7 +181,9 @@ mod tests {
     }
 
     fn source(guest: Option<u64>) -> KeptSource {
-        let mut table = KeptTable::new(TableId(5), NodeId(1), TableName::new("public", "t_102"), 102);
+        let name = TableName::new("public", "t_102");
+        let at = topology::Placement { node: NodeId(1), table: name, shard: Some(102), relation: 0 };
+        let mut table = KeptTable::new(TableId(5), at);
         table.guests = vec![Guest { node: NodeId(2), shipped_from: guest.map(Lsn), ticket: 1 }];
         KeptSource {
             id: SourceId(3),

@@ -143,13 +143,20 @@ impl Tables {
         self.lock().sources.values().cloned().collect()
     }
 
-    /// A ready source of this table that has all these columns, by name and type, and the same identity.
-    pub(crate) fn covering(&self, name: &TableName, columns: &[Column], identity: &[&str]) -> Option<KeptSource> {
+    /// A ready source of this very table that has all these columns, by name and type, and the same identity.
+    pub(crate) fn covering(
+        &self,
+        relation: Oid,
+        name: &TableName,
+        columns: &[Column],
+        identity: &[&str],
+    ) -> Option<KeptSource> {
         let notes = self.lock();
         let covers = |s: &&KeptSource| {
             s.ready
                 && !s.broken
                 && s.name == *name
+                && s.relation == relation
                 && s.identity.iter().map(|&i| s.columns[i].name.as_str()).eq(identity.iter().copied())
                 && columns.iter().all(|c| s.columns.iter().any(|k| k.name == c.name && k.ty == c.ty))
         };
@@ -165,7 +172,7 @@ impl Tables {
         for p in &table.placements {
             notes.next_table += 1;
             let id = TableId(notes.next_table);
-            tables.push(KeptTable::new(id, p.node, p.table.clone(), p.shard.unwrap_or(0)));
+            tables.push(KeptTable::new(id, p.clone()));
         }
         let source = KeptSource {
             id,
@@ -402,6 +409,7 @@ pub(crate) fn subscribe(table: &KeptTable, node: NodeId, (columns, types): (Vec<
         types,
         shard: table.shard,
         dormant: table.is_dormant(node),
+        relation: table.relation,
     }
 }
 

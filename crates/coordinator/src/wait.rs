@@ -16,6 +16,7 @@ use crate::links::Links;
 use crate::members::Members;
 use crate::publisher::Published;
 use crate::sequencer::Urgency;
+use crate::watch::Definitions;
 
 /// What waiting needs.
 #[derive(Debug, Clone)]
@@ -24,6 +25,7 @@ pub(crate) struct Waiter {
     pub(crate) links: Arc<Links>,
     pub(crate) published: watch::Receiver<Published>,
     pub(crate) urgency: Urgency,
+    pub(crate) definitions: Definitions,
 }
 
 impl Waiter {
@@ -64,6 +66,14 @@ impl Waiter {
     /// Until everything that has committed before now is readable.
     pub(crate) async fn everything(&self) -> Result<Seq, RequestError> {
         let _now = self.urgency.hold();
+        // What the streams do not tell.
+        while let Err(error) = self.definitions.look().await {
+            if self.published.has_changed().is_err() {
+                return Err(error);
+            }
+            tracing::debug!(%error, "waiting for node 0");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
         let positions = self.positions().await;
         self.reach(&positions).await
     }

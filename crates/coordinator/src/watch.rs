@@ -1,8 +1,9 @@
 //! Changes of tables that no stream tells of.
 //!
 //! A table that is altered and not written to, dropped, or made again under its name says nothing in the WAL. So the
-//! definitions of all sources are looked at every second, in one statement; a source whose definition is new is looked
-//! up like one whose shards changed ([`crate::mend`]): it goes on, is read again, or stops what reads it.
+//! definitions of all sources are looked at every second, and whenever somebody waits for what was committed, in one
+//! statement; a source whose definition is new is looked up like one whose shards changed ([`crate::mend`]): it goes on, is
+//! read again, or stops what reads it.
 //!
 //! What is written between such a change and the look is not lost: the stream describes a table anew before its next row,
 //! and the agent stops it there if it does not fit any more.
@@ -11,49 +12,90 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_postgres::Client;
 use types::{SourceId, TableName};
+use wal::Endpoint;
 
+use crate::error::RequestError;
 use crate::requests::{ProgressSender, Requests};
 use crate::sequencer::Input;
 use crate::shape::Again;
+use crate::tables::Tables;
 
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Until the sequencer is gone.
-pub(crate) async fn run(requests: Arc<Requests>, inbox: mpsc::WeakSender<Input>) {
-    let mut known: HashMap<SourceId, Option<String>> = HashMap::new();
-    let mut client: Option<Client> = None;
-    loop {
-        tokio::time::sleep(EVERY).await;
-        let session = match client.take().filter(|c| !c.is_closed()) {
-            Some(session) => session,
-            None => match wal::connect(&requests.endpoint, "tributary watch").await {
-                Ok(session) => session,
-                Err(_) => continue,
-            },
-        };
-        try_again(&requests);
-        let sources: Vec<_> = requests.tables.sources().into_iter().filter(|s| s.ready && !s.broken).collect();
+/// The definitions of all sources as they were last seen; all clones see the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Definitions {
+    endpoint: Endpoint,
+    tables: Arc<Tables>,
+    inbox: mpsc::WeakSender<Input>,
+    /// One look at a time.
+    seen: Arc<Mutex<Seen>>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    client: Option<Client>,
+    known: HashMap<SourceId, Option<String>>,
+}
+
+impl Definitions {
+    pub(crate) fn new(endpoint: Endpoint, tables: Arc<Tables>, inbox: mpsc::WeakSender<Input>) -> Self {
+        Self { endpoint, tables, inbox, seen: Arc::default() }
+    }
+
+    /// Has every source looked up whose definition is new. Returns when the cut that takes it in is durable.
+    ///
+    /// # Errors
+    /// Node 0 cannot be asked, or the aggregator stops. Nothing is lost by it: the next look finds the same.
+    pub(crate) async fn look(&self) -> Result<(), RequestError> {
+        let Some(finished) = self.find().await? else { return Ok(()) };
+        finished.await.map(drop).map_err(|_| RequestError::Unavailable("the aggregator stops".into()))
+    }
+
+    async fn find(&self) -> Result<Option<oneshot::Receiver<u64>>, RequestError> {
+        let sources: Vec<_> = self.tables.sources().into_iter().filter(|s| s.ready && !s.broken).collect();
+        let mut seen = self.seen.lock().await;
+        if sources.is_empty() {
+            return Ok(None);
+        }
         let names: Vec<TableName> = sources.iter().map(|s| s.name.clone()).collect();
-        let Ok(now) = look(&session, &names).await else { continue };
-        client = Some(session);
-        known.retain(|id, _| sources.iter().any(|s| s.id == *id));
+        let session = match seen.client.take().filter(|c| !c.is_closed()) {
+            Some(session) => session,
+            None => wal::connect(&self.endpoint, "tributary watch").await.map_err(RequestError::unavailable)?,
+        };
+        let now = definitions(&session, &names).await.map_err(RequestError::unavailable)?;
+        seen.client = Some(session);
+        seen.known.retain(|id, _| sources.iter().any(|s| s.id == *id));
         let mut again = Again::new();
         for source in &sources {
             let definition = now.get(&source.name).cloned();
             // Looked at for the first time, too: it may have changed since its first read began.
-            if known.insert(source.id, definition.clone()) != Some(definition) {
+            if seen.known.insert(source.id, definition.clone()) != Some(definition) {
                 again.entry(source.id).or_default();
             }
         }
         if again.is_empty() {
-            continue;
+            return Ok(None);
         }
-        let Some(inbox) = inbox.upgrade() else { return };
-        if inbox.send(Input::Again { again, done: None }).await.is_err() {
-            return;
+        let stops = || RequestError::Unavailable("the aggregator stops".into());
+        let inbox = self.inbox.upgrade().ok_or_else(stops)?;
+        let (done, finished) = oneshot::channel();
+        inbox.send(Input::Again { again, done: Some(done) }).await.map_err(|_| stops())?;
+        Ok(Some(finished))
+    }
+}
+
+/// Until the process ends.
+pub(crate) async fn run(requests: Arc<Requests>) {
+    loop {
+        tokio::time::sleep(EVERY).await;
+        try_again(&requests);
+        // Whoever is not reached now is asked again.
+        if let Err(error) = requests.waiter.definitions.look().await {
+            tracing::debug!(%error, "the sources' definitions could not be looked at");
         }
     }
 }
@@ -77,7 +119,10 @@ fn try_again(requests: &Arc<Requests>) {
 }
 
 /// What matters of each table's definition; tables that do not exist are missing.
-async fn look(client: &Client, names: &[TableName]) -> Result<HashMap<TableName, String>, tokio_postgres::Error> {
+async fn definitions(
+    client: &Client,
+    names: &[TableName],
+) -> Result<HashMap<TableName, String>, tokio_postgres::Error> {
     let (schemas, tables): (Vec<&str>, Vec<&str>) = names.iter().map(|n| (n.schema.as_str(), n.name.as_str())).unzip();
     let sql = "SELECT n.nspname::text, c.relname::text, concat_ws('/', c.oid, c.relkind, c.relreplident,
             (SELECT string_agg(concat_ws(',', a.attname, a.atttypid, a.atttypmod, a.attcollation), ';' ORDER BY a.attnum)

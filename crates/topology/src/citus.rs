@@ -97,7 +97,7 @@ pub(crate) async fn placements(
                 .and_then(|g| u32::try_from(g).ok())
                 .ok_or_else(|| TopologyError::NoPlacement { table: table.clone(), shard })?;
             let physical = TableName::new(row.get::<_, String>(1), row.get::<_, String>(2));
-            Ok(Placement { node: NodeId(node), table: physical, shard: Some(shard) })
+            Ok(Placement { node: NodeId(node), table: physical, shard: Some(shard), relation: 0 })
         })
         .collect()
 }

@@ -51,4 +51,7 @@ pub struct Placement {
     pub table: TableName,
     /// Citus: its shard.
     pub shard: Option<u64>,
+    /// `pg_class.oid` on its node, which tells it from a table made later under the same name. 0 for a shard: its number
+    /// is in its name.
+    pub relation: Oid,
 }

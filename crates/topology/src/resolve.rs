@@ -98,7 +98,7 @@ impl Resolver<'_> {
         if citus {
             return citus::placements(self.catalog.client, self.cluster, &relation.name, relation.oid).await;
         }
-        Ok(vec![Placement { node: self.zero.id, table: relation.name.clone(), shard: None }])
+        Ok(vec![Placement { node: self.zero.id, table: relation.name.clone(), shard: None, relation: relation.oid }])
     }
 
     /// All leaves of a partitioned table with their physical tables, wherever they are.
@@ -156,7 +156,7 @@ impl Resolver<'_> {
             leaves.push(Leaf {
                 identity: catalog.identity(table.oid).await?,
                 row_security: table.row_security,
-                placement: Placement { node: node.id, table: table.name.clone(), shard: None },
+                placement: Placement { node: node.id, table: table.name.clone(), shard: None, relation: table.oid },
                 name: table.name,
             });
         }
@@ -274,7 +274,7 @@ mod tests {
         let name = TableName::new("public", "p");
         Leaf {
             name: name.clone(),
-            placement: Placement { node: NodeId(0), table: name, shard: None },
+            placement: Placement { node: NodeId(0), table: name, shard: None, relation: 0 },
             identity: Identity { columns: columns.iter().map(ToString::to_string).collect(), full, nothing: false },
             row_security: false,
         }

@@ -106,6 +106,7 @@ fn wanted(id: u32, columns: &[&str]) -> Subscription {
         columns: columns.iter().map(column).collect(),
         shard: 0,
         dormant: false,
+        relation: 0,
         there: true,
     }
 }

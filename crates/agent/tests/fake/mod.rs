@@ -349,6 +349,7 @@ pub fn subscription(id: u32, name: &str) -> v1::Table {
         types: vec![23, 25],
         shard: 0,
         dormant: false,
+        relation: 0,
     }
 }
 
