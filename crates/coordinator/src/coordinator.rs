@@ -23,6 +23,7 @@ use crate::delays::Delays;
 use crate::engine;
 use crate::error::CoordinatorError;
 use crate::evaluator::PgEvaluator;
+use crate::failing::{self, Asked, Failing};
 use crate::ingest::Ingest;
 use crate::links::Links;
 use crate::members::Members;
@@ -121,12 +122,16 @@ impl Coordinator {
             Some(bytes) => serde_json::from_slice(&bytes).map_err(|e| CoordinatorError::Setting(e.to_string()))?,
             None => Notes::default(),
         };
+        let failing = match engine.note("failing")? {
+            Some(bytes) => Failing::read(&bytes).map_err(|e| CoordinatorError::Setting(e.to_string()))?,
+            None => Failing::default(),
+        };
         tracing::info!(%epoch, seq = %engine.frontier().seq, provider = %cluster.provider, nodes = cluster.nodes.len(), "started");
         let members = Members::new(cluster);
         let parts = Parts { options, endpoint, members: members.clone(), rules, epoch, grpc, web };
         let (stop, stopping) = watch::channel(false);
         let (done, ended) = oneshot::channel();
-        let running = parts.assemble(engine, sink, Arc::new(Tables::new(notes)), stopping).await?;
+        let running = parts.assemble(engine, sink, Arc::new(Tables::new(notes)), Arc::new(failing), stopping).await?;
         tokio::spawn(async move {
             let _nobody_asks_any_more = done.send(running.run().await);
         });
@@ -160,6 +165,7 @@ impl Parts {
         mut engine: ivm::Engine,
         sink: Sink,
         tables: Arc<Tables>,
+        failing: Arc<Failing>,
         stopping: watch::Receiver<bool>,
     ) -> Result<Running, CoordinatorError> {
         let catalog = Arc::new(Catalog::default());
@@ -172,7 +178,7 @@ impl Parts {
             match engine.stream_sources(entry.id) {
                 Some(sources) => entry.sources = sources,
                 None if entry.state == StreamState::Active => entry.state = StreamState::Building,
-                None => {}
+                None => entry.sources = failing.sources(entry.id).unwrap_or_default(),
             }
             catalog.insert(entry);
         }
@@ -206,7 +212,7 @@ impl Parts {
             last_prune: Instant::now(),
         };
         target::send_again(&engine, &mut publisher, &at).await?;
-        let (engine, engine_end) = engine::spawn(engine, tables.clone(), publications, applied)
+        let (engine, engine_end) = engine::spawn(engine, tables.clone(), failing.clone(), publications, applied)
             .map_err(CoordinatorError::io("the engine's thread"))?;
         publisher.engine = Some(engine.clone());
         let (mend, mend_inbox) = mpsc::unbounded_channel();
@@ -241,6 +247,7 @@ impl Parts {
             urgency,
             definitions: Definitions::new(self.endpoint.clone(), tables.clone(), inbox.downgrade()),
         };
+        let (asked, asked_inbox) = mpsc::channel(16);
         let requests = Arc::new(Requests {
             endpoint: self.endpoint.clone(),
             instance: self.options.instance.clone(),
@@ -252,6 +259,8 @@ impl Parts {
             published: published.clone(),
             waiter,
             changing: Mutex::new(()),
+            failing,
+            asked,
             inbox: inbox.downgrade(),
         });
         let status = Arc::new(StatusReader {
@@ -276,6 +285,7 @@ impl Parts {
             status,
             ingest,
             mend: (mend_inbox, mended),
+            asked: asked_inbox,
             nodes_changed,
             changed,
             links,
@@ -294,8 +304,10 @@ struct Running {
     requests: Arc<Requests>,
     status: Arc<StatusReader>,
     ingest: Ingest,
-    /// What the sequencer wants read again, and where to say that it was.
     nodes_changed: Arc<Notify>,
+    /// Who waits for failing stream tables to be tried again.
+    asked: mpsc::Receiver<Asked>,
+    /// What the sequencer wants read again, and where to say that it was.
     mend: (mpsc::UnboundedReceiver<(u64, Again)>, mpsc::WeakSender<Input>),
     changed: broadcast::Sender<crate::publisher::Changed>,
     links: Arc<Links>,
@@ -327,6 +339,7 @@ impl Running {
         side.spawn(nodes::follow(self.requests.clone(), self.nodes_changed, self.mend.1.clone()));
         side.spawn(tables_watch::run(self.requests.clone()));
         side.spawn(mend::run(self.requests.clone(), self.mend.0, self.mend.1));
+        side.spawn(failing::run(self.requests.clone(), self.asked));
         side.spawn(target::recover(self.requests.clone()));
         side.spawn(target::answer_waits(self.requests.clone()));
         side.spawn(target::report_nodes(self.requests.clone(), self.status.clone()));

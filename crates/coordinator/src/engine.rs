@@ -18,6 +18,7 @@ use ivm::{Engine, StreamOutput};
 use tokio::sync::{mpsc, oneshot};
 use types::{Cut, Lsn, NodeId, Positions, Seq, StreamId, TableChange, TableId};
 
+use crate::failing::Failing;
 use crate::mend::Reread;
 use crate::queue::Taken;
 use crate::tables::Tables;
@@ -116,6 +117,7 @@ impl EngineHandle {
 pub(crate) struct EngineRoom {
     pub(crate) engine: Engine,
     pub(crate) tables: Arc<Tables>,
+    pub(crate) failing: Arc<Failing>,
     publications: mpsc::Sender<Publication>,
     applied: mpsc::Sender<Applied>,
 }
@@ -125,6 +127,32 @@ impl EngineRoom {
     pub(crate) fn save_tables(&mut self) -> Result<(), ivm::IvmError> {
         let notes = serde_json::to_vec(&self.tables.notes()).map_err(|e| ivm::IvmError::Note(e.to_string()))?;
         self.engine.put_note("tables", &notes)
+    }
+
+    /// Writes down which stream tables are tried again.
+    pub(crate) fn save_failing(&mut self) -> Result<(), ivm::IvmError> {
+        let note = self.failing.note().map_err(|e| ivm::IvmError::Note(e.to_string()))?;
+        self.engine.put_note("failing", &note)
+    }
+
+    /// A stream table needs not be tried again: it follows, or is no more.
+    pub(crate) fn follows(&mut self, stream: types::StreamId) -> Result<(), ivm::IvmError> {
+        if self.failing.forget(stream) { self.save_failing() } else { Ok(()) }
+    }
+
+    /// Takes in what a cut did: who could not follow it, and who may be able to now.
+    fn note_failing(&mut self, output: &ivm::CutOutput) -> Result<(), ivm::IvmError> {
+        self.failing.touched(&output.sources);
+        let broken = |source| output.broken.iter().any(|(s, _)| *s == source);
+        let mut any = false;
+        for (stream, _) in &output.failed {
+            let sources = self.engine.defined_over(*stream);
+            if !sources.iter().any(|s| broken(*s)) {
+                self.failing.stopped(*stream, sources);
+                any = true;
+            }
+        }
+        if any { self.save_failing() } else { Ok(()) }
     }
 
     /// A cut at the present positions that makes a computed stream table appear, with what was done to its content since
@@ -138,6 +166,7 @@ impl EngineRoom {
         let at = self.engine.frontier();
         let cut = Cut { seq: Seq(at.seq.0 + 1), positions: at.positions.clone() };
         let mut output = self.engine.apply(cut.clone(), &[])?;
+        self.note_failing(&output)?;
         // Not in the outbox: should this process end before the target has it, it is computed again.
         output.streams.push(StreamOutput { stream, changes });
         let publication = Publication {
@@ -231,6 +260,7 @@ impl EngineRoom {
             }
         };
         fail::fail_point!("engine-after-apply");
+        self.note_failing(&output)?;
         self.replaced(&work.replace)?;
         metrics::histogram!("tributary_cut_apply_seconds").record(started.elapsed().as_secs_f64());
         metrics::counter!("tributary_transactions_total").increment(commit_times.len() as u64);
@@ -251,12 +281,13 @@ impl EngineRoom {
 pub(crate) fn spawn(
     engine: Engine,
     tables: Arc<Tables>,
+    failing: Arc<Failing>,
     publications: mpsc::Sender<Publication>,
     applied: mpsc::Sender<Applied>,
 ) -> std::io::Result<(EngineHandle, oneshot::Receiver<Result<(), ivm::IvmError>>)> {
     let (commands, mut inbox) = mpsc::channel(16);
     let (ended, end) = oneshot::channel();
-    let mut room = EngineRoom { engine, tables, publications, applied };
+    let mut room = EngineRoom { engine, tables, failing, publications, applied };
     std::thread::Builder::new().name("engine".into()).spawn(move || {
         let result = loop {
             match inbox.blocking_recv() {

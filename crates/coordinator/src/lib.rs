@@ -10,6 +10,7 @@ mod engine;
 mod error;
 mod evaluator;
 mod explain;
+mod failing;
 mod http;
 mod ingest;
 mod links;

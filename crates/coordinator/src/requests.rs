@@ -23,6 +23,7 @@ use wal::Endpoint;
 use crate::catalog::{Catalog, Entry, StreamState};
 use crate::engine::{EngineHandle, EngineRoom};
 use crate::error::RequestError;
+use crate::failing::{Asked, Failing};
 use crate::links::Links;
 use crate::members::Members;
 use crate::publisher::Published;
@@ -42,6 +43,9 @@ pub(crate) struct Requests {
     pub(crate) engine: EngineHandle,
     pub(crate) published: watch::Receiver<Published>,
     pub(crate) waiter: Waiter,
+    /// Stream tables that are tried again, and how to have that done at once.
+    pub(crate) failing: Arc<Failing>,
+    pub(crate) asked: mpsc::Sender<Asked>,
     /// The sequencer's.
     pub(crate) inbox: mpsc::WeakSender<Input>,
     /// One request that changes something at a time. Held over awaits on purpose.
@@ -257,18 +261,22 @@ impl Requests {
             }
             sources.push(kept);
         }
-        let result = match self.keep(&new, logical, progress).await {
-            Ok(read) => {
-                let mut read = read.into_iter();
-                let sources: Vec<KeptSource> = sources.into_iter().filter_map(|s| s.or_else(|| read.next())).collect();
-                self.catalog.set_sources(id, sources.iter().map(|s| s.id).collect());
-                self.compute(&entry, &sources, progress).await
+        let read = match self.keep(&new, logical, progress).await {
+            Ok(read) => read,
+            Err(error) => {
+                self.release_sources().await;
+                return Err(error);
             }
-            Err(error) => Err(error),
         };
+        let mut read = read.into_iter();
+        let sources: Vec<KeptSource> = sources.into_iter().filter_map(|s| s.or_else(|| read.next())).collect();
+        let ids: Vec<SourceId> = sources.iter().map(|s| s.id).collect();
+        self.catalog.set_sources(id, ids.clone());
+        let result = self.compute(&entry, &sources, progress).await;
         if result.is_err() {
-            self.catalog.set_sources(id, Vec::new());
-            self.release_sources().await;
+            // They stay: it is tried again when they change.
+            self.failing.not_computed(id, ids);
+            self.call(EngineRoom::save_failing).await?;
         }
         result
     }
@@ -280,7 +288,6 @@ impl Requests {
         let entry = self.entry(name)?;
         self.all_attached().await?;
         let (planned, logical) = self.plan(&entry.query, &entry.options).await?;
-        same_columns(&entry, &planned, "what it reads changed: its columns or key are no longer those of the table")?;
         let id = entry.id;
         self.redefine(entry, planned, &logical, progress).await?;
         self.catalog.get(id).ok_or_else(|| RequestError::Unknown(name.to_owned()))
@@ -349,16 +356,23 @@ impl Requests {
         logical: &[LogicalTable],
         progress: &ProgressSender,
     ) -> Result<(), RequestError> {
-        (entry.plan, entry.warnings, entry.reads) = (planned.plan, planned.warnings, planned.reads);
         entry.state = StreamState::Building;
-        let sink = self.sink().await?;
-        sink.replace(&definition(&entry)?).await.map_err(RequestError::unavailable)?;
         let id = entry.id;
-        self.catalog.insert(entry);
+        self.replan(&mut entry, planned).await?;
         if let Err(error) = self.fill(id, logical, progress).await {
             self.stop(id, &error.to_string()).await;
             return Err(error);
         }
+        Ok(())
+    }
+
+    /// Writes down by which plan it is to be computed, which must be of the same columns.
+    pub(crate) async fn replan(&self, entry: &mut Entry, planned: Planned) -> Result<(), RequestError> {
+        same_columns(entry, &planned, "what it reads changed: its columns or key are no longer those of the table")?;
+        (entry.plan, entry.warnings, entry.reads) = (planned.plan, planned.warnings, planned.reads);
+        let sink = self.sink().await?;
+        sink.replace(&definition(entry)?).await.map_err(RequestError::unavailable)?;
+        self.catalog.insert(entry.clone());
         Ok(())
     }
 
@@ -400,6 +414,7 @@ impl Requests {
         let at = self
             .call(move |room| {
                 room.engine.drop_stream(id)?;
+                room.follows(id)?;
                 Ok(room.engine.frontier().seq)
             })
             .await?;

@@ -183,9 +183,17 @@ impl v1::cluster_service_server::ClusterService for ClusterControl {
             }
         };
         if !request.stream_table.is_empty() {
-            checked(self.requests.entry(&request.stream_table))?;
+            let entry = self.requests.entry(&request.stream_table)?;
+            // One that is tried again may follow by then.
+            if self.requests.failing.sources(entry.id).is_none() {
+                checked(Ok(entry))?;
+            }
         }
-        let wait = self.requests.waiter.everything();
+        let wait = async {
+            let reached = self.requests.waiter.everything().await;
+            self.requests.settled().await;
+            reached
+        };
         if request.timeout_seconds > 0.0 {
             let limit = Duration::try_from_secs_f64(request.timeout_seconds)
                 .map_err(|_| Status::invalid_argument("the timeout is not a time"))?;

@@ -104,6 +104,7 @@ pub(crate) async fn answer_waits(requests: Arc<Requests>) {
         if requests.waiter.everything().await.is_err() {
             return;
         }
+        requests.settled().await;
         let Ok(written) = open.frontier().await else { continue };
         let mut answered = true;
         for token in tokens {

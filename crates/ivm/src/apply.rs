@@ -256,6 +256,7 @@ impl Engine {
         Ok(CutOutput {
             seq,
             streams: prepared.streams,
+            sources: prepared.deltas.into_keys().collect(),
             failed: prepared.failed,
             broken: prepared.broken,
             stats: prepared.stats,

@@ -140,6 +140,8 @@ pub struct CutOutput {
     pub seq: Seq,
     /// The stream tables that change.
     pub streams: Vec<StreamOutput>,
+    /// Sources whose rows are different after the cut.
+    pub sources: Vec<SourceId>,
     /// Stream tables that could not follow and stay at the cut before this one, with the reason.
     pub failed: Vec<(StreamId, String)>,
     /// Sources whose rows are not exact any more, with the reason: everything that reads them is among the failed, and they

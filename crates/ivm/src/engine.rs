@@ -266,6 +266,12 @@ impl Engine {
         kept.then(|| stream.stored.def.sources.clone())
     }
 
+    /// The sources that a stream table was defined over, whatever became of it.
+    #[must_use]
+    pub fn defined_over(&self, stream: StreamId) -> Vec<SourceId> {
+        self.streams.get(&stream).map(|s| s.stored.def.sources.clone()).unwrap_or_default()
+    }
+
     /// A stream table's operators, the root first, and what they did in the last cut.
     ///
     /// # Errors
