@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use testkit::{Cluster, Daemon, DaemonOptions, Kind, Outcome, Shop, assert_exact, cli, kinds, seed};
+use testkit::{Cluster, Daemon, DaemonOptions, Kind, Outcome, Shop, assert_exact, citus_available, cli, kinds, seed};
 use tributary_tests::{create, long, shop};
 
 /// What the queries call: made by a user, on every node, as Citus does.
@@ -196,6 +196,52 @@ async fn a_row_that_cannot_be_computed_stops_one_stream_table_until_it_is_repair
         assert_exact(&cluster, &daemon, others).await.unwrap();
         daemon.stop().await.unwrap();
     }
+}
+
+/// Crashes between the engine and the target: where a stream table stops, and where it follows again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_while_one_stops_or_follows_again_leaves_it_stopped_or_exact() {
+    let kind = if citus_available() { Kind::Citus } else { Kind::Fdw };
+    let tables: &[(&str, &str)] = &[("shares", "SELECT user_id, id, 100 / (region_id + 7) AS share FROM orders")];
+    let (cluster, _, mut daemon) = started(kind, 6).await;
+    create(&daemon, tables).await.unwrap();
+    let reader = cluster.client().await.unwrap();
+    let content = "SELECT count(*), sum(share) FROM shares";
+    for stopping in ["engine-after-apply", "sink-before-commit", "sink-after-commit"] {
+        for following in ["build-before-publish", "sink-before-commit", "sink-after-commit"] {
+            let row = reader.query_one(content, &[]).await.unwrap();
+            let before: (i64, Option<i64>) = (row.get(0), row.get(1));
+            daemon.stop().await.unwrap();
+            cluster.run("INSERT INTO orders (user_id, id, region_id) VALUES (3, 990002, -7)").await.unwrap();
+            crash(&mut daemon, stopping).await;
+            daemon.start().await.unwrap();
+            cli(&daemon, &["wait"]).await.unwrap().ok().unwrap();
+            let shown = describe(&daemon, "shares").await;
+            assert!(shown.contains("failed") && shown.contains("990002"), "{stopping}: {shown}");
+            let row = reader.query_one(content, &[]).await.unwrap();
+            assert_eq!((row.get(0), row.get(1)), before, "{stopping}");
+            daemon.stop().await.unwrap();
+            cluster.run("DELETE FROM orders WHERE user_id = 3 AND id = 990002").await.unwrap();
+            cluster.run("INSERT INTO orders (user_id, id, region_id) SELECT 3, max(id) + 1, 4 FROM orders WHERE id < 990000 AND user_id = 3").await.unwrap();
+            crash(&mut daemon, following).await;
+            daemon.start().await.unwrap();
+            follow_again(&daemon, tables).await;
+            assert_exact(&cluster, &daemon, tables).await.unwrap();
+        }
+    }
+    daemon.stop().await.unwrap();
+}
+
+/// Starts it and has it crash there.
+async fn crash(daemon: &mut Daemon, point: &str) {
+    daemon.arm(Some(&format!("{point}=panic")));
+    // It may come to the point before it is ready.
+    if daemon.start().await.is_ok() {
+        daemon.wait_for_end(Duration::from_secs(30)).await.unwrap();
+    }
+    daemon.arm(None);
+    let log = std::fs::read_to_string(daemon.log()).unwrap();
+    assert!(log.contains(&format!("failpoint {point}")), "{point}: {}", daemon.log_tail());
 }
 
 async fn describe(daemon: &Daemon, name: &str) -> String {

@@ -41,7 +41,8 @@ async fn all_of_tpc_h_is_exact_after_every_refresh() {
     let mut changed = 0;
     for round in 0..=rounds {
         if round > 0 {
-            warehouse::apply(&client, &warehouse::refresh(round, 50)).await.unwrap();
+            let statements = [warehouse::refresh(round, 50), warehouse::nations(round)].concat();
+            warehouse::apply(&client, &statements).await.unwrap();
         }
         if round == 2 {
             daemon.restart().await.unwrap();

@@ -118,7 +118,7 @@ async fn copy(client: &Client, table: &str, rows: &[String]) -> anyhow::Result<(
     Ok(())
 }
 
-/// What a refresh does to both copies: new orders with their lines, deleted ones, and updates on every table. About one row
+/// What a refresh does to both copies: new orders with their lines, deleted ones, and updates on every table of facts. About one row
 /// of `every` is touched; each `round` touches others.
 pub fn refresh(round: u64, every: u64) -> Vec<String> {
     let new = 100_000_000 + round * 10_000_000;
@@ -156,9 +156,15 @@ pub fn refresh(round: u64, every: u64) -> Vec<String> {
             of("ps_partkey", 2)
         ),
         format!(
-            "UPDATE supplier SET s_nationkey = (s_nationkey + 1) % 25, s_acctbal = s_acctbal + 7 WHERE s_suppkey % 97 = {}",
-            round % 97
+            "UPDATE supplier SET s_nationkey = (s_nationkey + 1) % 25, s_acctbal = s_acctbal + 7 WHERE {}",
+            of("s_suppkey", 1)
         ),
+    ]
+}
+
+/// Changes of a nation and a region, which reach a good part of all rows.
+pub fn nations(round: u64) -> Vec<String> {
+    vec![
         format!(
             "UPDATE nation SET n_comment = 'refreshed {round}', n_regionkey = (n_regionkey + 1) % 5 WHERE n_nationkey = {}",
             round % 25
@@ -173,13 +179,22 @@ pub fn refresh(round: u64, every: u64) -> Vec<String> {
 /// A server's.
 pub async fn apply(client: &Client, statements: &[String]) -> anyhow::Result<()> {
     for schema in ["public", "plain"] {
-        // Reference tables and distributed ones are changed in one transaction: Citus wants one connection a node.
-        let mode = "SET LOCAL citus.multi_shard_modify_mode = 'sequential'";
-        client.batch_execute(&format!("BEGIN; SET LOCAL search_path = {schema}; {mode}")).await?;
-        for statement in statements {
-            client.batch_execute(statement).await.with_context(|| format!("{schema}: {statement}"))?;
-        }
+        change(client, schema, statements).await?;
         client.batch_execute("COMMIT").await?;
+    }
+    Ok(())
+}
+
+/// Does all but the COMMIT of a refresh of one copy.
+///
+/// # Errors
+/// A server's.
+pub async fn change(client: &Client, schema: &str, statements: &[String]) -> anyhow::Result<()> {
+    // Reference tables and distributed ones are changed in one transaction: Citus wants one connection a node.
+    let mode = "SET LOCAL citus.multi_shard_modify_mode = 'sequential'";
+    client.batch_execute(&format!("BEGIN; SET LOCAL search_path = {schema}; {mode}")).await?;
+    for statement in statements {
+        client.batch_execute(statement).await.with_context(|| format!("{schema}: {statement}"))?;
     }
     Ok(())
 }

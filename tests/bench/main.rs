@@ -1,6 +1,7 @@
 //! The benchmarks of `docs/benchmarks.md`: everything as a ratio of two things done in one run on one machine.
 //!
-//! `make bench` runs all; `bench NAME …` some of them: `catchup`, `projection`, `delay`, `source`, `memory`.
+//! `make bench` runs all; `bench NAME …` some of them: `catchup`, `projection`, `delay`, `source`, `memory`,
+//! `tpch`.
 //! Each makes its own cluster (Citus when it is installed, else partitions over postgres_fdw) and prints rows of one
 //! table in Markdown. Rounds are interleaved, and medians of them are shown, so that a machine that changes its speed
 //! changes both sides.
@@ -11,6 +12,7 @@ mod capture;
 mod delay;
 mod ground;
 mod source;
+mod warehouse;
 
 use ground::Ground;
 
@@ -34,6 +36,9 @@ async fn main() -> anyhow::Result<()> {
     }
     if wanted("memory") {
         capture::memory(&Ground::new().await?).await?;
+    }
+    if wanted("tpch") {
+        warehouse::refreshes().await?;
     }
     Ok(())
 }

@@ -130,7 +130,6 @@ impl Requests {
         let (visible, seen) = oneshot::channel();
         let finish = move |room: &mut EngineRoom| {
             let changes = room.engine.finish_build(building)?;
-            room.follows(id)?;
             fail::fail_point!("build-before-publish");
             room.publish(id, changes, visible)
         };

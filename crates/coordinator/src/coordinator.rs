@@ -176,7 +176,12 @@ impl Parts {
                 continue;
             };
             match engine.stream_sources(entry.id) {
-                Some(sources) => entry.sources = sources,
+                Some(sources) => {
+                    if entry.state == StreamState::Active {
+                        failing.forget(entry.id);
+                    }
+                    entry.sources = sources;
+                }
                 None if entry.state == StreamState::Active => entry.state = StreamState::Building,
                 None => entry.sources = failing.sources(entry.id).unwrap_or_default(),
             }

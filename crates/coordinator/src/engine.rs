@@ -135,11 +135,6 @@ impl EngineRoom {
         self.engine.put_note("failing", &note)
     }
 
-    /// A stream table needs not be tried again: it follows, or is no more.
-    pub(crate) fn follows(&mut self, stream: types::StreamId) -> Result<(), ivm::IvmError> {
-        if self.failing.forget(stream) { self.save_failing() } else { Ok(()) }
-    }
-
     /// Takes in what a cut did: who could not follow it, and who may be able to now.
     fn note_failing(&mut self, output: &ivm::CutOutput) -> Result<(), ivm::IvmError> {
         self.failing.touched(&output.sources);

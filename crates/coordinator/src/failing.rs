@@ -11,6 +11,7 @@
 //! is tried its table and its state stay as they are, so that nobody sees anything of an attempt that fails.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -37,6 +38,9 @@ const SOON: Duration = Duration::from_millis(50);
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Mark {
     sources: Vec<SourceId>,
+    /// Of one that stops again, another.
+    #[serde(skip)]
+    number: u64,
     /// Its sources changed since it was last tried. After a start nobody knows.
     #[serde(skip, default = "yes")]
     touched: bool,
@@ -57,6 +61,8 @@ fn yes() -> bool {
 pub(crate) struct Failing {
     marks: Mutex<BTreeMap<StreamId, Mark>>,
     changed: Notify,
+    /// Marks that were made.
+    made: AtomicU64,
 }
 
 impl Failing {
@@ -65,7 +71,7 @@ impl Failing {
     /// # Errors
     /// When the note cannot be read.
     pub(crate) fn read(note: &[u8]) -> serde_json::Result<Self> {
-        Ok(Self { marks: Mutex::new(serde_json::from_slice(note)?), changed: Notify::new() })
+        Ok(Self { marks: Mutex::new(serde_json::from_slice(note)?), ..Self::default() })
     }
 
     /// What is to be written down.
@@ -77,17 +83,21 @@ impl Failing {
         self.marks.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    fn mark(&self, sources: Vec<SourceId>, touched: bool) -> Mark {
+        let number = self.made.fetch_add(1, Ordering::Relaxed) + 1;
+        Mark { sources, number, touched, not_before: None, took: Duration::ZERO }
+    }
+
     /// A cut could not be followed: nothing can be done before the next that changes these.
     pub(crate) fn stopped(&self, stream: StreamId, sources: Vec<SourceId>) {
-        self.lock().insert(stream, Mark { sources, touched: false, not_before: None, took: Duration::ZERO });
+        let mark = self.mark(sources, false);
+        self.lock().insert(stream, mark);
     }
 
     /// It could not be computed, over rows that may have changed meanwhile.
     pub(crate) fn not_computed(&self, stream: StreamId, sources: Vec<SourceId>) {
-        let mut marks = self.lock();
-        let mark = Mark { sources: Vec::new(), touched: true, not_before: None, took: Duration::ZERO };
-        marks.entry(stream).or_insert(mark).sources = sources;
-        drop(marks);
+        let mark = self.mark(sources.clone(), true);
+        self.lock().entry(stream).or_insert(mark).sources = sources;
         self.changed.notify_one();
     }
 
@@ -103,9 +113,21 @@ impl Failing {
         }
     }
 
-    /// It follows again, or is no more. Whether it was one of them.
+    /// It is no more, or was found to follow. Whether it was one of them.
     pub(crate) fn forget(&self, stream: StreamId) -> bool {
         self.lock().remove(&stream).is_some()
+    }
+
+    /// Which mark it has, to be given to [`Self::follows`].
+    pub(crate) fn number(&self, stream: StreamId) -> Option<u64> {
+        self.lock().get(&stream).map(|m| m.number)
+    }
+
+    /// Its table follows again, unless it stopped once more since it had that mark. Whether that is new.
+    pub(crate) fn follows(&self, stream: StreamId, number: Option<u64>) -> bool {
+        let mut marks = self.lock();
+        let same = number.is_some() && marks.get(&stream).map(|m| m.number) == number;
+        same && marks.remove(&stream).is_some()
     }
 
     /// The sources that are kept for it.
@@ -257,8 +279,11 @@ mod tests {
         assert!(failing.due(false).is_empty());
         assert_eq!(failing.due(true), [one]);
         assert!(failing.next().is_some_and(|at| at > Instant::now() + Duration::from_millis(300)));
-        assert!(failing.forget(one) && !failing.forget(one));
-        assert!(failing.due(true).is_empty());
+        let number = failing.number(one);
+        failing.stopped(one, vec![SourceId(1)]);
+        assert!(!failing.follows(one, number), "it stopped once more");
+        assert!(failing.follows(one, failing.number(one)) && failing.sources(one).is_none());
+        assert!(failing.forget(other) && !failing.forget(other));
     }
 
     #[test]

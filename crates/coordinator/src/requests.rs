@@ -272,10 +272,17 @@ impl Requests {
         let sources: Vec<KeptSource> = sources.into_iter().filter_map(|s| s.or_else(|| read.next())).collect();
         let ids: Vec<SourceId> = sources.iter().map(|s| s.id).collect();
         self.catalog.set_sources(id, ids.clone());
+        let number = self.failing.number(id);
         let result = self.compute(&entry, &sources, progress).await;
-        if result.is_err() {
-            // They stay: it is tried again when they change.
-            self.failing.not_computed(id, ids);
+        let noted = match &result {
+            Ok(()) => self.failing.follows(id, number),
+            Err(_) => {
+                // They stay: it is tried again when they change.
+                self.failing.not_computed(id, ids);
+                true
+            }
+        };
+        if noted {
             self.call(EngineRoom::save_failing).await?;
         }
         result
@@ -414,7 +421,9 @@ impl Requests {
         let at = self
             .call(move |room| {
                 room.engine.drop_stream(id)?;
-                room.follows(id)?;
+                if room.failing.forget(id) {
+                    room.save_failing()?;
+                }
                 Ok(room.engine.frontier().seq)
             })
             .await?;

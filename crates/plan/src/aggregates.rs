@@ -220,7 +220,7 @@ fn written(
 
 /// As it can be kept natively, if the argument's type allows.
 fn native(node: &Node, schema: &str, name: &str, args: &[Expr], distinct: bool) -> Option<Native> {
-    use AggregateFunc::{BoolAnd, BoolOr, Max, Min};
+    use AggregateFunc::{BitAnd, BitOr, BoolAnd, BoolOr, Max, Min};
     let func = match name {
         _ if schema != "pg_catalog" => return None,
         "count" if node.flag("aggstar") => AggregateFunc::CountStar,
@@ -231,13 +231,20 @@ fn native(node: &Node, schema: &str, name: &str, args: &[Expr], distinct: bool) 
         "max" => Max,
         "bool_and" | "every" => BoolAnd,
         "bool_or" => BoolOr,
+        "var_pop" => AggregateFunc::VarPop,
+        "var_samp" | "variance" => AggregateFunc::VarSamp,
+        "stddev_pop" => AggregateFunc::StddevPop,
+        "stddev_samp" | "stddev" => AggregateFunc::StddevSamp,
+        "bit_and" => BitAnd,
+        "bit_or" => BitOr,
+        "bit_xor" => AggregateFunc::BitXor,
         _ => return None,
     };
     if args.len() > 1 {
         return None;
     }
     // DISTINCT changes nothing for these.
-    let distinct = distinct && !matches!(func, Min | Max | BoolAnd | BoolOr);
+    let distinct = distinct && !matches!(func, Min | Max | BoolAnd | BoolOr | BitAnd | BitOr);
     Some(Native { func, distinct })
 }
 
@@ -343,7 +350,17 @@ impl Planner<'_> {
         let Some(arg) = arg else { return true };
         let support = scalar::key_support(arg.ty, self.env);
         let numbers = [oid::INT2, oid::INT4, oid::INT8, oid::NUMERIC, oid::FLOAT4, oid::FLOAT8, oid::INTERVAL];
+        let integers = [oid::INT2, oid::INT4, oid::INT8];
         match call.func {
+            AggregateFunc::BitAnd | AggregateFunc::BitOr | AggregateFunc::BitXor if !integers.contains(&arg.ty.oid) => {
+                false
+            }
+            // Of floats, PostgreSQL's result depends on the order of the rows: it computes them again.
+            AggregateFunc::VarPop | AggregateFunc::VarSamp | AggregateFunc::StddevPop | AggregateFunc::StddevSamp
+                if arg.ty.oid != oid::NUMERIC && !integers.contains(&arg.ty.oid) =>
+            {
+                false
+            }
             AggregateFunc::Sum | AggregateFunc::Avg if !numbers.contains(&arg.ty.oid) => false,
             AggregateFunc::Min | AggregateFunc::Max if !support.order => false,
             _ => !call.distinct || support.equality,

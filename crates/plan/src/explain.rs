@@ -127,6 +127,13 @@ fn aggregate_text(aggregate: &Aggregate) -> String {
         AggregateFunc::Max => "max",
         AggregateFunc::BoolAnd => "bool_and",
         AggregateFunc::BoolOr => "bool_or",
+        AggregateFunc::VarPop => "var_pop",
+        AggregateFunc::VarSamp => "var_samp",
+        AggregateFunc::StddevPop => "stddev_pop",
+        AggregateFunc::StddevSamp => "stddev_samp",
+        AggregateFunc::BitAnd => "bit_and",
+        AggregateFunc::BitOr => "bit_or",
+        AggregateFunc::BitXor => "bit_xor",
     };
     let distinct = if aggregate.distinct { "DISTINCT " } else { "" };
     let arg = aggregate.arg.map(|a| format!("#{a}")).unwrap_or_default();

@@ -265,8 +265,8 @@ pub struct Aggregate {
     pub ty: PgType,
 }
 
-/// The aggregates kept natively. `sum` and `avg` of int2, int4, int8, numeric, float4, float8, interval; `min` and
-/// `max` of every type with a native order.
+/// The aggregates kept natively. `sum` and `avg` of int2, int4, int8, numeric, float4, float8, interval; variances and deviations
+/// of int2, int4, int8, numeric; `bit_and` and its kin of int2, int4, int8; `min` and `max` of every type with a native order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "SQL's own names")]
 pub enum AggregateFunc {
@@ -278,6 +278,13 @@ pub enum AggregateFunc {
     Max,
     BoolAnd,
     BoolOr,
+    VarPop,
+    VarSamp,
+    StddevPop,
+    StddevSamp,
+    BitAnd,
+    BitOr,
+    BitXor,
 }
 
 /// An expression that PostgreSQL computes (ring 2).

@@ -27,4 +27,4 @@ pub use env::{CollationKind, Env};
 pub use error::{DatumError, EvalError, NotNative};
 pub use key::{KeySupport, encode_key, key_support};
 pub use numeric::Numeric;
-pub use sums::{FloatSum, IntSum, IntervalSum, NumericSum};
+pub use sums::{BitSum, FloatSum, IntSum, IntervalSum, NumericSum, VarianceSum};

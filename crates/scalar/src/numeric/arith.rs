@@ -347,6 +347,18 @@ impl Numeric {
         }
     }
 
+    /// The square of a finite value, whatever its size; for accumulators.
+    pub(crate) fn squared(&self) -> Self {
+        match &self.0 {
+            Small(m, scale) => match m.checked_mul(*m) {
+                Some(square) => Self(Small(square, scale * 2)),
+                None => Self::from_big(BigInt::from(*m) * *m, scale * 2),
+            },
+            Big(m, scale) => Self::from_big(&**m * &**m, scale * 2),
+            NegInfinity | Infinity | NaN => self.clone(),
+        }
+    }
+
     /// `self × count`, at the same scale; for accumulators.
     pub(crate) fn times(&self, count: i64) -> Self {
         match &self.0 {

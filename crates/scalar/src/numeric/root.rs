@@ -24,6 +24,12 @@ impl Numeric {
         let own = self.scale().unwrap_or(0);
         let (weight, _) = self.leading_group();
         let scale = (16 - (weight * 2 + 1)).max(i64::from(own)).clamp(0, MAX_DISPLAY_SCALE) as u32;
+        Ok(self.sqrt_at(scale))
+    }
+
+    /// The square root of a finite value that is not negative, rounded to that scale.
+    pub(crate) fn sqrt_at(&self, scale: u32) -> Self {
+        let own = self.scale().unwrap_or(0);
         // One digit more than shown decides the rounding; the root of an integer is never exactly half.
         let up = i64::from(2 * (scale + 1)) - i64::from(own);
         let m = self.mantissa();
@@ -32,7 +38,7 @@ impl Numeric {
             Err(_) => m / power_of_ten(up.unsigned_abs() as u32),
         };
         let root = m.sqrt();
-        Ok(Self::from_big((root + 5) / 10, scale))
+        Self::from_big((root + 5) / 10, scale)
     }
 
     /// The greatest common divisor, at the larger scale.

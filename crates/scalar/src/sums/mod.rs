@@ -3,15 +3,19 @@
 //! Each is a commutative group: adding with count +1 and -1 in any order comes to the same state, and the same
 //! state has the same bytes. `count` values are those that are not NULL.
 
+mod bits;
 mod float;
 mod integer;
 mod interval;
 mod numeric;
+mod variance;
 
+pub use bits::BitSum;
 pub use float::FloatSum;
 pub use integer::IntSum;
 pub use interval::IntervalSum;
 pub use numeric::NumericSum;
+pub use variance::VarianceSum;
 
 use crate::error::DatumError;
 

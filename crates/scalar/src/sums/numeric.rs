@@ -85,11 +85,13 @@ impl NumericSum {
         if self.neg_infinity > 0 {
             return Ok(Some(Numeric::NEG_INFINITY));
         }
-        let mut sum = Numeric::ZERO;
-        for of in &self.scales {
-            sum = plus(&sum, &of.sum);
-        }
-        sum.add(&Numeric::ZERO).map(Some)
+        self.finite().unwrap_or(Numeric::ZERO).add(&Numeric::ZERO).map(Some)
+    }
+
+    /// The sum, whatever its size, if only finite values are in.
+    pub(super) fn finite(&self) -> Option<Numeric> {
+        let finite = self.nan == 0 && self.infinity == 0 && self.neg_infinity == 0;
+        finite.then(|| self.scales.iter().fold(Numeric::ZERO, |sum, of| plus(&sum, &of.sum)))
     }
 
     /// `avg(numeric)`; `None` (NULL) of no values.

@@ -3,7 +3,7 @@
 use num_bigint::BigInt;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use scalar::{Datum, EvalError, FloatSum, IntSum, Interval, IntervalSum, NumericSum};
+use scalar::{BitSum, Datum, EvalError, FloatSum, IntSum, Interval, IntervalSum, Numeric, NumericSum, VarianceSum};
 use types::oid;
 
 use crate::server::{Answer, Raw, Server, Value, agree, rows, shown_answer};
@@ -26,6 +26,13 @@ fn history<T: Clone>(rng: &mut StdRng, make: impl Fn(&mut StdRng) -> T) -> (Vec<
 }
 
 async fn theirs(server: &Server, sql_type: &str, groups: &[Vec<Value>]) -> (Vec<Answer>, Vec<Answer>) {
+    let mut both = asked(server, sql_type, groups, &["sum", "avg"]).await;
+    let avg = both.pop().unwrap();
+    (both.pop().unwrap(), avg)
+}
+
+/// What PostgreSQL's aggregates of those names give for each group.
+async fn asked(server: &Server, sql_type: &str, groups: &[Vec<Value>], names: &[&str]) -> Vec<Vec<Answer>> {
     let data: Vec<Vec<Value>> = groups
         .iter()
         .enumerate()
@@ -39,12 +46,11 @@ async fn theirs(server: &Server, sql_type: &str, groups: &[Vec<Value>]) -> (Vec<
         )
     };
     let mut both = vec![];
-    for what in ["sum", "avg"] {
+    for what in names {
         let rows = server.client.query(&ask(what), &[]).await.unwrap();
         both.push(rows.iter().map(|row| Ok(row.get::<_, Option<Raw>>(0).map(|raw| raw.0))).collect());
     }
-    let avg = both.pop().unwrap();
-    (both.pop().unwrap(), avg)
+    both
 }
 
 fn answer(value: Result<Option<Datum<'_>>, EvalError>) -> Answer {
@@ -94,6 +100,97 @@ async fn sums_of_numerics_have_the_display_scale_of_what_is_left() {
     let (sum, avg) = theirs(&server, "numeric", &groups).await;
     let n = check("sum", oid::NUMERIC, &sums, &sum) + check("avg", oid::NUMERIC, &averages, &avg);
     println!("sums of numeric: {n} compared, 0 differences");
+}
+
+const VARIANCES: [&str; 4] = ["var_samp", "var_pop", "stddev_samp", "stddev_pop"];
+
+fn variances(sum: &VarianceSum) -> [Answer; 4] {
+    let of = [sum.variance(true), sum.variance(false), sum.deviation(true), sum.deviation(false)];
+    of.map(|v| answer(v.map(|v| v.map(Datum::Numeric))))
+}
+
+#[tokio::test]
+async fn variances_are_those_of_what_is_left() {
+    let server = Server::start().await;
+    let mut rng = StdRng::seed_from_u64(testkit::seed());
+    let mut compared = 0;
+    let types = [(oid::NUMERIC, "numeric"), (oid::INT2, "smallint"), (oid::INT4, "integer"), (oid::INT8, "bigint")];
+    for (ty, name) in types {
+        let mut ours: [Vec<Answer>; 4] = Default::default();
+        let mut groups = vec![];
+        for round in 0..rows(3000) {
+            let small = round % 2 == 0;
+            let (steps, left) = history(&mut rng, |rng| match values::datum(rng, ty) {
+                // Near values leave small differences of large sums.
+                Datum::Numeric(_) if small => {
+                    Datum::Numeric(Numeric::new(rng.random_range(-5000..5000), rng.random_range(0..4)))
+                }
+                other => other,
+            });
+            let mut sum = VarianceSum::default();
+            for (value, count) in &steps {
+                let value = match value {
+                    Datum::Numeric(n) => n.clone(),
+                    Datum::Int2(v) => Numeric::from(i32::from(*v)),
+                    Datum::Int4(v) => Numeric::from(*v),
+                    Datum::Int8(v) => Numeric::from(*v),
+                    other => panic!("{other:?}"),
+                };
+                sum.add(&value, *count);
+            }
+            let mut bytes = vec![];
+            sum.encode(&mut bytes);
+            assert_eq!(VarianceSum::decode(&mut bytes.as_slice()).unwrap(), sum);
+            variances(&sum).into_iter().zip(&mut ours).for_each(|(answer, ours)| ours.push(answer));
+            groups.push(left.iter().map(Datum::to_bytes).collect::<Vec<_>>());
+        }
+        for (what, (ours, theirs)) in
+            VARIANCES.iter().zip(ours.iter().zip(asked(&server, name, &groups, &VARIANCES).await))
+        {
+            compared += check(what, oid::NUMERIC, ours, &theirs);
+        }
+    }
+    println!("variances: {compared} compared, 0 differences");
+}
+
+#[tokio::test]
+async fn bits_are_those_of_what_is_left() {
+    let server = Server::start().await;
+    let mut rng = StdRng::seed_from_u64(testkit::seed());
+    let mut compared = 0;
+    for (ty, name) in [(oid::INT2, "smallint"), (oid::INT4, "integer"), (oid::INT8, "bigint")] {
+        let mut ours: [Vec<Answer>; 3] = Default::default();
+        let mut groups = vec![];
+        for _ in 0..rows(2000) {
+            let (steps, left) = history(&mut rng, |rng| values::datum(rng, ty));
+            let mut bits = BitSum::default();
+            for (value, count) in &steps {
+                match value {
+                    Datum::Int2(v) => bits.add(i64::from(*v), *count),
+                    Datum::Int4(v) => bits.add(i64::from(*v), *count),
+                    Datum::Int8(v) => bits.add(*v, *count),
+                    other => panic!("{other:?}"),
+                }
+            }
+            let mut bytes = vec![];
+            bits.encode(&mut bytes);
+            assert_eq!(BitSum::decode(&mut bytes.as_slice()).unwrap(), bits);
+            let typed = |v: i64| match ty {
+                oid::INT2 => Datum::Int2(v as i16),
+                oid::INT4 => Datum::Int4(v as i32),
+                _ => Datum::Int8(v),
+            };
+            for (value, ours) in [bits.and(), bits.or(), bits.xor()].into_iter().zip(&mut ours) {
+                ours.push(answer(Ok(value.map(typed))));
+            }
+            groups.push(left.iter().map(Datum::to_bytes).collect::<Vec<_>>());
+        }
+        let names = ["bit_and", "bit_or", "bit_xor"];
+        for (what, (ours, theirs)) in names.iter().zip(ours.iter().zip(asked(&server, name, &groups, &names).await)) {
+            compared += check(what, ty, ours, &theirs);
+        }
+    }
+    println!("bits: {compared} compared, 0 differences");
 }
 
 #[tokio::test]
