@@ -112,7 +112,8 @@ impl<'d> Round<'d> {
             ids.push(self.keys.id(&scratch).0);
         }
         let prefix = self.derived.state.to_be_bytes();
-        let full: Vec<Vec<u8>> = self.keys.keys().skip(first).map(|key| [&prefix[..], key].concat()).collect();
+        let fresh = (first as u32..self.keys.len() as u32).map(|id| self.keys.key(id));
+        let full: Vec<Vec<u8>> = fresh.map(|key| [&prefix[..], key].concat()).collect();
         let refs: Vec<&[u8]> = full.iter().map(Vec::as_slice).collect();
         let mut damage = false;
         cx.store.multi_get(Family::Groups, &refs, &mut |_, stored| {

@@ -76,7 +76,7 @@ impl Bounds {
 
     /// Rows wait, or are kept until the cut ends.
     pub(crate) fn hold(&mut self, rows: &[Delta]) -> Result<(), Failure> {
-        self.held += bytes(rows);
+        self.held = self.held.saturating_add(bytes(rows));
         self.check(self.held <= HELD)
     }
 
@@ -98,8 +98,13 @@ impl Bounds {
     }
 }
 
+/// Each copy counts: whoever shows the rows has as many.
 fn bytes(rows: &[Delta]) -> usize {
-    rows.iter().map(|d| d.row.as_bytes().len() + size_of::<Delta>()).sum()
+    let of = |d: &Delta| {
+        let copies = usize::try_from(d.diff.unsigned_abs()).unwrap_or(usize::MAX);
+        copies.saturating_mul(d.row.as_bytes().len() + size_of::<Delta>())
+    };
+    rows.iter().map(of).fold(0, usize::saturating_add)
 }
 
 impl Step {
