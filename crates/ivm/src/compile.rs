@@ -5,6 +5,7 @@
 
 mod outer;
 mod postgres;
+mod recursion;
 mod sets;
 
 use plan::{Aggregate as PlanAggregate, JoinKind, OutputKey as PlanKey, Rel};
@@ -16,8 +17,8 @@ use crate::kept::Sources;
 use crate::key::{KeyEncoder, same_keys};
 use crate::layout::{Labels, Layout};
 use crate::operators::{
-    Access, Aggregate, Branch, Columns, Filter, Groups, Index, Join, Node, Operator, Output, OutputKey, PgCompute,
-    PgMap, Predicate, Project, Shape, Side, Source, UnionAll, Values,
+    Access, Aggregate, Branch, Columns, Filter, Flow, Groups, Index, Join, JoinFlow, Node, Operator, Output, OutputKey,
+    PgCompute, PgMap, Predicate, Project, Shape, Side, Source, UnionAll, Values,
 };
 
 /// Raised when a definition compiles to operators that do not understand the states of before.
@@ -56,7 +57,14 @@ struct Plain {
 
 /// Compiles a definition over these sources.
 pub(crate) fn compile(def: &StreamDef, env: &Env, sources: &Sources, states: &mut dyn States) -> Result<Tree, String> {
-    let mut compiler = Compiler { def, env: pinned(env, &def.plan.settings), sources, states, holds_rows: false };
+    let mut compiler = Compiler {
+        def,
+        env: pinned(env, &def.plan.settings),
+        sources,
+        states,
+        holds_rows: false,
+        recursions: Vec::new(),
+    };
     let mut built = compiler.rel(&def.plan.root)?;
     let output = compiler.output(&built)?;
     if !compiler.holds_rows {
@@ -101,6 +109,8 @@ struct Compiler<'a> {
     states: &'a mut dyn States,
     /// Some operator keeps whole rows of its input.
     holds_rows: bool,
+    /// Of the recursions whose steps are being compiled: whether a row is never there twice.
+    recursions: Vec<bool>,
 }
 
 impl Compiler<'_> {
@@ -134,7 +144,8 @@ impl Compiler<'_> {
                 let (offset, limit, ties) = (*offset, *limit, *ties);
                 self.top(input, &sets::Cut { partition, types: partition_types, order, offset, limit, ties })
             }
-            Rel::Recursive { .. } | Rel::Working { .. } => Err("WITH RECURSIVE cannot be kept yet".into()),
+            Rel::Recursive { base, step, all, types } => self.recursive(base, step, *all, types),
+            Rel::Working { types } => self.working(types),
         }
     }
 
@@ -156,7 +167,7 @@ impl Compiler<'_> {
         let labels = kept.def.identity.iter().map(|c| (name(c), *c, kept.def.columns[*c].ty.oid)).collect();
         Ok(Built {
             node: Node::new(Operator::Source(Source { source: id, used: None })),
-            layout: Layout { columns: map.clone(), width },
+            layout: Layout { columns: map.clone(), width, mark: None },
             unique: kept.key.is_some(),
             labels: Labels(labels),
             plain: Some(Plain { source: id, filters: Vec::new() }),
@@ -184,7 +195,12 @@ impl Compiler<'_> {
             built.layout.columns = built.layout.physical(&columns)?;
             return Ok(built);
         }
-        let compiled = exprs.iter().map(|e| self.expression(&built.layout, e)).collect::<Result<Vec<_>, _>>()?;
+        let mut compiled = exprs.iter().map(|e| self.expression(&built.layout, e)).collect::<Result<Vec<_>, _>>()?;
+        if let Some(mark) = built.layout.mark {
+            let mark = Scalar::column(mark, PgType::plain(types::oid::INT8));
+            compiled.push(Compiled::new(&mark, &self.env).map_err(|e| e.to_string())?);
+        }
+        let layout = Layout::marked_like(exprs.len(), &built.layout);
         let mut labels = Labels::default();
         for (i, expr) in exprs.iter().enumerate() {
             let Some(column) = plain_column(expr).and_then(|c| built.layout.at(c).ok()) else { continue };
@@ -193,7 +209,7 @@ impl Compiler<'_> {
         let columns = Columns { exprs: compiled, labels: built.labels };
         Ok(Built {
             node: Node::new(Operator::Project(Project { input: Box::new(built.node), columns })),
-            layout: Layout::exact(exprs.len()),
+            layout,
             unique: false,
             labels,
             plain: None,
@@ -224,12 +240,15 @@ impl Compiler<'_> {
         let left_index = self.index(&left, &lefts, &rights, types)?;
         let right_index = self.index(&right, &rights, &lefts, types)?;
         let offset = left.layout.width;
+        let is_right = right.layout.mark.is_some();
         let mut layout = left.layout;
         layout.columns.extend(right.layout.columns.iter().map(|c| c + offset));
+        layout.mark = layout.mark.or(right.layout.mark.map(|c| c + offset));
         layout.width += right.layout.width;
         let mut labels = left.labels;
         labels.0.extend(right.labels.0.into_iter().map(|(name, column, ty)| (name, column + offset, ty)));
         let join = Join {
+            flow: layout.mark.map(|_| JoinFlow { flow: Flow::default(), is_right }),
             left: Side { input: left.node, index: left_index },
             right: Side { input: right.node, index: right_index },
         };
@@ -326,6 +345,7 @@ impl Compiler<'_> {
     fn union_all(&mut self, inputs: &[Rel]) -> Result<Built, String> {
         let mut branches = Vec::with_capacity(inputs.len());
         let mut width = None;
+        let mut layout = Layout::exact(0);
         for input in inputs {
             let built = self.rel(input)?;
             let columns = built.layout.columns.len();
@@ -333,12 +353,14 @@ impl Compiler<'_> {
                 return Err("the plan unites inputs of different widths".into());
             }
             let exact = built.layout.is_exact();
-            branches.push(Branch { node: built.node, columns: (!exact).then_some(built.layout.columns) });
+            layout = Layout::marked_like(columns, &built.layout);
+            let columns = built.layout.columns.into_iter().chain(built.layout.mark).collect();
+            branches.push(Branch { node: built.node, columns: (!exact).then_some(columns) });
         }
         // A branch may drop the columns in which its rows differ, so rows can repeat even over keyed sources.
         Ok(Built {
             node: Node::new(Operator::UnionAll(UnionAll { inputs: branches })),
-            layout: Layout::exact(width.unwrap_or(0)),
+            layout,
             unique: false,
             labels: Labels::default(),
             plain: None,

@@ -17,12 +17,22 @@ pub(crate) struct Layout {
     pub(crate) columns: Vec<usize>,
     /// How many physical columns a row has.
     pub(crate) width: usize,
+    /// In the step of a recursion: the physical column with the mark of the row that this one follows from.
+    pub(crate) mark: Option<usize>,
 }
 
 impl Layout {
     /// Rows that have just their columns.
     pub(crate) fn exact(width: usize) -> Self {
-        Self { columns: (0..width).collect(), width }
+        Self { columns: (0..width).collect(), width, mark: None }
+    }
+
+    /// Rows that have just their columns, and a mark behind them if rows before had one.
+    pub(crate) fn marked_like(width: usize, before: &Self) -> Self {
+        match before.mark {
+            None => Self::exact(width),
+            Some(_) => Self { columns: (0..width).collect(), width: width + 1, mark: Some(width) },
+        }
     }
 
     /// Whether rows have just their columns, in order.
@@ -105,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_column_that_is_not_there_is_noticed() {
-        let layout = Layout { columns: vec![2, 0], width: 3 };
+        let layout = Layout { columns: vec![2, 0], width: 3, mark: None };
         assert!(!layout.is_exact() && Layout::exact(3).is_exact());
         assert_eq!(layout.physical(&[1, 0]), Ok(vec![0, 2]));
         assert!(layout.physical(&[2]).is_err());

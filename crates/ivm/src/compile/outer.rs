@@ -6,7 +6,9 @@ use types::{PgType, Scalar};
 use super::{Built, Compiler};
 use crate::key::KeyEncoder;
 use crate::layout::{Labels, Layout};
-use crate::operators::{Branch, Node, On, Operator, Outer, OuterKind, Partners, PgCompute, Predicate, Side, UnionAll};
+use crate::operators::{
+    Branch, Node, On, Operator, Outer, OuterFlow, OuterKind, Partners, PgCompute, Predicate, Side, UnionAll,
+};
 
 /// A join as the plan has it.
 pub(super) struct Joined<'p> {
@@ -64,8 +66,14 @@ impl Compiler<'_> {
             _ => (OuterKind::Anti, (left.layout, left.unique, left.labels)),
         };
         let (layout, unique, labels) = built;
-        let outer =
-            Outer { kind, left: Side { input: left.node, index: left_index }, right: right.node, pairs, partners };
+        let outer = Outer {
+            kind,
+            flow: layout.mark.map(|_| OuterFlow::default()),
+            left: Side { input: left.node, index: left_index },
+            right: right.node,
+            pairs,
+            partners,
+        };
         Ok(Built { node: Node::new(Operator::Outer(Box::new(outer))), layout, unique, labels, plain: None })
     }
 

@@ -10,8 +10,9 @@
 use state::Store;
 use types::Delta;
 
+use super::flow::Flow;
 use super::side::{Access, Found, Index, Keyed, Side};
-use super::{CHUNK, Cx, Emit};
+use super::{CHUNK, Cx, Emit, Node};
 use crate::error::Failure;
 use crate::table::KeyTable;
 
@@ -20,6 +21,15 @@ use crate::table::KeyTable;
 pub(crate) struct Join {
     pub(crate) left: Side,
     pub(crate) right: Side,
+    /// In the step of a recursion.
+    pub(crate) flow: Option<JoinFlow>,
+}
+
+/// What is remembered until the cut ends, and which side the recursive rows are.
+#[derive(Debug)]
+pub(crate) struct JoinFlow {
+    pub(crate) flow: Flow,
+    pub(crate) is_right: bool,
 }
 
 fn pair(left: &Delta, right: &Delta) -> Delta {
@@ -32,13 +42,77 @@ impl Join {
         let lefts = self.left.input.step(cx)?;
         let rights = self.right.input.step(cx)?;
         let rows_in = lefts.len() + rights.len();
+        self.forget();
         if rows_in == 0 {
             return Ok((0, Vec::new()));
         }
-        let out = pairs(cx, &self.left.index, &self.right.index, &lefts, &rights)?;
-        self.left.index.write(cx, &lefts)?;
-        self.right.index.write(cx, &rights)?;
+        let (left, right) = (&self.left.index, &self.right.index);
+        let out = pairs(cx, left, right, &lefts, &rights)?;
+        match &mut self.flow {
+            None => {
+                left.write(cx, &lefts)?;
+                right.write(cx, &rights)?;
+            }
+            Some(JoinFlow { flow, is_right: false }) => {
+                right.write(cx, &rights)?;
+                flow.begin(right, rights, lefts)?;
+            }
+            Some(JoinFlow { flow, is_right: true }) => {
+                left.write(cx, &lefts)?;
+                flow.begin(left, lefts, rights)?;
+            }
+        }
         Ok((rows_in, out))
+    }
+
+    /// The recursive side, and the other one.
+    fn sides(&mut self) -> (&mut Side, &mut Side) {
+        if self.flow.as_ref().is_some_and(|f| f.is_right) {
+            (&mut self.right, &mut self.left)
+        } else {
+            (&mut self.left, &mut self.right)
+        }
+    }
+
+    /// The recursive side's input.
+    pub(crate) fn recursive(&mut self) -> &mut Node {
+        &mut self.sides().0.input
+    }
+
+    /// Within a recursion: the pairs of recursive rows that come or go.
+    pub(crate) fn push(&mut self, cx: &mut Cx<'_>, rows: Vec<Delta>) -> Result<Vec<Delta>, Failure> {
+        let Some(JoinFlow { flow, is_right }) = &mut self.flow else { return Err(Flow::missing()) };
+        let other = if *is_right { &self.left.index } else { &self.right.index };
+        let keys = Keyed::of(&rows, &other.probe, other.marked)?;
+        let held = other.lookup(cx, &keys)?;
+        let mut out = Vec::new();
+        for (row, id) in rows.iter().zip(&keys.ids) {
+            let Some(id) = *id else { continue };
+            let others = flow.after(&keys, id, &held);
+            out.extend(others.iter().map(|other| if *is_right { pair(other, row) } else { pair(row, other) }));
+        }
+        flow.rows.extend(rows);
+        Ok(out)
+    }
+
+    /// Within a recursion: writes what the cut has done to the recursive side.
+    pub(crate) fn settle(&mut self, cx: &mut Cx<'_>) -> Result<(), Failure> {
+        let Some(JoinFlow { flow, is_right }) = &mut self.flow else { return Ok(()) };
+        let rows = std::mem::take(flow).rows;
+        let own = if *is_right { &self.right.index } else { &self.left.index };
+        own.write(cx, &rows)
+    }
+
+    /// While building within a recursion: arranges the other side.
+    pub(crate) fn prepare(&mut self, cx: &mut Cx<'_>) -> Result<(), Failure> {
+        arrange(self.sides().1, cx)
+    }
+
+    /// Forgets what a cut that was not written has left.
+    pub(crate) fn forget(&mut self) {
+        if let Some(JoinFlow { flow, .. }) = &mut self.flow {
+            *flow = Flow::default();
+        }
     }
 
     /// All pairs, in pieces. One side's rows are read and looked up in the other, which is arranged first.

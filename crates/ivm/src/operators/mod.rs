@@ -11,18 +11,23 @@
 //! ([`crate::layout::Layout`]), so that columns are copied only where rows are made anew.
 
 mod aggregate;
+mod derived;
 mod expand;
 mod extremes;
 mod filter;
+mod flow;
 mod group;
 mod join;
+mod levels;
 mod members;
 mod outer;
+mod outer_flow;
 mod output;
 mod pg_aggregate;
 mod pg_map;
 mod pg_rows;
 mod project;
+mod recursive;
 mod set_op;
 mod shape;
 mod side;
@@ -31,6 +36,7 @@ mod top;
 mod union_all;
 mod values;
 mod window;
+mod working;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
@@ -39,16 +45,20 @@ use state::{Batch, Durability, Store};
 use types::{Delta, SourceId};
 
 pub(crate) use aggregate::{Aggregate, Groups};
+pub(crate) use derived::Derived;
 pub(crate) use expand::Expand;
 pub(crate) use filter::{Filter, Predicate};
-pub(crate) use join::{Join, consolidated};
+pub(crate) use flow::Flow;
+pub(crate) use join::{Join, JoinFlow, consolidated};
 pub(crate) use members::Members;
 pub(crate) use outer::{On, Outer, OuterKind, Partners};
+pub(crate) use outer_flow::OuterFlow;
 pub(crate) use output::{Output, OutputKey};
 pub(crate) use pg_aggregate::{PgAggregate, PgGroups};
 pub(crate) use pg_map::{PgCompute, PgMap};
 pub(crate) use pg_rows::{Expansion, PgRows};
 pub(crate) use project::{Columns, Project};
+pub(crate) use recursive::{Recursive, Step};
 pub(crate) use set_op::{Counts, SetOp};
 pub(crate) use shape::Shape;
 pub(crate) use side::{Access, Index, Side};
@@ -57,6 +67,7 @@ pub(crate) use top::{OrderKey, Ordered, Top};
 pub(crate) use union_all::{Branch, UnionAll};
 pub(crate) use values::Values;
 pub(crate) use window::{Partitions, Window};
+pub(crate) use working::Working;
 
 use crate::arrangement::Arrangement;
 use crate::definition::{Evaluator, OperatorStats};
@@ -139,6 +150,8 @@ pub(crate) enum Operator {
     SetOp(Box<SetOp>),
     Top(Box<Top>),
     Aggregate(Box<Aggregate>),
+    Recursive(Box<Recursive>),
+    Working(Working),
     UnionAll(UnionAll),
     Values(Values),
 }
@@ -198,7 +211,9 @@ impl Node {
                 let out = o.step(cx)?;
                 (out.len(), out)
             }
-            Operator::Values(_) => (0, Vec::new()),
+            Operator::Recursive(o) => o.step(cx)?,
+            // What is in the step of a recursion is pushed.
+            Operator::Values(_) | Operator::Working(_) => (0, Vec::new()),
         };
         self.rows_in = rows_in as u64;
         self.rows_out = out.len() as u64;
@@ -222,13 +237,100 @@ impl Node {
             Operator::Top(o) => o.build(cx, emit),
             Operator::Aggregate(o) => o.build(cx, emit),
             Operator::UnionAll(o) => o.build(cx, emit),
+            Operator::Recursive(o) => o.build(cx, emit),
+            Operator::Working(_) => Ok(()),
             Operator::Values(o) => o.build(cx, emit),
+        }
+    }
+
+    /// In the step of a recursion: what recursive rows that come or go come to, the other inputs as they are after the cut.
+    pub(crate) fn push(&mut self, cx: &mut Cx<'_>, recursive: &[Delta]) -> Result<Vec<Delta>, Failure> {
+        let (rows_in, out) = match &mut self.operator {
+            Operator::Working(_) => (0, recursive.to_vec()),
+            Operator::Filter(o) => {
+                let rows = o.input.push(cx, recursive)?;
+                (rows.len(), o.apply(rows)?)
+            }
+            Operator::Project(o) => {
+                let rows = o.input.push(cx, recursive)?;
+                (rows.len(), o.apply(&rows)?)
+            }
+            Operator::PgMap(o) => {
+                let rows = o.input.push(cx, recursive)?;
+                (rows.len(), o.apply(cx, &rows)?)
+            }
+            Operator::PgRows(o) => {
+                let rows = o.input.push(cx, recursive)?;
+                (rows.len(), o.apply(cx, &rows)?)
+            }
+            Operator::UnionAll(o) => {
+                let out = o.push(cx, recursive)?;
+                (out.len(), out)
+            }
+            Operator::Join(o) => {
+                let rows = o.recursive().push(cx, recursive)?;
+                (rows.len(), o.push(cx, rows)?)
+            }
+            Operator::Outer(o) => {
+                let rows = o.left.input.push(cx, recursive)?;
+                (rows.len(), o.push(cx, rows)?)
+            }
+            _ => return Err(Flow::missing()),
+        };
+        self.rows_in += rows_in as u64;
+        self.rows_out += out.len() as u64;
+        Ok(out)
+    }
+
+    /// In the step of a recursion, when it has come to its end: what the cut did to the recursive rows is written.
+    pub(crate) fn settle(&mut self, cx: &mut Cx<'_>) -> Result<(), Failure> {
+        match &mut self.operator {
+            Operator::Join(o) => o.settle(cx)?,
+            Operator::Outer(o) => o.settle(cx)?,
+            // One within has settled its own.
+            Operator::Recursive(_) => return Ok(()),
+            _ => {}
+        }
+        self.inputs_mut().into_iter().try_for_each(|input| input.settle(cx))
+    }
+
+    /// While building: arranges what the recursive rows meet in a step.
+    pub(crate) fn prepare(&mut self, cx: &mut Cx<'_>) -> Result<(), Failure> {
+        match &mut self.operator {
+            Operator::Join(o) => {
+                o.prepare(cx)?;
+                o.recursive().prepare(cx)
+            }
+            Operator::Outer(o) => {
+                o.prepare(cx)?;
+                o.left.input.prepare(cx)
+            }
+            _ => self.inputs_mut().into_iter().try_for_each(|input| input.prepare(cx)),
+        }
+    }
+
+    /// Whether recursive rows flow through here. Gives the reason when they do where none can.
+    pub(crate) fn is_recursive(&self) -> Result<bool, String> {
+        let below = self.inputs().into_iter().map(Self::is_recursive).collect::<Result<Vec<_>, _>>()?;
+        match (&self.operator, below.as_slice()) {
+            (Operator::Working(_), _) => Ok(true),
+            // Its step reads rows of its own.
+            (Operator::Recursive(_), [base, _]) if !base => Ok(false),
+            (_, below) if below.iter().all(|b| !b) => Ok(false),
+            (Operator::Filter(_) | Operator::Project(_) | Operator::PgMap(_) | Operator::PgRows(_), _) => Ok(true),
+            (Operator::UnionAll(_), below) if below.iter().all(|b| *b) => Ok(true),
+            (Operator::UnionAll(_), _) => {
+                Err("a part of a recursion's step does not read the recursive rows; move it in front of UNION".into())
+            }
+            (Operator::Join(_), [left, right]) if left != right => Ok(true),
+            (Operator::Outer(_), [true, false]) => Ok(true),
+            _ => Err("a recursion's step does more with the recursive rows than follow each on its own".into()),
         }
     }
 
     fn inputs(&self) -> Vec<&Self> {
         match &self.operator {
-            Operator::Source(_) | Operator::Values(_) => Vec::new(),
+            Operator::Source(_) | Operator::Values(_) | Operator::Working(_) => Vec::new(),
             Operator::Filter(o) => vec![&o.input],
             Operator::Project(o) => vec![&o.input],
             Operator::PgMap(o) => vec![&o.input],
@@ -241,13 +343,14 @@ impl Node {
             Operator::Expand(o) => vec![&o.input],
             Operator::Top(o) => vec![&o.input],
             Operator::Aggregate(o) => vec![&o.input],
+            Operator::Recursive(o) => vec![&o.base, &o.step.node],
             Operator::UnionAll(o) => o.inputs.iter().map(|i| &i.node).collect(),
         }
     }
 
     pub(crate) fn inputs_mut(&mut self) -> Vec<&mut Self> {
         match &mut self.operator {
-            Operator::Source(_) | Operator::Values(_) => Vec::new(),
+            Operator::Source(_) | Operator::Values(_) | Operator::Working(_) => Vec::new(),
             Operator::Filter(o) => vec![&mut o.input],
             Operator::Project(o) => vec![&mut o.input],
             Operator::PgMap(o) => vec![&mut o.input],
@@ -260,14 +363,18 @@ impl Node {
             Operator::Expand(o) => vec![&mut o.input],
             Operator::Top(o) => vec![&mut o.input],
             Operator::Aggregate(o) => vec![&mut o.input],
+            Operator::Recursive(o) => vec![&mut o.base, &mut o.step.node],
             Operator::UnionAll(o) => o.inputs.iter_mut().map(|i| &mut i.node).collect(),
         }
     }
 
     /// Forgets what is held in memory: it may be ahead of the store.
     pub(crate) fn forget(&mut self) {
-        if let Operator::Aggregate(o) = &mut self.operator {
-            o.forget();
+        match &mut self.operator {
+            Operator::Aggregate(o) => o.forget(),
+            Operator::Join(o) => o.forget(),
+            Operator::Outer(o) => o.forget(),
+            _ => {}
         }
         for input in self.inputs_mut() {
             input.forget();
@@ -296,6 +403,8 @@ impl Node {
             Operator::Expand(_) => ("expand", String::new(), 0),
             Operator::Top(o) => ("top", o.describe(), o.state_bytes(store)),
             Operator::Aggregate(o) => ("aggregate", o.describe(), o.state_bytes(store)),
+            Operator::Recursive(o) => ("recursive", o.describe(), o.state_bytes(store)),
+            Operator::Working(_) => ("working", String::new(), 0),
             Operator::UnionAll(_) => ("union_all", String::new(), 0),
             Operator::Values(_) => ("values", String::new(), 0),
         };

@@ -17,6 +17,7 @@ use types::{Delta, Row};
 
 use super::filter::Predicate;
 use super::join::{consolidated, pairs};
+use super::outer_flow::OuterFlow;
 use super::pg_map::PgCompute;
 use super::side::{Index, Keyed, Side};
 use super::{Cx, Emit, Node};
@@ -44,6 +45,8 @@ pub(crate) struct Outer {
     /// Where right's rows are found, where pairs are looked at.
     pub(crate) pairs: Option<Index>,
     pub(crate) partners: Partners,
+    /// In the step of a recursion, whose rows are left's.
+    pub(crate) flow: Option<OuterFlow>,
 }
 
 /// Which left rows have partners.
@@ -66,7 +69,7 @@ pub(crate) struct On {
 
 impl On {
     /// Which of the pairs fulfil it.
-    fn of(&self, cx: &mut Cx<'_>, pairs: &[Delta]) -> Result<Vec<bool>, Failure> {
+    pub(super) fn of(&self, cx: &mut Cx<'_>, pairs: &[Delta]) -> Result<Vec<bool>, Failure> {
         match &self.compute {
             None => pairs.iter().map(|pair| self.predicate.is_true(&pair.row)).collect(),
             Some(compute) => {
@@ -79,9 +82,31 @@ impl On {
 
 /// A left row's copies, and the partners of each.
 #[derive(Debug, Clone, Copy, Default)]
-struct Counted {
-    copies: i64,
-    partners: i64,
+pub(super) struct Counted {
+    pub(super) copies: i64,
+    pub(super) partners: i64,
+}
+
+impl Counted {
+    pub(super) fn decode(stored: &mut &[u8]) -> Option<Self> {
+        Some(Self { copies: decode_count(stored)?, partners: decode_count(stored)? })
+    }
+
+    /// Nothing is kept of a row that is not there.
+    pub(super) fn write(self, cx: &mut Cx<'_>, state: u32, row: &[u8]) -> Result<(), Failure> {
+        if self.copies < 0 || self.partners < 0 {
+            return Err(lost());
+        }
+        let mut value = Vec::new();
+        put_varint(&mut value, self.copies as u64);
+        put_varint(&mut value, self.partners as u64);
+        write(cx, state, row, (self.copies > 0).then_some(&value));
+        Ok(())
+    }
+}
+
+pub(super) fn decode_count(stored: &mut &[u8]) -> Option<i64> {
+    take_varint(stored).and_then(|n| i64::try_from(n).ok())
 }
 
 impl Outer {
@@ -90,182 +115,43 @@ impl Outer {
         let lefts = self.left.input.step(cx)?;
         let rights = self.right.step(cx)?;
         let rows_in = lefts.len() + rights.len();
+        self.forget();
         if rows_in == 0 {
             return Ok((0, Vec::new()));
         }
-        let paired = match (&self.kind, &self.pairs) {
-            (OuterKind::Left { .. }, Some(index)) => pairs(cx, &self.left.index, index, &lefts, &rights)?,
+        let Self { kind, left: Side { index: left, .. }, pairs: index, partners, flow, .. } = self;
+        let paired = match (&kind, &index) {
+            (OuterKind::Left { .. }, Some(index)) => pairs(cx, left, index, &lefts, &rights)?,
             _ => Vec::new(),
         };
-        let (paired, alone) = match &self.partners.on {
-            None => (paired, self.alone_by_key(cx, &lefts, &rights)?),
+        let (paired, alone) = match &partners.on {
+            None => (paired, partners.alone_by_key(cx, left, (&lefts, &rights), flow.as_mut())?),
             Some(on) => {
                 let fit = on.of(cx, &paired)?;
                 let paired = paired.into_iter().zip(fit).filter_map(|(pair, fits)| fits.then_some(pair)).collect();
-                (paired, self.alone_by_row(cx, &lefts, &rights)?)
+                (paired, partners.alone_by_row(cx, (left, index.as_ref()), (&lefts, &rights), flow.as_mut())?)
             }
         };
-        self.left.index.write(cx, &lefts)?;
-        if let Some(index) = &self.pairs {
+        if let Some(index) = index {
             index.write(cx, &rights)?;
         }
-        Ok((rows_in, self.kind.out(lefts, paired, alone)))
+        match flow {
+            None => left.write(cx, &lefts)?,
+            Some(flow) => flow.begin(index.as_ref(), rights, lefts.clone())?,
+        }
+        Ok((rows_in, kind.out(lefts, paired, alone)))
     }
 
-    /// What becomes of left's rows without a partner, by the counts of keys.
-    fn alone_by_key(&self, cx: &mut Cx<'_>, lefts: &[Delta], rights: &[Delta]) -> Result<Vec<Delta>, Failure> {
-        let Partners { state, left, right, .. } = &self.partners;
-        let left_keys = Keyed::of(lefts, left, 0)?;
-        let right_keys = Keyed::of(rights, right, 0)?;
-        // Left's keys first, then those that only right has.
-        let mut keys = KeyTable::default();
-        for key in left_keys.keys.keys() {
-            keys.id(key);
+    /// Forgets what a cut that was not written has left.
+    pub(crate) fn forget(&mut self) {
+        if let Some(flow) = &mut self.flow {
+            *flow = OuterFlow::default();
         }
-        let mut came: HashMap<u32, (i64, usize)> = HashMap::new();
-        for (at, (delta, id)) in rights.iter().zip(&right_keys.ids).enumerate() {
-            let Some(id) = id else { continue };
-            let (id, _) = keys.id(right_keys.keys.key(*id));
-            came.entry(id).or_insert((0, at)).0 += delta.diff;
-        }
-        let before = read(cx.store, *state, &keys, |stored| take_varint(stored).and_then(|n| i64::try_from(n).ok()))?;
-        let mut after = before.clone();
-        let mut crossing: Vec<(usize, Delta)> = Vec::new();
-        for (&id, &(diff, at)) in &came {
-            let id = id as usize;
-            let count = before[id].unwrap_or_default() + diff;
-            if count < 0 {
-                return Err(lost());
-            }
-            after[id] = Some(count);
-            if diff != 0 {
-                let mut value = Vec::new();
-                put_varint(&mut value, count as u64);
-                write(cx, *state, keys.key(id as u32), (count > 0).then_some(&value));
-            }
-            if (before[id].unwrap_or_default() == 0) != (count == 0) {
-                crossing.push((id, rights[at].clone()));
-            }
-        }
-        crossing.sort_unstable_by_key(|(id, _)| *id);
-        let partners = |id: usize| (before[id].unwrap_or_default(), after[id].unwrap_or_default());
-        let mut out = Vec::new();
-        for (delta, id) in lefts.iter().zip(&left_keys.ids) {
-            // Before and after it has none, or after it has none and its group is added below as it was.
-            if id.is_none_or(|id| partners(id as usize).1 == 0) {
-                out.push(delta.clone());
-            }
-        }
-        let (ids, representatives): (Vec<usize>, Vec<Delta>) = crossing.into_iter().unzip();
-        let asked = Keyed::of(&representatives, &self.left.index.probe, self.left.index.marked)?;
-        let held = self.left.index.lookup(cx, &asked)?;
-        for (id, key) in ids.into_iter().zip(&asked.ids) {
-            let Some(key) = *key else { continue };
-            let sign = if partners(id).1 == 0 { 1 } else { -1 };
-            out.extend(held.of(key).iter().map(|d| Delta { row: d.row.clone(), diff: d.diff * sign }));
-        }
-        Ok(consolidated(out))
     }
 
-    /// The same by the counts of left's rows.
-    fn alone_by_row(&self, cx: &mut Cx<'_>, lefts: &[Delta], rights: &[Delta]) -> Result<Vec<Delta>, Failure> {
-        let (Some(index), Some(on)) = (&self.pairs, &self.partners.on) else { return Ok(Vec::new()) };
-        let state = self.partners.state;
-        let mut out: Vec<Delta> = Vec::new();
-        let lefts = consolidated(lefts.to_vec());
-        let rights = consolidated(rights.to_vec());
-        let right_keys = Keyed::of(&rights, &self.partners.right, 0)?;
-        let mut by_key: HashMap<&[u8], Vec<&Delta>> = HashMap::new();
-        for (delta, id) in rights.iter().zip(&right_keys.ids) {
-            let Some(id) = id else { continue };
-            by_key.entry(right_keys.keys.key(*id)).or_default().push(delta);
-        }
-        // Left's rows that changed, and those that meet a row of right that changed.
-        let mut rows = KeyTable::default();
-        let mut diffs: Vec<i64> = Vec::new();
-        let mut touched: Vec<Delta> = Vec::new();
-        for (delta, id) in lefts.iter().zip(Keyed::of(&lefts, &self.partners.left, 0)?.ids) {
-            if id.is_none() {
-                out.push(delta.clone());
-                continue;
-            }
-            rows.id(delta.row.as_bytes());
-            diffs.push(delta.diff);
-            touched.push(delta.clone());
-        }
-        let asked = Keyed::of(&rights, &self.left.index.probe, self.left.index.marked)?;
-        let met = self.left.index.lookup(cx, &asked)?;
-        for id in 0..asked.keys.len() as u32 {
-            for held in met.of(id) {
-                if rows.id(held.row.as_bytes()).1 {
-                    diffs.push(0);
-                    touched.push(held.clone());
-                }
-            }
-        }
-        let counted = read(cx.store, state, &rows, |stored| {
-            let mut number = || take_varint(stored).and_then(|n| i64::try_from(n).ok());
-            Some(Counted { copies: number()?, partners: number()? })
-        })?;
-        let keys = Keyed::of(&touched, &self.partners.left, 0)?;
-        // All partners of those that are new; of the others, only what changed.
-        let is_new = |at: usize| counted[at].is_none_or(|c| c.copies == 0);
-        let new: Vec<Delta> =
-            touched.iter().enumerate().filter(|(at, _)| is_new(*at)).map(|(_, d)| d.clone()).collect();
-        let found_keys = Keyed::of(&new, &index.probe, index.marked)?;
-        let found = index.lookup(cx, &found_keys)?;
-        let mut found_ids = found_keys.ids.iter();
-        // The pairs that decide, with the left row of each.
-        let (mut asked_pairs, mut of_row) = (Vec::new(), Vec::new());
-        for (at, delta) in touched.iter().enumerate() {
-            let before = counted[at].unwrap_or_default();
-            let copies = before.copies + diffs[at];
-            if copies < 0 {
-                return Err(lost());
-            }
-            let found_id = if is_new(at) { found_ids.next().copied().flatten() } else { None };
-            let changed = keys.ids[at].and_then(|id| by_key.get(keys.keys.key(id))).map_or(&[][..], Vec::as_slice);
-            let partners: Vec<Delta> = match (before.copies, copies) {
-                (_, 0) => Vec::new(),
-                (0, _) => {
-                    let held = found_id.map_or(&[][..], |id| found.of(id));
-                    consolidated(held.iter().chain(changed.iter().copied()).cloned().collect())
-                }
-                _ => changed.iter().copied().cloned().collect(),
-            };
-            for partner in partners {
-                asked_pairs.push(Delta { row: delta.row.concat(&partner.row), diff: partner.diff });
-                of_row.push(at);
-            }
-        }
-        let fit = on.of(cx, &asked_pairs)?;
-        let mut more = vec![0; touched.len()];
-        for ((pair, at), fits) in asked_pairs.iter().zip(of_row).zip(fit) {
-            more[at] += if fits { pair.diff } else { 0 };
-        }
-        for (at, delta) in touched.iter().enumerate() {
-            let before = counted[at].unwrap_or_default();
-            let copies = before.copies + diffs[at];
-            let partners = if copies == 0 { 0 } else { before.partners + more[at] };
-            if partners < 0 {
-                return Err(lost());
-            }
-            let was_alone = if before.partners == 0 { before.copies } else { 0 };
-            let is_alone = if partners == 0 { copies } else { 0 };
-            if was_alone != is_alone {
-                out.push(Delta { row: delta.row.clone(), diff: is_alone - was_alone });
-            }
-            let mut value = Vec::new();
-            put_varint(&mut value, copies as u64);
-            put_varint(&mut value, partners as u64);
-            write(cx, state, delta.row.as_bytes(), (copies > 0).then_some(&value));
-        }
-        Ok(out)
-    }
-
-    /// All that comes out, in pieces: right first, then left's rows, which find all their partners.
-    pub(crate) fn build(&mut self, cx: &mut Cx<'_>, emit: &mut Emit<'_>) -> Result<(), Failure> {
-        let Self { kind, left, right, pairs: index, partners } = self;
+    /// While building: arranges and counts right's rows.
+    pub(crate) fn prepare(&mut self, cx: &mut Cx<'_>) -> Result<(), Failure> {
+        let Self { right, pairs: index, partners, .. } = self;
         right.build(cx, &mut |cx, rows| {
             if let Some(index) = index {
                 index.write(cx, &rows)?;
@@ -274,7 +160,13 @@ impl Outer {
                 partners.count(cx, &rows)?;
             }
             cx.flush()
-        })?;
+        })
+    }
+
+    /// All that comes out, in pieces: right first, then left's rows, which find all their partners.
+    pub(crate) fn build(&mut self, cx: &mut Cx<'_>, emit: &mut Emit<'_>) -> Result<(), Failure> {
+        self.prepare(cx)?;
+        let Self { kind, left, pairs: index, partners, .. } = self;
         let Side { input, index: left_index } = left;
         input.build(cx, &mut |cx, rows| {
             left_index.write(cx, &rows)?;
@@ -334,7 +226,7 @@ impl Outer {
 }
 
 impl OuterKind {
-    fn out(self, lefts: Vec<Delta>, mut paired: Vec<Delta>, alone: Vec<Delta>) -> Vec<Delta> {
+    pub(super) fn out(self, lefts: Vec<Delta>, mut paired: Vec<Delta>, alone: Vec<Delta>) -> Vec<Delta> {
         match self {
             Self::Left { padding } => {
                 let nulls = Row::from_bytes(vec![0; padding].into());
@@ -352,6 +244,166 @@ impl OuterKind {
 }
 
 impl Partners {
+    /// What becomes of left's rows without a partner, by the counts of keys.
+    fn alone_by_key(
+        &self,
+        cx: &mut Cx<'_>,
+        index: &Index,
+        (lefts, rights): (&[Delta], &[Delta]),
+        mut flow: Option<&mut OuterFlow>,
+    ) -> Result<Vec<Delta>, Failure> {
+        let Self { state, left, right, .. } = self;
+        let left_keys = Keyed::of(lefts, left, 0)?;
+        let right_keys = Keyed::of(rights, right, 0)?;
+        // Left's keys first, then those that only right has.
+        let mut keys = KeyTable::default();
+        for key in left_keys.keys.keys() {
+            keys.id(key);
+        }
+        let mut came: HashMap<u32, (i64, usize)> = HashMap::new();
+        for (at, (delta, id)) in rights.iter().zip(&right_keys.ids).enumerate() {
+            let Some(id) = id else { continue };
+            let (id, _) = keys.id(right_keys.keys.key(*id));
+            came.entry(id).or_insert((0, at)).0 += delta.diff;
+        }
+        let before = read(cx.store, *state, &keys, decode_count)?;
+        let mut after = before.clone();
+        let mut crossing: Vec<(usize, Delta)> = Vec::new();
+        for (&id, &(diff, at)) in &came {
+            let id = id as usize;
+            let count = before[id].unwrap_or_default() + diff;
+            if count < 0 {
+                return Err(lost());
+            }
+            after[id] = Some(count);
+            if let Some(flow) = &mut flow {
+                flow.keys.insert(keys.key(id as u32).to_vec(), count);
+            }
+            if diff != 0 {
+                let mut value = Vec::new();
+                put_varint(&mut value, count as u64);
+                write(cx, *state, keys.key(id as u32), (count > 0).then_some(&value));
+            }
+            if (before[id].unwrap_or_default() == 0) != (count == 0) {
+                crossing.push((id, rights[at].clone()));
+            }
+        }
+        crossing.sort_unstable_by_key(|(id, _)| *id);
+        let partners = |id: usize| (before[id].unwrap_or_default(), after[id].unwrap_or_default());
+        let mut out = Vec::new();
+        for (delta, id) in lefts.iter().zip(&left_keys.ids) {
+            // Before and after it has none, or after it has none and its group is added below as it was.
+            if id.is_none_or(|id| partners(id as usize).1 == 0) {
+                out.push(delta.clone());
+            }
+        }
+        let (ids, representatives): (Vec<usize>, Vec<Delta>) = crossing.into_iter().unzip();
+        let asked = Keyed::of(&representatives, &index.probe, index.marked)?;
+        let held = index.lookup(cx, &asked)?;
+        for (id, key) in ids.into_iter().zip(&asked.ids) {
+            let Some(key) = *key else { continue };
+            let sign = if partners(id).1 == 0 { 1 } else { -1 };
+            out.extend(held.of(key).iter().map(|d| Delta { row: d.row.clone(), diff: d.diff * sign }));
+        }
+        Ok(consolidated(out))
+    }
+
+    /// The same by the counts of left's rows.
+    fn alone_by_row(
+        &self,
+        cx: &mut Cx<'_>,
+        (left, index): (&Index, Option<&Index>),
+        (lefts, rights): (&[Delta], &[Delta]),
+        mut flow: Option<&mut OuterFlow>,
+    ) -> Result<Vec<Delta>, Failure> {
+        let (Some(index), Some(on)) = (index, &self.on) else { return Ok(Vec::new()) };
+        let mut out: Vec<Delta> = Vec::new();
+        let lefts = consolidated(lefts.to_vec());
+        let rights = consolidated(rights.to_vec());
+        let right_keys = Keyed::of(&rights, &self.right, 0)?;
+        let mut by_key: HashMap<&[u8], Vec<&Delta>> = HashMap::new();
+        for (delta, id) in rights.iter().zip(&right_keys.ids) {
+            let Some(id) = id else { continue };
+            by_key.entry(right_keys.keys.key(*id)).or_default().push(delta);
+        }
+        // Left's rows that changed, and those that meet a row of right that changed.
+        let mut rows = KeyTable::default();
+        let mut diffs: Vec<i64> = Vec::new();
+        let mut touched: Vec<Delta> = Vec::new();
+        for (delta, id) in lefts.iter().zip(Keyed::of(&lefts, &self.left, 0)?.ids) {
+            if id.is_none() {
+                out.push(delta.clone());
+                continue;
+            }
+            rows.id(delta.row.as_bytes());
+            diffs.push(delta.diff);
+            touched.push(delta.clone());
+        }
+        let asked = Keyed::of(&rights, &left.probe, left.marked)?;
+        let met = left.lookup(cx, &asked)?;
+        for id in 0..asked.keys.len() as u32 {
+            for held in met.of(id) {
+                if rows.id(held.row.as_bytes()).1 {
+                    diffs.push(0);
+                    touched.push(held.clone());
+                }
+            }
+        }
+        let counted = read(cx.store, self.state, &rows, Counted::decode)?;
+        let keys = Keyed::of(&touched, &self.left, 0)?;
+        // All partners of those that are new; of the others, only what changed.
+        let is_new = |at: usize| counted[at].is_none_or(|c| c.copies == 0);
+        let new: Vec<Delta> =
+            touched.iter().enumerate().filter(|(at, _)| is_new(*at)).map(|(_, d)| d.clone()).collect();
+        let found_keys = Keyed::of(&new, &index.probe, index.marked)?;
+        let found = index.lookup(cx, &found_keys)?;
+        let mut found_ids = found_keys.ids.iter();
+        // The pairs that decide, with the left row of each.
+        let (mut asked_pairs, mut of_row) = (Vec::new(), Vec::new());
+        for (at, delta) in touched.iter().enumerate() {
+            let before = counted[at].unwrap_or_default();
+            let copies = before.copies + diffs[at];
+            if copies < 0 {
+                return Err(lost());
+            }
+            let found_id = if is_new(at) { found_ids.next().copied().flatten() } else { None };
+            let changed = keys.ids[at].and_then(|id| by_key.get(keys.keys.key(id))).map_or(&[][..], Vec::as_slice);
+            let partners: Vec<Delta> = match (before.copies, copies) {
+                (_, 0) => Vec::new(),
+                (0, _) => {
+                    let held = found_id.map_or(&[][..], |id| found.of(id));
+                    consolidated(held.iter().chain(changed.iter().copied()).cloned().collect())
+                }
+                _ => changed.iter().copied().cloned().collect(),
+            };
+            for partner in partners {
+                asked_pairs.push(Delta { row: delta.row.concat(&partner.row), diff: partner.diff });
+                of_row.push(at);
+            }
+        }
+        let fit = on.of(cx, &asked_pairs)?;
+        let mut more = vec![0; touched.len()];
+        for ((pair, at), fits) in asked_pairs.iter().zip(of_row).zip(fit) {
+            more[at] += if fits { pair.diff } else { 0 };
+        }
+        for (at, delta) in touched.iter().enumerate() {
+            let before = counted[at].unwrap_or_default();
+            let copies = before.copies + diffs[at];
+            let partners = if copies == 0 { 0 } else { before.partners + more[at] };
+            let was_alone = if before.partners == 0 { before.copies } else { 0 };
+            let is_alone = if partners == 0 { copies } else { 0 };
+            if was_alone != is_alone {
+                out.push(Delta { row: delta.row.clone(), diff: is_alone - was_alone });
+            }
+            let counted = Counted { copies, partners };
+            match &mut flow {
+                None => counted.write(cx, self.state, delta.row.as_bytes())?,
+                Some(flow) => drop(flow.counted.insert(delta.row.clone(), counted)),
+            }
+        }
+        Ok(out)
+    }
+
     /// While building: counts right's rows by key.
     fn count(&self, cx: &mut Cx<'_>, rights: &[Delta]) -> Result<(), Failure> {
         let keyed = Keyed::of(rights, &self.right, 0)?;
@@ -361,8 +413,7 @@ impl Partners {
                 diffs[*id as usize] += delta.diff;
             }
         }
-        let before =
-            read(cx.store, self.state, &keyed.keys, |stored| take_varint(stored).and_then(|n| i64::try_from(n).ok()))?;
+        let before = read(cx.store, self.state, &keyed.keys, decode_count)?;
         for ((key, before), diff) in keyed.keys.keys().zip(before).zip(diffs) {
             let mut value = Vec::new();
             put_varint(&mut value, (before.unwrap_or_default() + diff) as u64);
@@ -374,8 +425,7 @@ impl Partners {
     /// While building: left's rows whose key has no partner.
     fn without(&self, cx: &Cx<'_>, lefts: &[Delta]) -> Result<Vec<Delta>, Failure> {
         let keyed = Keyed::of(lefts, &self.left, 0)?;
-        let counts =
-            read(cx.store, self.state, &keyed.keys, |stored| take_varint(stored).and_then(|n| i64::try_from(n).ok()))?;
+        let counts = read(cx.store, self.state, &keyed.keys, decode_count)?;
         let alone = |id: &Option<u32>| id.is_none_or(|id| counts[id as usize].unwrap_or_default() == 0);
         Ok(lefts.iter().zip(&keyed.ids).filter(|(_, id)| alone(id)).map(|(d, _)| d.clone()).collect())
     }
@@ -388,8 +438,7 @@ impl Partners {
             rows.id(delta.row.as_bytes());
         }
         // Copies of a row may have come with an earlier piece.
-        let before =
-            read(cx.store, self.state, &rows, |stored| take_varint(stored).and_then(|n| i64::try_from(n).ok()))?;
+        let before = read(cx.store, self.state, &rows, decode_count)?;
         let mut out = Vec::new();
         for (((delta, id), count), before) in lefts.iter().zip(joins).zip(counts).zip(before) {
             if *count == 0 {
@@ -408,7 +457,7 @@ impl Partners {
 }
 
 /// What is stored for keys; `None` where nothing is.
-fn read<T>(
+pub(super) fn read<T>(
     store: &Store,
     state: u32,
     keys: &KeyTable,

@@ -38,6 +38,16 @@ impl UnionAll {
         Ok(out)
     }
 
+    /// In the step of a recursion, all of whose branches read the recursive rows.
+    pub(crate) fn push(&mut self, cx: &mut Cx<'_>, recursive: &[Delta]) -> Result<Vec<Delta>, Failure> {
+        let mut out = Vec::new();
+        for branch in &mut self.inputs {
+            let rows = branch.node.push(cx, recursive)?;
+            out.append(&mut shaped(branch.columns.as_deref(), rows));
+        }
+        Ok(out)
+    }
+
     pub(crate) fn build(&mut self, cx: &mut Cx<'_>, emit: &mut Emit<'_>) -> Result<(), Failure> {
         for Branch { node, columns } in &mut self.inputs {
             node.build(cx, &mut |cx, rows| emit(cx, shaped(columns.as_deref(), rows)))?;

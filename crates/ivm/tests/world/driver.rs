@@ -1,5 +1,6 @@
 //! An engine in the world: its stream tables' content as the changes make it, compared with the oracle's.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +10,7 @@ use plan::{OutputKey, PgExpr};
 use state::{Options, Store};
 use types::{Cut, Field, Row, RowBuilder, Seq, StreamId, TableChange};
 
-use super::oracle::{letters, normal, pg, pg_aggregate, pg_window, rows};
+use super::oracle::{Data, letters, normal, pg, pg_aggregate, pg_window, rows};
 use super::plans::Case;
 use super::{Values, World, definition, row, values};
 
@@ -255,7 +256,8 @@ fn expected(case: &Case, world: &World) -> Vec<Vec<Vec<u8>>> {
             world.logical(table).iter().map(|r| places.iter().map(|&p| r[p].clone()).collect()).collect()
         })
         .collect();
-    shown(case, rows(&case.plan.root, &sources).into_iter())
+    let data = Data { rows: sources, working: RefCell::default() };
+    shown(case, rows(&case.plan.root, &data).into_iter())
 }
 
 /// Rows of the answer in a comparable form, sorted.

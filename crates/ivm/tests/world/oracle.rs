@@ -1,6 +1,7 @@
 //! A plan evaluated from scratch, by the book and as slowly as it takes. Only scalar expressions are the engine's own.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use plan::{Aggregate, AggregateFunc, PgExpr, Rel};
 use scalar::{Compiled, Datum, Env, Numeric};
@@ -59,10 +60,18 @@ fn eval(expr: &Scalar, values: &Values) -> Option<Vec<u8>> {
     compiled.eval(&row(values)).unwrap().map(std::borrow::Cow::into_owned)
 }
 
+/// What a plan is evaluated over.
+pub struct Data {
+    /// The sources' rows.
+    pub rows: Vec<Vec<Values>>,
+    /// Of the recursions that are under way: the rows found last.
+    pub working: RefCell<Vec<Vec<Values>>>,
+}
+
 /// All rows of an operator, over the rows of the plan's sources.
-pub fn rows(rel: &Rel, sources: &[Vec<Values>]) -> Vec<Values> {
+pub fn rows(rel: &Rel, sources: &Data) -> Vec<Values> {
     match rel {
-        Rel::Source(i) => sources[*i].clone(),
+        Rel::Source(i) => sources.rows[*i].clone(),
         Rel::Filter { input, predicate } => {
             rows(input, sources).into_iter().filter(|r| eval(predicate, r).is_some_and(|v| v != [0])).collect()
         }
@@ -145,8 +154,28 @@ pub fn rows(rel: &Rel, sources: &[Vec<Values>]) -> Vec<Values> {
             super::oracle_join::set_op(*op, *all, rows(left, sources), rows(right, sources), types)
         }
         Rel::Top { .. } => super::oracle_join::top(rel, sources),
-        other => panic!("this cannot be evaluated: {other:?}"),
+        Rel::Recursive { base, step, all, types } => recursive((base, step), *all, types, sources),
+        Rel::Working { .. } => sources.working.borrow().last().unwrap().clone(),
     }
+}
+
+/// Step by step from what was found last, until nothing is.
+fn recursive((base, step): (&Rel, &Rel), all: bool, types: &[PgType], data: &Data) -> Vec<Values> {
+    let key = |r: &Values| -> Vec<Vec<u8>> { r.iter().zip(types).map(|(v, ty)| normal(*ty, v.as_deref())).collect() };
+    let mut seen = BTreeSet::new();
+    let mut fresh =
+        |found: Vec<Values>| -> Vec<Values> { found.into_iter().filter(|r| all || seen.insert(key(r))).collect() };
+    let mut found = fresh(rows(base, data));
+    let mut out = Vec::new();
+    while !found.is_empty() {
+        out.extend(found.iter().cloned());
+        assert!(out.len() < 1_000_000, "this recursion does not end");
+        data.working.borrow_mut().push(found);
+        let next = rows(step, data);
+        data.working.borrow_mut().pop();
+        found = fresh(next);
+    }
+    out
 }
 
 /// Each group's key and what `of` makes of its rows; without keys always one.

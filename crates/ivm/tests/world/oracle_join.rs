@@ -7,7 +7,7 @@ use plan::{JoinKind, Rel, SetOp};
 use types::PgType;
 
 use super::Values;
-use super::oracle::{normal, rows};
+use super::oracle::{Data, normal, rows};
 
 pub fn joined(
     kind: JoinKind,
@@ -59,7 +59,7 @@ pub fn set_op(op: SetOp, all: bool, left: Vec<Values>, right: Vec<Values>, types
     counts.into_values().flat_map(copies).collect()
 }
 
-pub fn top(rel: &Rel, sources: &[Vec<Values>]) -> Vec<Values> {
+pub fn top(rel: &Rel, sources: &Data) -> Vec<Values> {
     let Rel::Top { input, partition, partition_types, order, offset, limit, ties } = rel else { unreachable!() };
     let mut partitions: BTreeMap<Vec<Vec<u8>>, Vec<Values>> = BTreeMap::new();
     for r in rows(input, sources) {

@@ -2,6 +2,7 @@
 
 pub mod outer;
 mod postgres;
+mod recursion;
 
 use ivm::StreamDef;
 use plan::{Aggregate, AggregateFunc, OutputKey, PgExpr, Plan, Rel, SourceUse};
@@ -162,6 +163,7 @@ pub fn all() -> Vec<Case> {
     out.extend(joined());
     out.extend(postgres::all());
     out.extend(outer::all());
+    out.extend(recursion::all());
     out.extend(deep());
     out
 }

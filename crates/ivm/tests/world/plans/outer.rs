@@ -8,7 +8,7 @@ use super::*;
 /// Columns of the left side of every full join here.
 pub const FULL_LEFT: usize = 2;
 
-fn outer(kind: JoinKind, left: Rel, right: Rel, keys: &[(usize, usize, PgType)], on: Option<Condition>) -> Rel {
+pub fn outer(kind: JoinKind, left: Rel, right: Rel, keys: &[(usize, usize, PgType)], on: Option<Condition>) -> Rel {
     Rel::Join {
         left: Box::new(left),
         right: Box::new(right),
@@ -19,7 +19,7 @@ fn outer(kind: JoinKind, left: Rel, right: Rel, keys: &[(usize, usize, PgType)],
     }
 }
 
-fn on(predicate: Scalar) -> Option<Condition> {
+pub fn on(predicate: Scalar) -> Option<Condition> {
     Some(Condition { exprs: Vec::new(), predicate })
 }
 
@@ -54,7 +54,7 @@ fn null(ty: PgType) -> Scalar {
 }
 
 /// A row of NULLs at the end shows as it is: the oracle pads to what the query shows.
-fn padded(
+pub fn padded(
     name: &'static str,
     sources: &[(usize, &[&str])],
     root: Rel,

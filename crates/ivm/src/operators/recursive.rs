@@ -1,0 +1,194 @@
+//! WITH RECURSIVE: the base's rows, and what follows from them step by step.
+//!
+//! A step makes of each row others, whatever else is found: so what a cut does is what its changes of other tables make of
+//! the rows that are there, what comes and goes at the base, and what follows from both ([`super::flow`]).
+//!
+//! * UNION ALL ([`super::levels`]): level by level, each level's changes from the one before; only the step's joins keep rows.
+//! * UNION ([`super::derived`]): each row once, with how often it follows from others. What loses its last support goes, with what
+//!   was supported by it; what of that follows from rows that stay comes again.
+
+use state::Store;
+use types::{Delta, Row};
+
+use super::derived::{Derived, Round};
+use super::levels;
+use super::working::{all_marked, mark_of};
+use super::{Cx, Emit, Node};
+use crate::error::{Failure, IvmError};
+
+/// See the module's description.
+#[derive(Debug)]
+pub(crate) struct Recursive {
+    pub(crate) base: Box<Node>,
+    /// Physical columns of the base's rows that are its columns; `None` when they are just these.
+    pub(crate) base_columns: Option<Vec<usize>>,
+    pub(crate) step: Step,
+    /// `None` for UNION ALL.
+    pub(crate) derived: Option<Derived>,
+}
+
+/// What is asked of the recursive rows.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) node: Box<Node>,
+    pub(crate) columns: Vec<usize>,
+    /// Where the mark of the row is that another follows from.
+    pub(crate) mark: usize,
+}
+
+/// A row that follows from one with this mark; from no other at the base.
+#[derive(Debug)]
+pub(crate) struct Following {
+    pub(crate) row: Row,
+    pub(crate) from: Option<u64>,
+    pub(crate) diff: i64,
+}
+
+/// Levels of UNION ALL, or rounds of UNION, that a recursion takes at most in one cut.
+const LEVELS: u64 = 100_000;
+const ROUNDS: u64 = 1_000_000;
+/// Where a level is deep, and how many rows such levels have at most, all together.
+const DEEP: u64 = 1_000;
+const DEEP_ROWS: usize = 5_000_000;
+/// Bytes of rows that are held at once.
+const HELD: usize = 1 << 29;
+
+/// Notices a recursion that goes on and on.
+#[derive(Debug, Default)]
+pub(crate) struct Bounds {
+    rounds: u64,
+    deep_rows: usize,
+    held: usize,
+}
+
+impl Bounds {
+    /// Another round of a recursion that has each row once.
+    pub(crate) fn round(&mut self) -> Result<(), Failure> {
+        self.rounds += 1;
+        self.check(self.rounds <= ROUNDS)
+    }
+
+    /// Rows of a level are looked at.
+    pub(crate) fn level(&mut self, level: u64, rows: &[Delta]) -> Result<(), Failure> {
+        self.deep_rows += if level > DEEP { rows.len() } else { 0 };
+        self.check(level <= LEVELS && self.deep_rows <= DEEP_ROWS)
+    }
+
+    /// Rows wait, or are kept until the cut ends.
+    pub(crate) fn hold(&mut self, rows: &[Delta]) -> Result<(), Failure> {
+        self.held = self.held.saturating_add(bytes(rows));
+        self.check(self.held <= HELD)
+    }
+
+    /// They do no longer.
+    pub(crate) fn release(&mut self, rows: &[Delta]) {
+        self.held = self.held.saturating_sub(bytes(rows));
+    }
+
+    fn check(&self, within: bool) -> Result<(), Failure> {
+        if within {
+            return Ok(());
+        }
+        Err(Failure::Stream(
+            "its recursion does not end: rows follow from each other in a circle, or ever new ones do. Write UNION instead of \
+             UNION ALL, or keep the path of each row and leave out what it has (WHERE id <> ALL (path)), or count the levels \
+             and end at one"
+                .into(),
+        ))
+    }
+}
+
+/// Each copy counts: whoever shows the rows has as many.
+fn bytes(rows: &[Delta]) -> usize {
+    let of = |d: &Delta| {
+        let copies = usize::try_from(d.diff.unsigned_abs()).unwrap_or(usize::MAX);
+        copies.saturating_mul(d.row.as_bytes().len() + size_of::<Delta>())
+    };
+    rows.iter().map(of).fold(0, usize::saturating_add)
+}
+
+impl Step {
+    fn follow(&self, rows: Vec<Delta>) -> Result<Vec<Following>, Failure> {
+        let one = |d: Delta| {
+            let from = mark_of(&d.row, self.mark).ok_or_else(|| IvmError::damaged("the mark of a recursive row"))?;
+            Ok(Following { row: d.row.project(&self.columns), from: Some(from), diff: d.diff })
+        };
+        rows.into_iter().map(one).collect()
+    }
+
+    /// What the cut's changes of the other inputs make of the rows that there were.
+    pub(crate) fn begin(&mut self, cx: &mut Cx<'_>) -> Result<Vec<Following>, Failure> {
+        let rows = self.node.step(cx)?;
+        self.follow(rows)
+    }
+
+    /// What follows from rows that come or go.
+    pub(crate) fn push(&mut self, cx: &mut Cx<'_>, rows: &[Delta], mark: u64) -> Result<Vec<Following>, Failure> {
+        let rows = self.node.push(cx, &all_marked(rows, mark))?;
+        self.follow(rows)
+    }
+}
+
+fn shaped(columns: Option<&[usize]>, mut rows: Vec<Delta>) -> Vec<Delta> {
+    if let Some(columns) = columns {
+        for delta in &mut rows {
+            delta.row = delta.row.project(columns);
+        }
+    }
+    rows
+}
+
+fn at_base(rows: Vec<Delta>) -> Vec<Following> {
+    rows.into_iter().map(|d| Following { row: d.row, from: None, diff: d.diff }).collect()
+}
+
+impl Recursive {
+    /// Rows in, and what comes out.
+    pub(crate) fn step(&mut self, cx: &mut Cx<'_>) -> Result<(usize, Vec<Delta>), Failure> {
+        let base = self.base.step(cx)?;
+        let base = shaped(self.base_columns.as_deref(), base);
+        let turned = self.step.begin(cx)?;
+        let rows_in = base.len() + turned.len();
+        let out = match &self.derived {
+            _ if rows_in == 0 => Vec::new(),
+            None => levels::step(&mut self.step, cx, base, turned)?,
+            Some(derived) => {
+                let mut round = Round::new(derived, cx)?;
+                round.take(cx, at_base(base))?;
+                round.take(cx, turned)?;
+                round.over_delete(cx, &mut self.step)?;
+                round.derive(cx, &mut self.step, None)?;
+                round.finish(cx)?
+            }
+        };
+        self.step.node.settle(cx)?;
+        Ok((rows_in, out))
+    }
+
+    pub(crate) fn build(&mut self, cx: &mut Cx<'_>, emit: &mut Emit<'_>) -> Result<(), Failure> {
+        let Self { base, base_columns, step, derived } = self;
+        step.node.prepare(cx)?;
+        base.build(cx, &mut |cx, rows| {
+            let rows = shaped(base_columns.as_deref(), rows);
+            match derived {
+                None => levels::build(step, cx, rows, emit),
+                Some(derived) => {
+                    let mut round = Round::new(derived, cx)?;
+                    round.take(cx, at_base(rows))?;
+                    round.derive(cx, step, Some(emit))
+                }
+            }
+        })
+    }
+
+    pub(crate) fn describe(&self) -> String {
+        match self.derived {
+            None => "level by level; only the step's joins keep rows".into(),
+            Some(_) => "each row with how often it follows from others, and from earlier ones".into(),
+        }
+    }
+
+    pub(crate) fn state_bytes(&self, store: &Store) -> u64 {
+        self.derived.as_ref().map_or(0, |d| d.state_bytes(store))
+    }
+}
