@@ -8,8 +8,8 @@ use testkit::{Cluster, Daemon, DaemonOptions, Kind};
 
 use crate::ground::{cli, report};
 
-const ROUNDS: usize = 5;
-const SECONDS: u64 = 10;
+const ROUNDS: usize = 3;
+const SECONDS: u64 = 8;
 
 const TRIGGER: &str = "
 CREATE SEQUENCE capture_seq;
@@ -119,6 +119,7 @@ fn run(cluster: &Cluster, pgbench: &std::path::Path) -> anyhow::Result<Load> {
     let text = String::from_utf8_lossy(&output.stdout);
     let tps = text.lines().find_map(|l| l.strip_prefix("tps = ")?.split_whitespace().next()?.parse::<f64>().ok());
     let tps = tps.ok_or_else(|| anyhow::anyhow!("pgbench said: {text}"))?;
+    eprintln!("{tps:.0} transactions/s");
     Ok(Load { tps, cpu: ticks as f64 * 10.0 / (tps * SECONDS as f64) })
 }
 

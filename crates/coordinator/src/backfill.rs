@@ -22,7 +22,8 @@ use types::{Lsn, NodeId, Positions, Row, TableId, TableName};
 
 use crate::error::RequestError;
 use crate::links::SnapshotPart;
-use crate::requests::{ProgressSender, Requests};
+use crate::progress::ProgressSender;
+use crate::requests::Requests;
 use crate::tables::{KeptSource, subscription_of};
 
 /// A first read is begun again so often when the cluster changes its shape meanwhile.

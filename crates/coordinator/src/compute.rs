@@ -18,10 +18,12 @@ use tokio::sync::{mpsc, oneshot};
 use types::StreamId;
 
 use crate::catalog::{Entry, StreamState};
+use crate::definition::table_spec;
 use crate::engine::EngineRoom;
 use crate::error::RequestError;
 use crate::evaluator::PgEvaluator;
-use crate::requests::{ProgressSender, Requests, table_spec};
+use crate::progress::ProgressSender;
+use crate::requests::Requests;
 use crate::tables::KeptSource;
 
 /// With no more rows than this between it and the engine, the engine's thread does the rest.

@@ -22,7 +22,8 @@ use types::{SourceId, StreamId};
 
 use crate::catalog::{Entry, StreamState};
 use crate::error::RequestError;
-use crate::requests::{ProgressSender, Requests};
+use crate::progress::ProgressSender;
+use crate::requests::Requests;
 
 /// Between two attempts at the least.
 const PAUSE: Duration = Duration::from_millis(200);

@@ -12,20 +12,22 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use plan::{OutputKey, PlanOptions, Planned};
+use plan::{PlanOptions, Planned};
 use proto::v1;
-use sink::{Definition, KeySpec, Sink, TableSpec};
+use sink::Sink;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use topology::{LogicalTable, Provider};
 use types::{NodeId, SourceId, StreamId, TableName};
 use wal::Endpoint;
 
 use crate::catalog::{Catalog, Entry, StreamState};
+use crate::definition::{definition, parse_name, table_spec};
 use crate::engine::{EngineHandle, EngineRoom};
 use crate::error::RequestError;
 use crate::failing::{Asked, Failing};
 use crate::links::Links;
 use crate::members::Members;
+use crate::progress::ProgressSender;
 use crate::publisher::Published;
 use crate::sequencer::Input;
 use crate::shape::Again;
@@ -50,56 +52,6 @@ pub(crate) struct Requests {
     pub(crate) inbox: mpsc::WeakSender<Input>,
     /// One request that changes something at a time. Held over awaits on purpose.
     pub(crate) changing: Mutex<()>,
-}
-
-/// Where the progress of a first read goes; to nobody when nobody waits.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct ProgressSender(pub(crate) Option<mpsc::Sender<v1::ReadProgress>>);
-
-impl ProgressSender {
-    pub(crate) fn phase(&self, phase: &str) {
-        self.send(v1::ReadProgress { phase: phase.to_owned(), nodes: Vec::new() });
-    }
-    pub(crate) fn reading(&self, nodes: Vec<v1::NodeRead>) {
-        self.send(v1::ReadProgress { phase: "reading".into(), nodes });
-    }
-    /// Dropped when the receiver is slow: the next says more.
-    fn send(&self, progress: v1::ReadProgress) {
-        if let Some(sender) = &self.0 {
-            let _full_or_gone = sender.try_send(progress);
-        }
-    }
-}
-
-/// A name as users write it: `name` is in schema public, quotes keep case.
-pub(crate) fn parse_name(text: &str) -> Result<TableName, RequestError> {
-    let mut parts: Vec<String> = Vec::new();
-    let mut part = String::new();
-    let mut chars = text.trim().chars().peekable();
-    let mut quoted = false;
-    while let Some(c) = chars.next() {
-        match c {
-            '"' if quoted && chars.peek() == Some(&'"') => part.extend(chars.next()),
-            '"' => quoted = !quoted,
-            '.' if !quoted => parts.push(std::mem::take(&mut part)),
-            c if quoted => part.push(c),
-            c if c.is_alphanumeric() || c == '_' || c == '$' => part.extend(c.to_lowercase()),
-            _ => {
-                return Err(RequestError::Refused(format!(
-                    "'{text}' is not a table name; quote what is special in it"
-                )));
-            }
-        }
-    }
-    parts.push(part);
-    let bad = quoted || parts.len() > 2 || parts.iter().any(|p| p.is_empty() || p.len() > 63);
-    match <[String; 2]>::try_from(parts) {
-        _ if bad => {
-            Err(RequestError::Refused(format!("'{text}' is not a table name (schema.name, at most 63 bytes each)")))
-        }
-        Ok([schema, name]) => Ok(TableName { schema, name }),
-        Err(mut one) => Ok(TableName { schema: "public".into(), name: one.remove(0) }),
-    }
 }
 
 impl Requests {
@@ -528,80 +480,4 @@ fn refuse_readers(name: &TableName, readers: &[Entry], cascade: bool, what: &str
     }
     let names = readers.iter().map(|r| r.name.to_string()).collect::<Vec<_>>().join(", ");
     Err(RequestError::Refused(format!("{name} is read by {names}; with --cascade each of them {what}")))
-}
-
-/// The definition as the target keeps it.
-fn definition(entry: &Entry) -> Result<Definition, RequestError> {
-    let options = serde_json::json!({
-        "allow_row_security": entry.options.allow_row_security,
-        "settings": entry.options.settings,
-        "warnings": entry.warnings,
-        "reads": entry.reads,
-    });
-    Ok(Definition {
-        id: entry.id,
-        name: entry.name.clone(),
-        query: entry.query.clone(),
-        plan: serde_json::to_value(&entry.plan).map_err(RequestError::internal)?,
-        options,
-        state: entry.state.name().to_owned(),
-        reason: entry.state.reason().to_owned(),
-        columns: entry.plan.output.clone(),
-        key: key_spec(&entry.plan.key),
-    })
-}
-
-/// A definition as the catalog has it. `None` when its plan cannot be read (another version wrote it): it is planned again.
-pub(crate) fn entry_of(definition: &Definition) -> Option<Entry> {
-    let settings = definition.options.get("settings").and_then(|s| serde_json::from_value(s.clone()).ok());
-    let warnings = definition.options.get("warnings").and_then(|w| serde_json::from_value(w.clone()).ok());
-    let reads = definition.options.get("reads").and_then(|r| serde_json::from_value(r.clone()).ok());
-    Some(Entry {
-        id: definition.id,
-        name: definition.name.clone(),
-        query: definition.query.clone(),
-        options: v1::Options {
-            allow_row_security: definition.options.get("allow_row_security").and_then(serde_json::Value::as_bool)
-                == Some(true),
-            settings: settings.unwrap_or_default(),
-        },
-        plan: serde_json::from_value(definition.plan.clone()).ok()?,
-        warnings: warnings.unwrap_or_default(),
-        reads: reads.unwrap_or_default(),
-        sources: Vec::new(),
-        state: StreamState::read(&definition.state, &definition.reason),
-        stopped_at: types::Seq(0),
-    })
-}
-
-fn key_spec(key: &OutputKey) -> KeySpec {
-    match key {
-        OutputKey::Columns(columns) => KeySpec::Columns(columns.clone()),
-        OutputKey::RowId => KeySpec::RowId,
-    }
-}
-
-pub(crate) fn table_spec(entry: &Entry) -> TableSpec {
-    TableSpec {
-        stream: entry.id,
-        name: entry.name.clone(),
-        columns: entry.plan.output.clone(),
-        key: key_spec(&entry.plan.key),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_read_as_sql_reads_them() {
-        let ok = |text: &str| parse_name(text).unwrap().to_string();
-        assert_eq!(ok("Totals"), "public.totals");
-        assert_eq!(ok("app.totals"), "app.totals");
-        assert_eq!(ok("\"My App\".\"a\"\"b\""), "My App.a\"b");
-        for bad in ["", "a.b.c", "a b", "\"a", "a.", "x;drop"] {
-            assert!(parse_name(bad).is_err(), "{bad}");
-        }
-    }
 }

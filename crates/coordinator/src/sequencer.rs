@@ -18,7 +18,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use frontier::{Ask, Event, Frontier, Rules};
@@ -37,6 +36,7 @@ use crate::mend::Outcome;
 use crate::queue::NodeQueue;
 use crate::shape::Again;
 use crate::tables::Tables;
+use crate::urgency::Urgency;
 
 /// A cut without rows only moves the slots; it can wait so long for company.
 const EMPTY_CUT_EVERY: Duration = Duration::from_secs(2);
@@ -78,31 +78,6 @@ impl System {
     /// As it is kept.
     fn name(&self) -> String {
         format!("{}/{}", self.identifier, self.timeline)
-    }
-}
-
-/// Somebody waits for the frontier: cuts without rows are made at once while this is above 0.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Urgency(Arc<AtomicUsize>);
-
-impl Urgency {
-    /// Holds while the guard lives.
-    pub(crate) fn hold(&self) -> UrgencyGuard {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        UrgencyGuard(self.0.clone())
-    }
-    fn is_held(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 0
-    }
-}
-
-/// See [`Urgency::hold`].
-#[derive(Debug)]
-pub(crate) struct UrgencyGuard(Arc<AtomicUsize>);
-
-impl Drop for UrgencyGuard {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -14,8 +14,9 @@ use tonic::{Request, Response, Status};
 
 use crate::catalog::Entry;
 use crate::error::RequestError;
+use crate::progress::ProgressSender;
 use crate::publisher::Changed;
-use crate::requests::{ProgressSender, Requests};
+use crate::requests::Requests;
 use crate::status::StatusReader;
 
 type Answer<T> = Result<Response<T>, Status>;

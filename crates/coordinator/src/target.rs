@@ -13,8 +13,9 @@ use wal::Endpoint;
 use crate::catalog::StreamState;
 use crate::engine::Publication;
 use crate::error::{CoordinatorError, RequestError};
+use crate::progress::ProgressSender;
 use crate::publisher::Publisher;
-use crate::requests::{ProgressSender, Requests};
+use crate::requests::Requests;
 use crate::status::StatusReader;
 
 /// What native expressions depend on in the target database.

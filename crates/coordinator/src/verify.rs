@@ -17,7 +17,8 @@ use types::{Column, Row, TableName, quote_ident};
 
 use crate::catalog::{Entry, StreamState};
 use crate::error::RequestError;
-use crate::requests::{ProgressSender, Requests};
+use crate::progress::ProgressSender;
+use crate::requests::Requests;
 use crate::tables::KeptSource;
 
 /// A copied source, and the pieces of its rows.

@@ -15,7 +15,7 @@ use crate::error::{OrderError, RequestError};
 use crate::links::Links;
 use crate::members::Members;
 use crate::publisher::Published;
-use crate::sequencer::Urgency;
+use crate::urgency::Urgency;
 use crate::watch::Definitions;
 
 /// What waiting needs.

@@ -18,7 +18,8 @@ use types::{SourceId, TableName};
 use wal::Endpoint;
 
 use crate::error::RequestError;
-use crate::requests::{ProgressSender, Requests};
+use crate::progress::ProgressSender;
+use crate::requests::Requests;
 use crate::sequencer::Input;
 use crate::shape::Again;
 use crate::tables::Tables;

@@ -1,99 +1,16 @@
 //! The collector against hand-made streams.
 
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 use pgoutput::Decoder;
 use proptest::prelude::*;
 use types::{Change, Field, Op, Row, RowBuilder, TableName};
 
+mod messages;
+
+use messages::*;
+
 use super::*;
 use crate::subscription::WantedColumn;
-
-// Messages as PostgreSQL's `proto.c` writes them.
-
-fn begin(final_lsn: u64) -> Vec<u8> {
-    [&b"B"[..], &final_lsn.to_be_bytes(), &[0; 8], &[0, 0, 0, 9]].concat()
-}
-
-fn commit(lsn: u64, end: u64) -> Vec<u8> {
-    [&b"C\0"[..], &lsn.to_be_bytes(), &end.to_be_bytes(), &77i64.to_be_bytes()].concat()
-}
-
-fn begin_prepare(lsn: u64, end: u64, gid: &str) -> Vec<u8> {
-    [&b"b"[..], &lsn.to_be_bytes(), &end.to_be_bytes(), &[0; 12], gid.as_bytes(), b"\0"].concat()
-}
-
-fn prepare(lsn: u64, end: u64, gid: &str) -> Vec<u8> {
-    [&b"P\0"[..], &lsn.to_be_bytes(), &end.to_be_bytes(), &[0; 12], gid.as_bytes(), b"\0"].concat()
-}
-
-fn commit_prepared(lsn: u64, end: u64, gid: &str) -> Vec<u8> {
-    [&b"K\0"[..], &lsn.to_be_bytes(), &end.to_be_bytes(), &[0; 12], gid.as_bytes(), b"\0"].concat()
-}
-
-fn rollback_prepared(end: u64, gid: &str) -> Vec<u8> {
-    [&b"r\0"[..], &[0; 8], &end.to_be_bytes(), &[0; 20], gid.as_bytes(), b"\0"].concat()
-}
-
-fn relation(id: u32, schema: &str, name: &str, columns: &[(&str, u32, i32)]) -> Vec<u8> {
-    let mut m = b"R".to_vec();
-    m.put_u32(id);
-    for text in [schema, name] {
-        m.put_slice(text.as_bytes());
-        m.put_u8(0);
-    }
-    m.put_u8(b'd');
-    m.put_u16(columns.len() as u16);
-    for (name, ty, typmod) in columns {
-        m.put_u8(1);
-        m.put_slice(name.as_bytes());
-        m.put_u8(0);
-        m.put_u32(*ty);
-        m.put_i32(*typmod);
-    }
-    m
-}
-
-/// A value of a tuple: binary, or one of the marks `n`, `u`, or text.
-#[derive(Debug, Clone)]
-enum V {
-    Bin(Vec<u8>),
-    Mark(u8),
-    Text,
-}
-
-fn bin(text: &str) -> V {
-    V::Bin(text.as_bytes().to_vec())
-}
-
-fn tuple(mark: u8, values: &[V]) -> Vec<u8> {
-    let mut m = vec![mark];
-    m.put_u16(values.len() as u16);
-    for value in values {
-        match value {
-            V::Bin(bytes) => {
-                m.put_u8(b'b');
-                m.put_u32(bytes.len() as u32);
-                m.put_slice(bytes);
-            }
-            V::Mark(mark) => m.put_u8(*mark),
-            V::Text => m.put_slice(b"t\0\0\0\x01x"),
-        }
-    }
-    m
-}
-
-fn insert(relation: u32, values: &[V]) -> Vec<u8> {
-    [&b"I"[..], &relation.to_be_bytes(), &tuple(b'N', values)].concat()
-}
-
-fn update(relation: u32, old: Option<(u8, &[V])>, new: &[V]) -> Vec<u8> {
-    let old = old.map(|(mark, values)| tuple(mark, values)).unwrap_or_default();
-    [&b"U"[..], &relation.to_be_bytes(), &old, &tuple(b'N', new)].concat()
-}
-
-fn delete(relation: u32, mark: u8, old: &[V]) -> Vec<u8> {
-    [&b"D"[..], &relation.to_be_bytes(), &tuple(mark, old)].concat()
-}
 
 // A table `public.t (a int4, b text, c text)` of which some columns are wanted.
 
@@ -433,6 +350,27 @@ fn an_altered_table_is_told_and_shipped_no_longer() {
     let wider = relation(1, "public", "t", &[("b", 25, -1), ("new", 16, -1)]);
     feed(&mut c, &[begin(20), t(), wider, insert(1, &[bin("y"), NULL]), commit(20, 30)]);
     assert_eq!(said(&mut c), ["7+y", "commit 30 []"]);
+}
+
+#[test]
+fn each_table_of_a_name_is_shipped_for_whoever_wants_just_it() {
+    let only = |id, relation| Subscription { relation, ..wanted(id, &["a"]) };
+    let mut c = Collector::new(NodeId(1), Lsn(0), vec![only(7, 1)], Arc::default());
+    c.start(Lsn(0));
+    let remade = || relation(9, "public", "t", &[("a", 23, -1), ("b", 25, -1)]);
+    let of = |lsn, table, description| {
+        let row = insert(table, &[bin("1"), NULL]);
+        vec![begin(lsn), description, row, commit(lsn, lsn + 10)]
+    };
+    c.subscribe(only(8, 9));
+    feed(&mut c, &of(20, 1, t()));
+    feed(&mut c, &of(40, 9, remade()));
+    assert_eq!(said(&mut c), ["7+1", "commit 30 []", "8+1", "commit 50 []"]);
+    // Nobody knows of a third: whoever wanted one of the others hears of it.
+    feed(&mut c, &of(60, 10, relation(10, "public", "t", &[("a", 23, -1)])));
+    let said = said(&mut c);
+    assert!(said[0].starts_with("altered 7: ") && said[1].starts_with("altered 8: "), "{said:?}");
+    assert_eq!(said[2..], ["progress 70"]);
 }
 
 #[test]
