@@ -1,12 +1,14 @@
 //! End-to-end suites: the binary against real clusters.
 //!
 //! One file a promise: `bank` (no half transactions), `exact` (twenty queries), `tpch` (its 22), `by_postgres` (what
-//! PostgreSQL computes), `random` (any query), `crash` (every step of the pipeline), `refused` (bad
+//! PostgreSQL computes), `random` (any query), `crash` (every step of the pipeline), `cdc` (Citus's own scenarios), `refused` (bad
 //! input), `rights`, `wait`, `beside` (new ones while others go on), `nested` (stream tables over stream tables), `idle`, `large` and `readme`. What they share is here.
 
 mod queries;
 pub mod shards;
 pub mod warehouse;
+
+use std::time::Duration;
 
 use anyhow::Context;
 use testkit::{Cluster, Daemon, Kind, Shop, cli};
@@ -36,6 +38,22 @@ pub async fn shop(kind: Kind, seed: u64, orders: i64) -> anyhow::Result<(Cluster
     let mut shop = Shop::writer(seed, 0);
     shop.fill(&Shop::session(&cluster).await?, orders).await?;
     Ok((cluster, shop))
+}
+
+/// Until a stream table is in the state, for 20 s; what `describe` says then.
+///
+/// # Errors
+/// When it is not.
+pub async fn in_state(daemon: &Daemon, table: &str, state: &str) -> anyhow::Result<String> {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        let said = cli(daemon, &["stream", "describe", table]).await?.ok()?.stdout;
+        if said.contains(state) {
+            return Ok(said);
+        }
+        anyhow::ensure!(tokio::time::Instant::now() < deadline, "{table} is not {state}:\n{said}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// True in `make test-long`.

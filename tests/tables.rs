@@ -3,27 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::time::Duration;
-
 use testkit::{Cluster, ClusterOptions, Daemon, DaemonOptions, Kind, assert_exact, citus_available, cli, kinds};
-use tributary_tests::create;
+use tributary_tests::{create, in_state};
 
 async fn run_all(cluster: &Cluster, statements: &[&str]) {
     for sql in statements {
         cluster.run(sql).await.unwrap();
-    }
-}
-
-/// Until a stream table is in the state; what `describe` says then.
-async fn in_state(daemon: &Daemon, table: &str, state: &str) -> String {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
-    loop {
-        let said = cli(daemon, &["stream", "describe", table]).await.unwrap().ok().unwrap().stdout;
-        if said.contains(state) {
-            return said;
-        }
-        assert!(tokio::time::Instant::now() < deadline, "{table} is not {state}:\n{said}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
@@ -58,9 +43,9 @@ async fn columns_that_nobody_uses_come_and_go_and_used_ones_stop_only_who_uses_t
     .await;
     assert_exact(&cluster, &daemon, &[WIDE, NARROW]).await.unwrap();
     run_all(&cluster, &["ALTER TABLE items DROP COLUMN note", "UPDATE items SET kind = kind + 1 WHERE id < 90"]).await;
-    let said = in_state(&daemon, "wide", "failed").await;
+    let said = in_state(&daemon, "wide", "failed").await.unwrap();
     assert!(said.contains("note"), "{said}");
-    in_state(&daemon, "narrow", "active").await;
+    in_state(&daemon, "narrow", "active").await.unwrap();
     run_all(&cluster, &["UPDATE items SET kind = 0 WHERE id < 30", "DELETE FROM items WHERE id > 150"]).await;
     assert_exact(&cluster, &daemon, &[NARROW]).await.unwrap();
     run_all(&cluster, &["ALTER TABLE items ADD COLUMN note text", "UPDATE items SET note = 'again' WHERE id < 9"])
@@ -79,7 +64,7 @@ async fn a_used_column_that_changes_its_type_stops_who_uses_it_also_when_nothing
     let daemon = Daemon::standalone(&cluster, DaemonOptions::default()).await.unwrap();
     create(&daemon, &[NARROW, WIDE]).await.unwrap();
     run_all(&cluster, &["ALTER TABLE items ALTER COLUMN price TYPE numeric(10,1)"]).await;
-    let said = in_state(&daemon, "wide", "failed").await;
+    let said = in_state(&daemon, "wide", "failed").await.unwrap();
     assert!(said.contains("price") || said.contains("columns"), "{said}");
     run_all(&cluster, &["UPDATE items SET kind = 3 WHERE id < 30"]).await;
     assert_exact(&cluster, &daemon, &[NARROW]).await.unwrap();
@@ -123,7 +108,7 @@ async fn tables_truncated_and_distributed_stay_exact_and_a_dropped_one_stops_who
         assert_exact(&cluster, &daemon, &all).await.unwrap_or_else(|e| panic!("{step}: {e:?}"));
     }
     run_all(&cluster, &["DROP TABLE plain"]).await;
-    let said = in_state(&daemon, "plains", "failed").await;
+    let said = in_state(&daemon, "plains", "failed").await.unwrap();
     assert!(said.contains("does not exist"), "{said}");
     assert_exact(&cluster, &daemon, &[NARROW, WIDE]).await.unwrap();
 }

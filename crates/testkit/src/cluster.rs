@@ -8,7 +8,7 @@ use tokio_postgres::{Client, NoTls};
 
 use crate::certificates::Certificates;
 use crate::guard::Guard;
-use crate::installation::citus_available;
+use crate::installation::{self, citus_available};
 use crate::server::{Node, free_port, give_to_server_user};
 use crate::template::{self, Flavour};
 
@@ -151,6 +151,10 @@ impl Cluster {
                 "citus.shard_count = 8\ncitus.max_background_task_executors = 1\ncitus.enable_statistics_collection = off\n\
                  citus.recover_2pc_interval = 5s\n",
             );
+            // Citus splits shards without blocking, and distributes tables so, with a plugin of its own.
+            if installation::lists_output_plugins() {
+                conf.push_str("output_plugin_libraries = 'pgoutput, test_decoding, citus'\n");
+            }
         }
         if let Some(certificates) = &self.certificates {
             let (certificate, key) = (certificates.certificate.display(), certificates.key.display());

@@ -42,6 +42,16 @@ fn find_bin_dir() -> Option<PathBuf> {
     versions.pop().map(|(_, dir)| dir)
 }
 
+/// Whether servers have the setting `output_plugin_libraries`, which newer minor versions do.
+pub(crate) fn lists_output_plugins() -> bool {
+    static LISTS: OnceLock<bool> = OnceLock::new();
+    *LISTS.get_or_init(|| {
+        let Ok(bin) = bin_dir() else { return false };
+        let settings = Command::new(bin.join("postgres")).arg("--describe-config").output();
+        settings.is_ok_and(|o| String::from_utf8_lossy(&o.stdout).contains("output_plugin_libraries\t"))
+    })
+}
+
 /// True when the installed PostgreSQL has Citus beside it. Says so once, loudly, when not.
 ///
 /// # Panics

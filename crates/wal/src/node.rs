@@ -42,7 +42,8 @@ pub async fn check_node_for(client: &Client, slot: &str) -> Result<Vec<Problem>,
                current_setting('max_wal_senders')::int4, \
                (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE backend_type = 'walsender')::int4, \
                EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = current_user AND (rolreplication OR rolsuper)), \
-               current_user::text, current_setting('server_encoding')";
+               current_user::text, \
+               current_setting('output_plugin_libraries', true)";
     let row = client.query_one(sql, &[&slot]).await.map_err(WalError::sql("checking a node"))?;
     let mut problems = Vec::new();
     let mut report = |wrong: bool, what: String, remedy: String| {
@@ -80,6 +81,12 @@ pub async fn check_node_for(client: &Client, slot: &str) -> Result<Vec<Problem>,
         !row.get::<_, bool>(8),
         format!("role {role} has no replication right"),
         format!("ALTER ROLE {} REPLICATION, or run `tributary setup` as an administrator", types::quote_ident(role)),
+    );
+    let plugins: Option<&str> = row.get(10);
+    report(
+        plugins.is_some_and(|list| !list.is_empty() && !list.split(',').any(|name| name.trim() == "pgoutput")),
+        format!("output_plugin_libraries is '{}'", plugins.unwrap_or_default()),
+        "add pgoutput to output_plugin_libraries, then reload the server".to_owned(),
     );
     Ok(problems)
 }
