@@ -31,7 +31,7 @@ const BY_STATUS: (&str, &str) = (
 );
 /// Reads neither the quantity nor the comment.
 const BY_VALUE: (&str, &str) =
-    ("by_value", "SELECT measure_status, measure_data ->> 'val' AS val, count(*) AS n FROM sensors GROUP BY 1, 2");
+    ("by_value", "SELECT measure_status, measure_data -> 'val' AS val, count(*) AS n FROM sensors GROUP BY 1, 2");
 
 const UPDATE: &str = "UPDATE sensors SET eventdatetime = now(), measure_data = jsonb_set(measure_data, '{val}', measureid::text::jsonb, true),
     measure_status = CASE WHEN measureid % 2 = 0 THEN 'y' ELSE 'n' END, measure_comment = 'Comment:' || measureid::text";

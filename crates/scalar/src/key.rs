@@ -10,12 +10,14 @@
 //! | numeric | class, weight, groups of four digits + 1, 0; complemented when negative: 1.0 and 1.00 are one |
 //! | text, varchar, name | the bytes, 0 |
 //! | bpchar | the same without trailing blanks |
-//! | bytea, enums | the bytes with 0 as 0 255, then 0 0 |
+//! | bytea, enums; inet, bit strings and the like | the bytes with 0 as 0 255, then 0 0 |
 //! | interval | its length by 30-day months and 24-hour days |
 //! | bool, "char", uuid, oid | the bytes |
+//! | arrays, ranges, jsonb | see [`crate::composed`] |
 
 use types::{Oid, PgType, oid};
 
+use crate::composed::{Composed, jsonb};
 use crate::datum::Interval;
 use crate::env::Env;
 use crate::error::DatumError;
@@ -67,9 +69,21 @@ pub fn key_support(ty: PgType, env: &Env) -> KeySupport {
                 KeySupport::NONE
             }
         }
-        other if env.is_enum(other) => KeySupport::EQUALITY,
-        _ => KeySupport::NONE,
+        oid::JSONB => KeySupport::EQUALITY,
+        other if env.is_enum(other) || is_plain(other) => KeySupport::EQUALITY,
+        other => match Composed::of(other) {
+            Some(composed) if key_support(PgType { oid: composed.element(), ..ty }, env).equality => {
+                KeySupport::EQUALITY
+            }
+            _ => KeySupport::NONE,
+        },
     }
+}
+
+/// Built-in types of which equal values have the same binary form: time with time zone, money, inet, cidr, macaddr,
+/// macaddr8, bit, bit varying, `pg_lsn`.
+fn is_plain(ty: Oid) -> bool {
+    matches!(ty, 1266 | 790 | 869 | 650 | 829 | 774 | 1560 | 1562 | 3220)
 }
 
 const VALUE: u8 = 1;
@@ -116,8 +130,12 @@ fn encode_value(ty: Oid, value: &[u8], into: &mut Vec<u8>) -> Option<Result<(), 
             into.extend_from_slice(&(span as u128 ^ (1 << 127)).to_be_bytes());
         }
         oid::NUMERIC => numeric(value, into)?,
-        user if user >= Env::FIRST_USER_OID => escaped(value, into),
-        other => return Some(Err(DatumError::NoKey(other))),
+        oid::JSONB => jsonb(value, into)?,
+        other if other >= Env::FIRST_USER_OID || is_plain(other) => escaped(value, into),
+        other => match Composed::of(other) {
+            Some(composed) => return composed.encode(value, into),
+            None => return Some(Err(DatumError::NoKey(other))),
+        },
     }
     Some(Ok(()))
 }

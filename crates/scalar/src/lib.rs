@@ -9,6 +9,7 @@ mod calendar;
 mod compare;
 mod compile;
 mod compiled;
+mod composed;
 mod datum;
 mod env;
 mod error;
