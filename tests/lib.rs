@@ -1,7 +1,7 @@
 //! End-to-end suites: the binary against real clusters.
 //!
 //! One file a promise: `bank` (no half transactions), `exact` (twenty queries), `random` (any query), `crash` (every step of the pipeline), `refused` (bad
-//! input), `rights`, `wait`, `beside` (new ones while others go on), `nested` (stream tables over stream tables), `idle`, `large` and `readme`. What they share is here.
+//! input), `rights`, `wait`, `beside` (new ones while others go on), `nested` (stream tables over stream tables), `recursive`, `idle`, `large` and `readme`. What they share is here.
 
 mod queries;
 pub mod shards;
