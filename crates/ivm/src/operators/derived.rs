@@ -165,6 +165,7 @@ impl<'d> Round<'d> {
         step: &mut Step,
         mut emit: Option<&mut Emit<'_>>,
     ) -> Result<(), Failure> {
+        self.bounds.building = emit.is_some();
         let mut waiting: Vec<(u64, Vec<Delta>)> = Vec::new();
         loop {
             let came = self.rise();
