@@ -247,8 +247,14 @@ async fn a_recursion_that_does_not_end_stops_alone_says_so_and_is_built_again_wh
         client.batch_execute("INSERT INTO edges VALUES (2, 5, 1)").await.unwrap();
         assert_exact(&cluster, &daemon, &[("ways", ways), others[0], others[1]]).await.unwrap();
         let shown = cli(&daemon, &["stream", "explain", "ways"]).await.unwrap().ok().unwrap().stdout;
-        for words in ["Recursive union all", "Working table", "level by level"] {
+        for words in ["Recursive union all", "Working table", "level by level", "does not end"] {
             assert!(shown.contains(words), "{shown}");
         }
+        let computed = "WITH RECURSIVE r AS (SELECT src, dst, ARRAY[src] AS path FROM edges UNION ALL
+                            SELECT r.src, e.dst, r.path || e.src FROM r JOIN edges e ON e.src = r.dst WHERE e.src <> ALL (r.path))
+                        SELECT src, dst, path FROM r";
+        let dry = ["stream", "create", "computed", "--query", computed, "--dry-run"];
+        let shown = cli(&daemon, &dry).await.unwrap().ok().unwrap().stdout;
+        assert!(shown.contains("in each step of its recursion"), "{shown}");
     }
 }

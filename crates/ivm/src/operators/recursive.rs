@@ -51,7 +51,7 @@ const ROUNDS: u64 = 1_000_000;
 const DEEP: u64 = 1_000;
 const DEEP_ROWS: usize = 5_000_000;
 /// Bytes of rows that are held at once.
-const HELD: usize = 1 << 30;
+const HELD: usize = 1 << 29;
 
 const REMEDY: &str = "write UNION instead of UNION ALL, or keep the path of each row and leave out what it has (WHERE id \
      <> ALL (path)), or count the levels and end at one";
