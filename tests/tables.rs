@@ -209,3 +209,62 @@ async fn reading_again_on_request_heals_what_no_stream_told_of() {
     run_all(&cluster, &["UPDATE items SET kind = 5 WHERE id < 60"]).await;
     assert_exact(&cluster, &daemon, &[NARROW, WIDE]).await.unwrap();
 }
+
+const TYPED: [(&str, &str); 6] = [
+    ("moods", "SELECT mood, count(*) AS n, min(mood) AS least, max((at).x) AS x FROM people GROUP BY mood"),
+    ("codes", "SELECT DISTINCT code, mood FROM people"),
+    (
+        "alike",
+        "SELECT a.id, b.id AS other FROM people a JOIN people b ON b.mood = a.mood AND b.code = a.code AND b.id > a.id",
+    ),
+    ("words", "SELECT word, count(*) AS n, max(word) AS last FROM people GROUP BY word"),
+    ("happiest", "SELECT id, mood, moods FROM people ORDER BY mood DESC, id LIMIT 5"),
+    ("places", "SELECT id, (at).x AS x, at, moods FROM people WHERE mood > 'sad'"),
+];
+
+/// Enums, domains, composite types and collations that the daemon did not know when it started.
+#[tokio::test(flavor = "multi_thread")]
+async fn types_made_while_the_daemon_runs_are_used_at_once_and_known_after_a_restart() {
+    for kind in testkit::kinds() {
+        let cluster = Cluster::start(kind).await.unwrap();
+        let table = |name, columns| testkit::TableSpec {
+            name,
+            columns,
+            primary_key: "id",
+            kind: testkit::TableKind::Distributed("id"),
+            colocate_with: None,
+        };
+        // By its partitions the daemon finds out what kind of cluster it is.
+        cluster.create_table(&table("older", "id int")).await.unwrap();
+        let mut daemon = Daemon::standalone(&cluster, DaemonOptions::default()).await.unwrap();
+        let types =
+            "CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy'); CREATE DOMAIN code AS varchar(6) CHECK (VALUE <> 'bad');
+                     CREATE TYPE point2 AS (x int, y int); CREATE COLLATION plain (provider = libc, locale = 'C')";
+        cluster.create_type(types).await.unwrap();
+        let spec = table("people", "id int, mood mood, code code, at point2, moods mood[], word text COLLATE plain");
+        cluster.create_table(&spec).await.unwrap();
+        let moods = "('{sad,ok,happy}'::mood[])[1 + i % 3]";
+        let insert = |from: i32, to: i32| {
+            format!(
+                "INSERT INTO people SELECT i, {moods}, 'c' || i % 4, ROW(i % 2, i)::point2, ARRAY[{moods}, 'ok'], 'w' || i % 3
+                 FROM generate_series({from}, {to}) i"
+            )
+        };
+        run_all(&cluster, &[&insert(1, 30)]).await;
+        for (name, query) in TYPED {
+            create(&daemon, &[(name, query)]).await.unwrap_or_else(|e| panic!("{kind:?}: {name}: {e:#}"));
+        }
+        assert_exact(&cluster, &daemon, &TYPED).await.unwrap();
+        let changes = [
+            "UPDATE people SET mood = 'happy', moods = '{happy,sad}' WHERE id % 5 = 1",
+            "DELETE FROM people WHERE id = 7",
+        ];
+        run_all(&cluster, &changes).await;
+        run_all(&cluster, &[&insert(31, 50)]).await;
+        assert_exact(&cluster, &daemon, &TYPED).await.unwrap();
+        daemon.restart().await.unwrap();
+        run_all(&cluster, &["UPDATE people SET mood = 'sad', code = 'c9', word = 'z' WHERE id % 4 = 1"]).await;
+        assert_exact(&cluster, &daemon, &TYPED).await.unwrap_or_else(|e| panic!("{kind:?}: after a restart: {e:#}"));
+        daemon.stop().await.unwrap();
+    }
+}

@@ -91,6 +91,12 @@ fn costs(rel: &Rel, notes: &mut Vec<String>) {
         Rel::PgMap { .. } | Rel::PgRows { .. } => {
             Some("asks PostgreSQL for expressions of each row that changes (ring 2)")
         }
+        Rel::Recursive { step, .. } if asks(step) => {
+            Some("asks PostgreSQL again in each step of its recursion (ring 2)")
+        }
+        Rel::Recursive { all: true, .. } => {
+            Some("stops where its recursion does not end: UNION, or a path without what it has, ends in circles, too")
+        }
         Rel::Join { keys, .. } if keys.is_empty() && single_row(rel) => None,
         Rel::Join { keys, .. } if keys.is_empty() => {
             Some("joins without an equality: each change is compared with all rows of the other side")
@@ -101,6 +107,11 @@ fn costs(rel: &Rel, notes: &mut Vec<String>) {
         notes.push(note);
     }
     rel.inputs().into_iter().for_each(|input| costs(input, notes));
+}
+
+/// Whether PostgreSQL computes a part of it.
+fn asks(rel: &Rel) -> bool {
+    matches!(rel, Rel::PgMap { .. } | Rel::PgRows { .. }) || rel.inputs().into_iter().any(asks)
 }
 
 /// A join of which one side is always one row.

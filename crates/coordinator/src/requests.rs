@@ -124,6 +124,13 @@ impl Requests {
             }
         }
         let planned = plan::plan(&client, query, &plan_options).await.map_err(|e| refused(&e))?;
+        // The query may read types that were made since the start.
+        let types = plan::environment(&client).await.map_err(RequestError::unavailable)?;
+        self.call(move |room| {
+            room.engine.learn_types(types);
+            Ok(())
+        })
+        .await?;
         let names: Vec<_> = planned.plan.sources.iter().map(|s| s.table.clone()).collect();
         let tables = topology::tables(&client, &cluster, &names).await.map_err(|e| refused(&e))?;
         for table in &tables {

@@ -184,6 +184,12 @@ impl Engine {
         Ok(())
     }
 
+    /// Enums and collations that were made since the engine was opened, for what is defined from now on. Settings stay as they were.
+    pub fn learn_types(&mut self, env: Env) {
+        self.env.enums.extend(env.enums);
+        self.env.collations.extend(env.collations);
+    }
+
     /// A node's positions begin anew (or it left): the last cut has none for it any more.
     ///
     /// # Errors

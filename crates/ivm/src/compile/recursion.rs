@@ -14,7 +14,7 @@ impl Compiler<'_> {
         self.recursions.push(!all);
         let step = self.rel(step);
         self.recursions.pop();
-        let step = step?;
+        let mut step = step?;
         if [&base, &step].iter().any(|part| part.layout.columns.len() != types.len()) {
             return Err("the plan has a recursion over rows of different widths".into());
         }
@@ -34,6 +34,7 @@ impl Compiler<'_> {
             Some(Derived { state: self.states.own()?, clock: self.states.own()?, key })
         };
         let base_columns = (!base.layout.is_exact()).then(|| base.layout.columns.clone());
+        step.node.set_recursive();
         let recursive = Recursive {
             base: Box::new(base.node),
             base_columns,

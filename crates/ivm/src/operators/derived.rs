@@ -78,12 +78,10 @@ impl<'d> Round<'d> {
             let Some(known) = self.news.get_mut(id as usize) else { continue };
             known.all += diff;
             match known.came {
-                Some(came) => {
-                    if from.is_none_or(|from| from < came) {
-                        known.support += diff;
-                        if diff < 0 {
-                            self.fallen.push(id);
-                        }
+                Some(came) if from.is_none_or(|from| from < came) => {
+                    known.support += diff;
+                    if diff < 0 {
+                        self.fallen.push(id);
                     }
                 }
                 None if diff > 0 => {
@@ -93,7 +91,7 @@ impl<'d> Round<'d> {
                     }
                     self.rising.push(id);
                 }
-                None => {}
+                _ => {}
             }
         }
         Ok(())
@@ -165,6 +163,7 @@ impl<'d> Round<'d> {
         step: &mut Step,
         mut emit: Option<&mut Emit<'_>>,
     ) -> Result<(), Failure> {
+        self.bounds.building = emit.is_some();
         let mut waiting: Vec<(u64, Vec<Delta>)> = Vec::new();
         loop {
             let came = self.rise();

@@ -52,6 +52,7 @@ pub(crate) fn step(
 /// A piece of the base, and all that follows from it.
 pub(crate) fn build(step: &mut Step, cx: &mut Cx<'_>, base: Vec<Delta>, emit: &mut Emit<'_>) -> Result<(), Failure> {
     let mut bounds = Bounds::default();
+    bounds.building = true;
     let mut waiting = vec![(0, base)];
     while let Some((level, rows)) = waiting.pop() {
         bounds.level(level, &rows)?;

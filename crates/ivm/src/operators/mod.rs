@@ -18,6 +18,7 @@ mod filter;
 mod flow;
 mod group;
 mod join;
+mod late;
 mod levels;
 mod members;
 mod outer;
@@ -76,6 +77,7 @@ use crate::error::Failure;
 use crate::kept::Sources;
 use crate::resolve::SourceDelta;
 use crate::rows::{self, RowCache};
+use late::{Apply, Late};
 
 /// Rows handed on at once when a stream table is built.
 pub(crate) const CHUNK: usize = 4096;
@@ -132,6 +134,8 @@ pub(crate) struct Node {
     pub(crate) operator: Operator,
     rows_in: u64,
     rows_out: u64,
+    /// In the step of a recursion, where its rows flow.
+    late: Option<Late>,
 }
 
 /// One relational operator. Each has a file of its name.
@@ -158,11 +162,12 @@ pub(crate) enum Operator {
 
 impl Node {
     pub(crate) fn new(operator: Operator) -> Self {
-        Self { operator, rows_in: 0, rows_out: 0 }
+        Self { operator, rows_in: 0, rows_out: 0, late: None }
     }
 
     /// What the cut does to this operator's rows.
     pub(crate) fn step(&mut self, cx: &mut Cx<'_>) -> Result<Vec<Delta>, Failure> {
+        self.late.iter_mut().for_each(Late::clear);
         let (rows_in, out) = match &mut self.operator {
             Operator::Source(o) => {
                 let out = o.step(cx);
@@ -170,19 +175,19 @@ impl Node {
             }
             Operator::Filter(o) => {
                 let rows = o.input.step(cx)?;
-                (rows.len(), o.apply(rows)?)
+                (rows.len(), computed(&mut self.late, cx, rows, &|_, rows| o.apply(rows))?)
             }
             Operator::Project(o) => {
                 let rows = o.input.step(cx)?;
-                (rows.len(), o.apply(&rows)?)
+                (rows.len(), computed(&mut self.late, cx, rows, &|_, rows| o.apply(&rows))?)
             }
             Operator::PgMap(o) => {
                 let rows = o.input.step(cx)?;
-                (rows.len(), o.apply(cx, &rows)?)
+                (rows.len(), computed(&mut self.late, cx, rows, &|cx, rows| o.apply(cx, &rows))?)
             }
             Operator::PgRows(o) => {
                 let rows = o.input.step(cx)?;
-                (rows.len(), o.apply(cx, &rows)?)
+                (rows.len(), computed(&mut self.late, cx, rows, &|cx, rows| o.apply(cx, &rows))?)
             }
             Operator::PgAggregate(o) => {
                 let rows = o.input.step(cx)?;
@@ -249,19 +254,19 @@ impl Node {
             Operator::Working(_) => (0, recursive.to_vec()),
             Operator::Filter(o) => {
                 let rows = o.input.push(cx, recursive)?;
-                (rows.len(), o.apply(rows)?)
+                (rows.len(), computed(&mut self.late, cx, rows, &|_, rows| o.apply(rows))?)
             }
             Operator::Project(o) => {
                 let rows = o.input.push(cx, recursive)?;
-                (rows.len(), o.apply(&rows)?)
+                (rows.len(), computed(&mut self.late, cx, rows, &|_, rows| o.apply(&rows))?)
             }
             Operator::PgMap(o) => {
                 let rows = o.input.push(cx, recursive)?;
-                (rows.len(), o.apply(cx, &rows)?)
+                (rows.len(), computed(&mut self.late, cx, rows, &|cx, rows| o.apply(cx, &rows))?)
             }
             Operator::PgRows(o) => {
                 let rows = o.input.push(cx, recursive)?;
-                (rows.len(), o.apply(cx, &rows)?)
+                (rows.len(), computed(&mut self.late, cx, rows, &|cx, rows| o.apply(cx, &rows))?)
             }
             Operator::UnionAll(o) => {
                 let out = o.push(cx, recursive)?;
@@ -284,6 +289,7 @@ impl Node {
 
     /// In the step of a recursion, when it has come to its end: what the cut did to the recursive rows is written.
     pub(crate) fn settle(&mut self, cx: &mut Cx<'_>) -> Result<(), Failure> {
+        self.late.iter_mut().try_for_each(Late::settle)?;
         match &mut self.operator {
             Operator::Join(o) => o.settle(cx)?,
             Operator::Outer(o) => o.settle(cx)?,
@@ -325,6 +331,14 @@ impl Node {
             (Operator::Join(_), [left, right]) if left != right => Ok(true),
             (Operator::Outer(_), [true, false]) => Ok(true),
             _ => Err("a recursion's step does more with the recursive rows than follow each on its own".into()),
+        }
+    }
+
+    /// That this is the step of a recursion.
+    pub(crate) fn set_recursive(&mut self) {
+        if self.is_recursive() == Ok(true) {
+            self.late = Some(Late::default());
+            self.inputs_mut().into_iter().for_each(Self::set_recursive);
         }
     }
 
@@ -370,6 +384,7 @@ impl Node {
 
     /// Forgets what is held in memory: it may be ahead of the store.
     pub(crate) fn forget(&mut self) {
+        self.late.iter_mut().for_each(Late::clear);
         match &mut self.operator {
             Operator::Aggregate(o) => o.forget(),
             Operator::Join(o) => o.forget(),
@@ -412,5 +427,18 @@ impl Node {
         for input in self.inputs() {
             input.stats(store, depth + 1, into);
         }
+    }
+}
+
+/// What an operator makes of rows that come or go.
+fn computed(
+    late: &mut Option<Late>,
+    cx: &mut Cx<'_>,
+    rows: Vec<Delta>,
+    apply: &Apply<'_>,
+) -> Result<Vec<Delta>, Failure> {
+    match late {
+        None => apply(cx, rows),
+        Some(late) => late.apply(cx, rows, apply),
     }
 }

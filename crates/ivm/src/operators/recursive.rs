@@ -53,12 +53,17 @@ const DEEP_ROWS: usize = 5_000_000;
 /// Bytes of rows that are held at once.
 const HELD: usize = 1 << 29;
 
+const REMEDY: &str = "write UNION instead of UNION ALL, or keep the path of each row and leave out what it has (WHERE id \
+     <> ALL (path)), or count the levels and end at one";
+
 /// Notices a recursion that goes on and on.
 #[derive(Debug, Default)]
 pub(crate) struct Bounds {
     rounds: u64,
     deep_rows: usize,
     held: usize,
+    /// Rows go on as they come.
+    pub(crate) building: bool,
 }
 
 impl Bounds {
@@ -77,7 +82,14 @@ impl Bounds {
     /// Rows wait, or are kept until the cut ends.
     pub(crate) fn hold(&mut self, rows: &[Delta]) -> Result<(), Failure> {
         self.held = self.held.saturating_add(bytes(rows));
-        self.check(self.held <= HELD)
+        if self.held <= HELD || self.building {
+            return self.check(self.held <= HELD);
+        }
+        Err(Failure::Stream(format!(
+            "its recursion makes rows of more than {} MiB in one cut. If it ends at all, `tributary stream rebuild` finds \
+             them in pieces; else {REMEDY}",
+            HELD >> 20
+        )))
     }
 
     /// They do no longer.
@@ -89,12 +101,9 @@ impl Bounds {
         if within {
             return Ok(());
         }
-        Err(Failure::Stream(
-            "its recursion does not end: rows follow from each other in a circle, or ever new ones do. Write UNION instead of \
-             UNION ALL, or keep the path of each row and leave out what it has (WHERE id <> ALL (path)), or count the levels \
-             and end at one"
-                .into(),
-        ))
+        Err(Failure::Stream(format!(
+            "its recursion does not end: rows follow from each other in a circle, or ever new ones do; {REMEDY}"
+        )))
     }
 }
 
