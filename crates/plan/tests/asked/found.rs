@@ -18,4 +18,21 @@ pub(crate) const QUERIES: &[Asked] = &[
         "groups of which no aggregate is read",
         "SELECT 1 AS one, count(*) AS n FROM (SELECT status, string_agg(short, ',' ORDER BY id) AS s FROM orders GROUP BY status) g",
     ),
+    (
+        "a function's argument that nothing else reads, before groups",
+        "WITH w AS MATERIALIZED (SELECT * FROM (VALUES (2, 'x'), (NULL::int, 'y')) v (a, b) ORDER BY a, b LIMIT 1)
+         SELECT w.a FROM w WHERE w.a IN (SELECT min(l.c) FROM generate_series(0, w.a % 3) f (n) LEFT JOIN LATERAL
+            (SELECT CASE max((4::bigint % 5)::int) WHEN w.a THEN 7 ELSE w.a END AS c, v.b FROM w v GROUP BY v.b) l ON true)",
+    ),
+    (
+        "a function's argument that nothing else reads, before groups that are shown",
+        "WITH w AS MATERIALIZED (SELECT * FROM (VALUES (2, 'x'), (NULL::int, 'y')) v (a, b) ORDER BY a, b LIMIT 1)
+         SELECT w.a, (SELECT min(l.c) FROM generate_series(0, w.a % 3) f (n) LEFT JOIN LATERAL
+            (SELECT CASE max((4::bigint % 5)::int) WHEN w.a THEN 7 ELSE w.a END AS c, v.b FROM w v GROUP BY v.b) l ON true) AS s FROM w",
+    ),
+    (
+        "an order by GROUPING",
+        "SELECT o.id, nth_value(o.id, 2) OVER (ORDER BY g.c, o.id) AS second
+         FROM orders o JOIN (SELECT region % 4 + GROUPING(region % 4) AS c FROM orders GROUP BY CUBE (region % 4)) g ON o.user_id = g.c",
+    ),
 ];
