@@ -74,7 +74,8 @@ impl Running {
 
     /// How these stream tables differ from their queries; nothing of those that PostgreSQL itself cannot answer.
     async fn differences(&self, schema: &Schema, tables: &[(String, String)]) -> Vec<(usize, String)> {
-        let waited = cli(&self.daemon, &["wait", "--timeout", "60s"]).await.unwrap();
+        // A product of four tables, which PostgreSQL does not look at to its end in EXISTS, takes a minute.
+        let waited = cli(&self.daemon, &["wait", "--timeout", "170s"]).await.unwrap();
         let names: Vec<&str> = schema.tables.iter().map(|t| t.name.as_str()).collect();
         let oracle = Oracle::of(&self.cluster, &names).await.unwrap();
         let mut found = Vec::new();

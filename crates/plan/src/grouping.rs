@@ -190,7 +190,11 @@ impl<'a> Planner<'a> {
         });
         let pairs = pairs.collect::<Result<Vec<_>, PlanError>>()?;
         let (built, offset) = self.join_two(values, built, JoinKind::Left, pairs)?;
-        level.placed = places.into_iter().enumerate().map(|(c, at)| if c < width { c } else { offset + at }).collect();
+        level.placed = places
+            .into_iter()
+            .enumerate()
+            .map(|(c, at)| if c < width { c } else { offset.saturating_add(at) })
+            .collect();
         Ok((built, mark.map_columns(&|c| offset + c)))
     }
 }

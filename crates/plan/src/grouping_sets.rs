@@ -12,7 +12,7 @@ use types::{PgType, oid};
 use crate::PlanError;
 use crate::aggregates::AggCall;
 use crate::built::{Built, BuiltColumn};
-use crate::expr::{Expr, ExprKind};
+use crate::expr::{Expr, ExprKind, INT4_EQUAL};
 use crate::native::native;
 use crate::query::Planner;
 use crate::reader::{Node, Tree};
@@ -21,8 +21,6 @@ use crate::tree::Rel;
 
 /// The aggregate's number that stands for the number of the grouping set.
 pub(crate) const SET_NUMBER: usize = usize::MAX;
-
-const INT4_EQUAL: types::Oid = 65;
 
 /// PostgreSQL's own limit.
 const MOST_SETS: usize = 4096;

@@ -128,6 +128,37 @@ impl Item<Vec<Expr>> {
         }
     }
 
+    /// What has to be beside its first rows before it can be joined: what functions there read, as `reads` tells.
+    pub(crate) fn lacks(&self, reads: &dyn Fn(usize) -> BTreeSet<usize>) -> BTreeSet<usize> {
+        match self {
+            Self::Input(number) => reads(*number),
+            Self::Group(items, _) => {
+                let lacking: BTreeSet<usize> = items.iter().flat_map(|i| i.lacks(reads)).collect();
+                &lacking - &self.inputs()
+            }
+            Self::Outer { kind: JoinKind::Left, left, .. } => left.lacks(reads),
+            Self::Outer { .. } => BTreeSet::new(),
+        }
+    }
+
+    /// The same with other items beside its first rows: an inner join of all rows can as well be made below a left join, on
+    /// its left side.
+    pub(crate) fn beside(self, mut others: Vec<Self>) -> Self {
+        match self {
+            Self::Outer { kind: JoinKind::Left, left, right, on } => {
+                Self::Outer { kind: JoinKind::Left, left: Box::new(left.beside(others)), right, on }
+            }
+            Self::Group(items, conditions) => {
+                others.extend(items);
+                Self::Group(others, conditions)
+            }
+            other => {
+                others.push(other);
+                Self::Group(others, Vec::new())
+            }
+        }
+    }
+
     /// With outer joins made inner ones where rows without partners would be rejected: `rejected` are the inputs whose
     /// NULLs the conditions above do not let pass. Groups within groups are one.
     pub(crate) fn reduced(self, level: &Level<'_>, rejected: &BTreeSet<usize>) -> Self {

@@ -3,7 +3,7 @@
 use types::oid;
 
 use crate::built::Built;
-use crate::expr::{Expr, ExprKind};
+use crate::expr::{Expr, ExprKind, FLOAT8_OF_FLOAT4, INT8_OF_INT2, INT8_OF_INT4};
 use crate::tree::JoinKind;
 
 /// Two sides of a join.
@@ -95,10 +95,6 @@ pub(crate) fn joined_keys(kind: JoinKind, sides: &Sides<'_>) -> Vec<Vec<usize>> 
     keys.extend(swapped);
     keys
 }
-
-const INT8_OF_INT4: types::Oid = 481;
-const INT8_OF_INT2: types::Oid = 754;
-const FLOAT8_OF_FLOAT4: types::Oid = 311;
 
 /// An integer as int8, a float as float8; `None` for other types. Different values stay different.
 pub(crate) fn widened(expr: &Expr) -> Option<Expr> {

@@ -83,10 +83,7 @@ impl Joins<'_, '_, '_> {
     /// An item's rows; what of `above` reads nothing else is tried on them and taken off the list.
     pub(crate) fn item(&mut self, item: Item<Vec<Expr>>, above: &mut Vec<Condition>) -> Result<Joined, PlanError> {
         match item {
-            Item::Input(at) if self.functions.contains_key(&at) => Err(PlanError::not_yet(
-                "a function in FROM that reads beyond its side of an outer join",
-                "write LEFT JOIN LATERAL f(…) ON true beside what it reads",
-            )),
+            Item::Input(at) if self.functions.contains_key(&at) => Err(function_beyond()),
             Item::Input(at) => {
                 let built = self.builts.get_mut(at).and_then(Option::take);
                 let built = built.ok_or_else(|| PlanError::Tree("an input of FROM is read twice".into()))?;
@@ -100,6 +97,7 @@ impl Joins<'_, '_, '_> {
                 let (constant, own): (Vec<_>, Vec<_>) =
                     self.conditions(own).into_iter().partition(|(_, inputs)| inputs.is_empty());
                 above.splice(0..0, own);
+                let items = self.functions_beside(items);
                 let (functions, items): (Vec<_>, Vec<_>) = items.into_iter().partition(|i| self.is_function(i));
                 let functions = functions.iter().flat_map(Item::inputs).collect();
                 let waiting = items.into_iter().map(|item| self.item(item, above)).collect::<Result<Vec<_>, _>>()?;
@@ -134,6 +132,24 @@ impl Joins<'_, '_, '_> {
                 Ok(joined)
             }
         }
+    }
+
+    /// A left join whose left side begins with a function that reads other items takes these to that side.
+    fn functions_beside(&self, mut items: Vec<Item<Vec<Expr>>>) -> Vec<Item<Vec<Expr>>> {
+        let reads = |at: usize| self.functions.get(&at).map(|f| f.reads.clone()).unwrap_or_default();
+        let lacking = |items: &[Item<Vec<Expr>>]| {
+            let all: BTreeSet<usize> = items.iter().flat_map(Item::inputs).collect();
+            let mut lacking = items.iter().map(|i| if self.is_function(i) { BTreeSet::new() } else { i.lacks(&reads) });
+            lacking.position(|l| !l.is_empty() && l.is_subset(&all))
+        };
+        while let Some(at) = lacking(&items) {
+            let item = items.remove(at);
+            let read = item.lacks(&reads);
+            let (read, rest): (Vec<_>, Vec<_>) = items.into_iter().partition(|i| !i.inputs().is_disjoint(&read));
+            items = rest;
+            items.insert(at.min(items.len()), item.beside(read));
+        }
+        items
     }
 
     /// Whether it is a function that reads other inputs.
@@ -180,8 +196,11 @@ impl Joins<'_, '_, '_> {
         mut functions: Vec<usize>,
         conditions: &mut Vec<Condition>,
     ) -> Result<Joined, PlanError> {
-        if waiting.is_empty() {
+        if waiting.is_empty() && functions.is_empty() {
             return Ok(Joined::nothing());
+        }
+        if waiting.is_empty() {
+            return Err(function_beyond());
         }
         let mut joined = waiting.remove(0);
         self.apply(&mut joined, conditions, false)?;
@@ -337,6 +356,13 @@ impl Joins<'_, '_, '_> {
         placed.extend(right.placed.into_iter().map(|(v, c)| (v, offset + c)));
         Ok(Joined { built, inputs, placed })
     }
+}
+
+fn function_beyond() -> PlanError {
+    PlanError::not_yet(
+        "a function in FROM that reads beyond its side of an outer join",
+        "write LEFT JOIN LATERAL f(…) ON true beside what it reads",
+    )
 }
 
 /// Rows on one side of an outer join depend on what is joined later.

@@ -12,7 +12,7 @@ use types::{PgType, Row, oid};
 use crate::PlanError;
 use crate::built::{Built, BuiltColumn, Shown};
 use crate::convert::convert;
-use crate::expr::{Expr, ExprKind};
+use crate::expr::{Expr, ExprKind, INT8_GREATER, INT8_LESS_OR_EQUAL};
 use crate::native::native;
 use crate::query::Planner;
 use crate::reader::Node;
@@ -48,9 +48,6 @@ struct Placed {
     expr: Expr,
     key: OrderKey,
 }
-
-const INT8_GREATER: types::Oid = 470;
-const INT8_LESS_OR_EQUAL: types::Oid = 471;
 
 impl<'a> Planner<'a> {
     /// LIMIT and its kin of a query; `None` when there is none, or none with an effect.

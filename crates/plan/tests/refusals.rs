@@ -71,7 +71,7 @@ async fn constructs_that_are_not_kept_are_named() {
             &["a function in FROM with a condition", "LEFT JOIN LATERAL (SELECT"],
         ),
         (
-            "SELECT t.id, k FROM t, generate_series(1, t.a) k LEFT JOIN u ON u.id = k",
+            "SELECT t.id, k FROM t, generate_series(1, t.a) k FULL JOIN u ON u.id = k",
             &["a function in FROM that reads beyond its side"],
         ),
         ("SELECT count(*) AS n FROM t GROUP BY ROLLUP ('x'::text)", &["a constant in GROUPING SETS", "leave it out"]),

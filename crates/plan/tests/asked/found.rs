@@ -18,4 +18,39 @@ pub(crate) const QUERIES: &[Asked] = &[
         "groups of which no aggregate is read",
         "SELECT 1 AS one, count(*) AS n FROM (SELECT status, string_agg(short, ',' ORDER BY id) AS s FROM orders GROUP BY status) g",
     ),
+    (
+        "a function's argument that nothing else reads, before groups",
+        "WITH w AS MATERIALIZED (SELECT * FROM (VALUES (2, 'x'), (NULL::int, 'y')) v (a, b) ORDER BY a, b LIMIT 1)
+         SELECT w.a FROM w WHERE w.a IN (SELECT min(l.c) FROM generate_series(0, w.a % 3) f (n) LEFT JOIN LATERAL
+            (SELECT CASE max((4::bigint % 5)::int) WHEN w.a THEN 7 ELSE w.a END AS c, v.b FROM w v GROUP BY v.b) l ON true)",
+    ),
+    (
+        "a function's argument that nothing else reads, before groups that are shown",
+        "WITH w AS MATERIALIZED (SELECT * FROM (VALUES (2, 'x'), (NULL::int, 'y')) v (a, b) ORDER BY a, b LIMIT 1)
+         SELECT w.a, (SELECT min(l.c) FROM generate_series(0, w.a % 3) f (n) LEFT JOIN LATERAL
+            (SELECT CASE max((4::bigint % 5)::int) WHEN w.a THEN 7 ELSE w.a END AS c, v.b FROM w v GROUP BY v.b) l ON true) AS s FROM w",
+    ),
+    (
+        "an order by GROUPING",
+        "SELECT o.id, nth_value(o.id, 2) OVER (ORDER BY g.c, o.id) AS second
+         FROM orders o JOIN (SELECT region % 4 + GROUPING(region % 4) AS c FROM orders GROUP BY CUBE (region % 4)) g ON o.user_id = g.c",
+    ),
+    (
+        "a function's rows in groups, left joined",
+        "SELECT o.id, (SELECT sum(r.id + f.n) FROM generate_series(0, o.user_id % 3) f (n) LEFT JOIN regions r ON r.id = f.n) AS s FROM orders o",
+    ),
+    (
+        "a function left joined to what it reads",
+        "SELECT o.id, f.n, r.name, r.id + f.n AS s FROM orders o, generate_series(0, o.user_id % 3) f (n) LEFT JOIN regions r ON r.id = f.n",
+    ),
+    (
+        "functions left joined beside what they read, twice",
+        "SELECT o.id, f.n, g.m, r.name FROM orders o, generate_series(0, o.user_id % 3) f (n) CROSS JOIN generate_series(f.n, 2) g (m)
+            LEFT JOIN regions r ON r.id = g.m AND r.id < f.n + 2 WHERE f.n > 0 OR r.name IS NULL",
+    ),
+    (
+        "rows of a function in a filter, left joined",
+        "SELECT o.id FROM orders o WHERE o.user_id IN (SELECT min(l.c) FILTER (WHERE f.n IS DISTINCT FROM l.c) FROM generate_series(0, o.user_id) f (n)
+            LEFT JOIN LATERAL (SELECT CASE max(g.id) WHEN o.user_id THEN 4 ELSE o.user_id END AS c FROM regions g GROUP BY g.name) l ON true)",
+    ),
 ];
