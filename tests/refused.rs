@@ -48,10 +48,16 @@ async fn a_refused_definition_leaves_nothing_behind() {
         let (cluster, _) = shop(kind, 1, 50).await.unwrap();
         cluster.run("CREATE TABLE no_key (id int, text text); CREATE TABLE taken (id int)").await.unwrap();
         cluster.run("CREATE UNLOGGED TABLE fleeting (id int PRIMARY KEY)").await.unwrap();
+        let elsewhere = match kind {
+            Kind::Fdw => "CREATE TABLE elsewhere (id int) PARTITION BY HASH (id); CREATE FOREIGN TABLE elsewhere_0
+                PARTITION OF elsewhere FOR VALUES WITH (MODULUS 1, REMAINDER 0) SERVER w1 OPTIONS (table_name 'nothing')",
+            Kind::Citus | Kind::Single => "CREATE VIEW elsewhere AS SELECT id, random() AS nothing FROM users",
+        };
+        cluster.run(elsewhere).await.unwrap();
         let daemon = Daemon::standalone(&cluster, DaemonOptions::default()).await.unwrap();
         create(&daemon, &[("kept", "SELECT id, name FROM regions")]).await.unwrap();
         let before = traces(&cluster).await;
-        let refused: [(&str, &str, &[&str]); 12] = [
+        let refused: [(&str, &str, &[&str]); 13] = [
             ("an unknown table", "SELECT * FROM nowhere", &["nowhere", "does not exist"]),
             ("an unknown column", "SELECT nothing FROM orders", &["nothing", "does not exist"]),
             ("a syntax error", "SELECT FROM WHERE", &["syntax error"]),
@@ -59,6 +65,11 @@ async fn a_refused_definition_leaves_nothing_behind() {
             ("a volatile function", "SELECT id, random() FROM orders", &["random", "volatile"]),
             ("now", "SELECT id FROM orders WHERE placed_at > now()", &["now"]),
             ("no key", "SELECT * FROM no_key", &["no_key", "REPLICA IDENTITY FULL"]),
+            (
+                "what is behind a name",
+                "SELECT * FROM elsewhere",
+                if kind == Kind::Fdw { &["nothing", "does not exist"] } else { &["random"] },
+            ),
             ("an unlogged table", "SELECT * FROM fleeting", &["fleeting"]),
             ("row locks", "SELECT id FROM users FOR UPDATE", &["FOR UPDATE"]),
             ("a limit without order", "SELECT id FROM users LIMIT 3", &["LIMIT"]),
@@ -78,6 +89,7 @@ async fn a_refused_definition_leaves_nothing_behind() {
         let output = cli(&daemon, &["stream", "drop", "nobody"]).await.unwrap();
         assert_refused("dropping what is not there", &output, &["nobody"]);
         // And what was there goes on.
+        cluster.run(if kind == Kind::Fdw { "DROP TABLE elsewhere" } else { "DROP VIEW elsewhere" }).await.unwrap();
         testkit::assert_exact(&cluster, &daemon, &[("kept", "SELECT id, name FROM regions")]).await.unwrap();
     }
 }

@@ -20,6 +20,7 @@ mod mend;
 mod nodes;
 mod options;
 mod placement;
+mod planning;
 mod progress;
 mod publisher;
 mod queue;
