@@ -1,7 +1,7 @@
 //! End-to-end suites: the binary against real clusters.
 //!
 //! One file a promise: `bank` (no half transactions), `exact` (twenty queries), `tpch` (its 22), `by_postgres` (what
-//! PostgreSQL computes), `random` (any query), `crash` (every step of the pipeline), `cdc` (Citus's own scenarios), `refused` (bad
+//! PostgreSQL computes), `random` (any query), `crash` (every step of the pipeline), `cdc` (Citus's own scenarios), `life` (a table through all shapes), `hanging` (prepared transactions), `refused` (bad
 //! input), `rights`, `wait`, `beside` (new ones while others go on), `nested` (stream tables over stream tables), `idle`, `large` and `readme`. What they share is here.
 
 mod queries;
