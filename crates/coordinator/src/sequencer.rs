@@ -93,7 +93,8 @@ pub(crate) struct NodeProgress {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Progress {
     pub(crate) nodes: BTreeMap<NodeId, NodeProgress>,
-    pub(crate) waiting_for: Vec<String>,
+    /// What the frontier waits for, and since when.
+    pub(crate) waiting_for: BTreeMap<String, Instant>,
 }
 
 #[derive(Debug)]
@@ -476,7 +477,9 @@ impl Sequencer {
             let trouble = self.tables.trouble().map(|t| format!(" (not yet: {t})")).unwrap_or_default();
             waits.insert(format!("{hold}{trouble}"));
         }
-        let waiting_for = waits.into_iter().collect();
+        let before = self.progress.borrow().waiting_for.clone();
+        let since = |what: &String| before.get(what).copied().unwrap_or_else(Instant::now);
+        let waiting_for = waits.into_iter().map(|what| (what.clone(), since(&what))).collect();
         self.progress.send_replace(Progress { nodes, waiting_for });
     }
 }

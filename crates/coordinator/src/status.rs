@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use proto::v1;
 use tokio::sync::{Mutex, watch};
+use tokio::time::Instant;
 use types::{Epoch, NodeId, StreamId};
 
 use crate::catalog::{Catalog, Entry};
@@ -34,7 +35,7 @@ pub(crate) struct StatusReader {
 /// WAL bytes that each node's slot holds back.
 #[derive(Debug, Default)]
 pub(crate) struct Retained {
-    at: Option<tokio::time::Instant>,
+    at: Option<Instant>,
     bytes: BTreeMap<NodeId, u64>,
 }
 
@@ -49,8 +50,14 @@ impl StatusReader {
         }
     }
 
+    /// What the frontier waits for, a line each; with how long, from a second on.
     pub(crate) fn waiting_for(&self) -> Vec<String> {
-        self.progress.borrow().waiting_for.clone()
+        let waits = self.progress.borrow().waiting_for.clone();
+        let line = |(what, since): (String, Instant)| match since.elapsed().as_secs() {
+            0 => what,
+            seconds => format!("{what}, for {seconds} s"),
+        };
+        waits.into_iter().map(line).collect()
     }
 
     /// Rows a stream table has, as the engine counts them; answers within a moment also when the engine is busy.
@@ -114,7 +121,7 @@ impl StatusReader {
                 (node.id, bytes.unwrap_or_default())
             });
             retained.bytes = futures_util::future::join_all(looks).await.into_iter().collect();
-            retained.at = Some(tokio::time::Instant::now());
+            retained.at = Some(Instant::now());
         }
         retained.bytes.clone()
     }
