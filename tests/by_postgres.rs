@@ -16,16 +16,17 @@ const FUNCTIONS: &[&str] = &[
     "CREATE FUNCTION steps(int) RETURNS SETOF int LANGUAGE sql IMMUTABLE AS 'SELECT n * n FROM generate_series(1, $1) n'",
 ];
 
+/// Orders of different users can have the same number.
 const QUERIES: &[(&str, &str)] = &[
     (
         "texts_by_region",
-        "SELECT region_id, string_agg(status, ',' ORDER BY id) AS states, count(*) AS n, sum(amount) AS total,
-                array_agg(tags[1] ORDER BY amount DESC NULLS LAST, id) AS tags
+        "SELECT region_id, string_agg(status, ',' ORDER BY id, user_id) AS states, count(*) AS n, sum(amount) AS total,
+                array_agg(tags[1] ORDER BY amount DESC NULLS LAST, id, user_id) AS tags
          FROM orders GROUP BY region_id",
     ),
     (
         "documents",
-        "SELECT status, jsonb_agg(attributes -> 'n' ORDER BY id) AS n, jsonb_object_agg(id, paid ORDER BY id) FILTER (WHERE amount > 500) AS paid
+        "SELECT status, jsonb_agg(attributes -> 'n' ORDER BY id, user_id) AS n, jsonb_object_agg(id, paid ORDER BY id, user_id) FILTER (WHERE amount > 500) AS paid
          FROM orders GROUP BY status",
     ),
     (
@@ -44,7 +45,7 @@ const QUERIES: &[(&str, &str)] = &[
         "all_at_once",
         "SELECT array_agg(DISTINCT status) AS states, max(token::text) AS token, count(DISTINCT attributes) AS documents FROM orders WHERE paid",
     ),
-    ("of_users", "SELECT region_id, longest(status ORDER BY id) AS s, min(status) AS least FROM orders GROUP BY region_id"),
+    ("of_users", "SELECT region_id, longest(status ORDER BY id, user_id) AS s, min(status) AS least FROM orders GROUP BY region_id"),
     ("of_copies", "SELECT kind, array_agg(size ORDER BY size) AS sizes, count(*) AS n FROM events GROUP BY kind"),
     (
         "running",
@@ -123,7 +124,7 @@ async fn a_row_that_cannot_be_computed_stops_one_stream_table_until_it_is_repair
         ),
         (
             "grouped",
-            "SELECT region_id, string_agg((10 / (region_id + 7))::text, ',' ORDER BY id) AS s FROM orders GROUP BY region_id",
+            "SELECT region_id, string_agg((10 / (region_id + 7))::text, ',' ORDER BY id, user_id) AS s FROM orders GROUP BY region_id",
         ),
         ("windowed", "SELECT user_id, id, sum(10 / (region_id + 7)) OVER (PARTITION BY user_id) AS s FROM orders"),
         ("expanded", "SELECT user_id, id, generate_series(1, 10, region_id + 7) AS n FROM orders WHERE region_id < 0"),

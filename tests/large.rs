@@ -1,8 +1,8 @@
-//! Memory is bounded whatever the size of a transaction.
+//! Memory is bounded whatever the size of a transaction; a query may be as large as PostgreSQL takes it.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use testkit::{Cluster, Daemon, DaemonOptions, TableKind, TableSpec, assert_exact, kinds};
+use testkit::{Cluster, Daemon, DaemonOptions, Kind, TableKind, TableSpec, assert_exact, kinds};
 use tributary_tests::{create, long, memory_kb};
 
 const STREAM: (&str, &str) = ("by_kind", "SELECT kind, count(*) AS n, sum(size) AS size FROM big GROUP BY kind");
@@ -40,4 +40,25 @@ async fn an_agent_stays_within_its_memory_in_a_transaction_of_any_size() {
         println!("{kind:?}: the coordinator's: {} MiB", peak / 1024);
         assert!(peak < 1 << 20, "{kind:?}: the coordinator took {peak} kB");
     }
+}
+
+/// Its plan is deeper than JSON is read by default.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_of_many_parts_is_kept_through_a_restart() {
+    let cluster = Cluster::start(Kind::Single).await.unwrap();
+    cluster.run("CREATE TABLE t (id int PRIMARY KEY, a int)").await.unwrap();
+    cluster.run("INSERT INTO t SELECT i, i % 250 FROM generate_series(1, 1000) i").await.unwrap();
+    let parts: Vec<String> = (0..200).map(|i| format!("SELECT id + {i} AS n FROM t WHERE a = {i}")).collect();
+    let sum = (0..200).map(|i| format!("(a % {})", i + 2)).collect::<Vec<_>>().join(" + ");
+    let (union, sum) = (parts.join(" UNION "), format!("SELECT id, {sum} AS s FROM t"));
+    let tables: &[(&str, &str)] = &[("parts", &union), ("sums", &sum)];
+    let mut daemon = Daemon::standalone(&cluster, DaemonOptions::default()).await.unwrap();
+    create(&daemon, tables).await.unwrap();
+    for round in 0..2 {
+        cluster.run(&format!("UPDATE t SET a = (a + 7) % 250 WHERE id % 3 = {round}")).await.unwrap();
+        assert_exact(&cluster, &daemon, tables).await.unwrap();
+        daemon.restart().await.unwrap();
+        assert_exact(&cluster, &daemon, tables).await.unwrap();
+    }
+    daemon.stop().await.unwrap();
 }

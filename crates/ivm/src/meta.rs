@@ -120,7 +120,10 @@ fn all<T: DeserializeOwned>(store: &Store, prefix: &[u8]) -> Result<Vec<T>, IvmE
 }
 
 fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, IvmError> {
-    serde_json::from_slice(bytes).map_err(|e| IvmError::damaged(format!("a definition: {e}")))
+    // A plan is as deep as its query: what was written is read, whatever its depth.
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    reader.disable_recursion_limit();
+    T::deserialize(&mut reader).map_err(|e| IvmError::damaged(format!("a definition: {e}")))
 }
 
 fn numbered(prefix: &[u8], number: u32) -> Vec<u8> {

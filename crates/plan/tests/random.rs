@@ -60,7 +60,7 @@ async fn came_out(databases: &Databases, query: &str) -> Came {
         }
         Err(error) => return Came::Wrong(format!("not planned: {error}")),
     };
-    let plan: plan::Plan = serde_json::from_str(&serde_json::to_string(&planned.plan).unwrap()).unwrap();
+    let plan = naive::stored(&planned.plan);
     match naive::answer(other, env, &plan).await {
         Ok(rows) if rows == expected => Came::Right,
         Ok(rows) => Came::Wrong(format!("{} rows, not {}\n{}", rows.len(), expected.len(), plan::explain_text(&plan))),

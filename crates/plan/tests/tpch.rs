@@ -7,7 +7,7 @@ mod naive;
 use plan::{OutputKey, PlanOptions, Rel, environment, explain_text, plan};
 use testkit::{Cluster, ClusterOptions, Kind, tpch};
 
-use naive::{all_rows, answer};
+use naive::{all_rows, answer, stored};
 
 /// Small enough to be evaluated naively.
 const SCALE: f64 = 0.004;
@@ -56,7 +56,7 @@ async fn every_query_is_planned_and_answers_as_postgresql_does() {
         }
         let (_, theirs) = all_rows(&client, query).await;
         empty.extend(theirs.is_empty().then_some(number));
-        match answer(&other, &env, &planned.plan).await {
+        match answer(&other, &env, &stored(&planned.plan)).await {
             Ok(ours) if ours == theirs => {}
             Ok(ours) => wrong.push(format!("{number}: {} rows, not {}\n{text}", ours.len(), theirs.len())),
             Err(error) => wrong.push(format!("{number}: {error}\n{text}")),

@@ -1,5 +1,6 @@
 //! The durable definitions: `tributary.stream_tables` is the truth about what is kept.
 
+use serde::Deserialize;
 use tokio_postgres::error::SqlState;
 use types::{Column, StreamId, TableName};
 
@@ -45,7 +46,7 @@ impl Sink {
     pub async fn list(&self) -> Result<Vec<Definition>, SinkError> {
         let client = self.catalog_session().await?;
         let sql = format!(
-            "SELECT id, schema_name, table_name, query, plan, options, state, reason, columns, key
+            "SELECT id, schema_name, table_name, query, plan::pg_catalog.text, options, state, reason, columns, key
              FROM {}.stream_tables ORDER BY id",
             self.instance().quoted()
         );
@@ -56,7 +57,7 @@ impl Sink {
                 id,
                 name: TableName::new(row.get::<_, String>(1), row.get::<_, String>(2)),
                 query: row.get(3),
-                plan: row.get(4),
+                plan: deep(row.get(4), id)?,
                 options: row.get(5),
                 state: row.get(6),
                 reason: row.get(7),
@@ -160,8 +161,17 @@ fn stream_id(value: i64) -> Result<StreamId, SinkError> {
     u32::try_from(value).map(StreamId).map_err(|_| SinkError::Damaged(format!("{value} numbers no stream table")))
 }
 
+/// A plan is as deep as its query: what was written is read, whatever its depth.
+fn deep(text: &str, id: StreamId) -> Result<serde_json::Value, SinkError> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    reader.disable_recursion_limit();
+    serde_json::Value::deserialize(&mut reader).map_err(|e| unreadable(&e, id))
+}
+
+fn unreadable(error: &serde_json::Error, id: StreamId) -> SinkError {
+    SinkError::Damaged(format!("the definition of stream table {id} was not written by this version: {error}"))
+}
+
 fn from_json<T: serde::de::DeserializeOwned>(json: serde_json::Value, id: StreamId) -> Result<T, SinkError> {
-    serde_json::from_value(json).map_err(|e| {
-        SinkError::Damaged(format!("the definition of stream table {id} was not written by this version: {e}"))
-    })
+    serde_json::from_value(json).map_err(|e| unreadable(&e, id))
 }

@@ -45,6 +45,14 @@ impl ToSql for Raw {
     to_sql_checked!();
 }
 
+/// A plan as it is read again after it was stored.
+pub(crate) fn stored(plan: &Plan) -> Plan {
+    let text = serde_json::to_string(plan).unwrap();
+    let mut reader = serde_json::Deserializer::from_str(&text);
+    reader.disable_recursion_limit();
+    serde::Deserialize::deserialize(&mut reader).unwrap()
+}
+
 fn values(row: &tokio_postgres::Row) -> Vec<Option<Vec<u8>>> {
     (0..row.len()).map(|i| row.get::<_, Option<Raw>>(i).map(|r| r.0)).collect()
 }
