@@ -1,7 +1,6 @@
 //! End-to-end suites: the binary against real clusters.
 //!
 //! One file a promise: `bank` (no half transactions), `exact` (twenty queries), `tpch` (its 22), `by_postgres` (what
-//! One file a promise: `bank` (no half transactions), `exact` (twenty queries), `tpch` (its 22), `by_postgres` (what
 //! PostgreSQL computes), `recursive`, `random` (any query), `crash` (every step of the pipeline), `hanging` (prepared transactions),
 //! `cdc` (Citus's own scenarios), `life`, `shape`, `nodes` and `tables` (what operators do), `refused` (bad input), `rights`, `wait`,
 //! `beside` (new ones while others go on), `nested` (stream tables over stream tables), `idle`, `large` and `readme`. What they
