@@ -55,7 +55,12 @@ impl Directory {
 
     /// Wants this table too. Gives what does not fit.
     #[must_use]
-    pub(crate) fn subscribe(&mut self, subscription: Subscription) -> Vec<Unfit> {
+    pub(crate) fn subscribe(&mut self, mut subscription: Subscription) -> Vec<Unfit> {
+        // Announced late as what a move fills, when the row that wakes it has gone by.
+        let is_awake = |s: &Subscription| s.id == subscription.id && s.found == subscription.found && !s.dormant;
+        if subscription.found != 0 && self.wanted.iter().any(is_awake) {
+            subscription.dormant = false;
+        }
         self.wanted.retain(|s| s.id != subscription.id);
         let name = subscription.name.clone();
         self.wanted.push(subscription);

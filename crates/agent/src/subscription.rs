@@ -40,6 +40,8 @@ pub(crate) struct Subscription {
     pub(crate) relation: Oid,
     /// The node had it when it was last looked for.
     pub(crate) there: bool,
+    /// The `pg_class.oid` that it had then; 0: none, or never looked for.
+    pub(crate) found: Oid,
 }
 
 impl Subscription {
@@ -59,6 +61,7 @@ impl Subscription {
             dormant: table.dormant,
             relation: table.relation,
             there: true,
+            found: 0,
         }
     }
 
@@ -105,6 +108,7 @@ pub(crate) async fn look_up(client: &Client, wanted: &mut [Subscription]) -> Res
     for subscription in wanted {
         let (table, name) = (subscription.id, subscription.name.clone());
         subscription.there = tables.get(&name).is_some_and(|relation| subscription.is(*relation, &name));
+        subscription.found = tables.get(&name).copied().filter(|_| subscription.there).unwrap_or(0);
         if !subscription.there && (subscription.shard != 0 || subscription.relation != 0) {
             // Moved away, dropped, or made again: the stream may still hold what was written to it before.
             subscription.columns.iter_mut().for_each(|c| c.types.clear());

@@ -25,6 +25,7 @@ fn wanted(id: u32, columns: &[&str]) -> Subscription {
         dormant: false,
         relation: 0,
         there: true,
+        found: 0,
     }
 }
 
@@ -399,6 +400,21 @@ fn a_table_wanted_twice_is_shipped_for_both_and_subscriptions_come_and_go() {
     c.unsubscribe(&[TableId(8)]);
     feed(&mut c, &one(80));
     assert_eq!(said(&mut c), ["7+1 8+y,1", "commit 50 []", "8+y,1", "commit 70 []", "progress 90"]);
+}
+
+#[test]
+fn a_shard_that_is_shipped_does_not_sleep_again_when_its_move_is_announced_late() {
+    let mut c = collector(0, &["a"]);
+    let shard = |dormant, found| Subscription { shard: 102, dormant, found, ..wanted(7, &["a"]) };
+    let one = |lsn| vec![begin(lsn), insert(1, &[bin("1"), bin("y"), NULL]), commit(lsn, lsn + 10)];
+    c.subscribe(shard(false, 16));
+    feed(&mut c, &[begin(20), t(), commit(20, 30)]);
+    c.subscribe(shard(true, 16));
+    feed(&mut c, &one(40));
+    // Another table, made by a move back: its copies are not wanted.
+    c.subscribe(shard(true, 17));
+    feed(&mut c, &one(60));
+    assert_eq!(said(&mut c), ["7+1", "commit 50 []", "progress 70"]);
 }
 
 #[test]
