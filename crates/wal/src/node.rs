@@ -43,7 +43,7 @@ pub async fn check_node_for(client: &Client, slot: &str) -> Result<Vec<Problem>,
                (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE backend_type = 'walsender')::int4, \
                EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = current_user AND (rolreplication OR rolsuper)), \
                current_user::text, \
-               current_setting('output_plugin_libraries', true)";
+               (SELECT setting FROM pg_catalog.pg_settings WHERE name = 'output_plugin_libraries')";
     let row = client.query_one(sql, &[&slot]).await.map_err(WalError::sql("checking a node"))?;
     let mut problems = Vec::new();
     let mut report = |wrong: bool, what: String, remedy: String| {
@@ -82,6 +82,7 @@ pub async fn check_node_for(client: &Client, slot: &str) -> Result<Vec<Problem>,
         format!("role {role} has no replication right"),
         format!("ALTER ROLE {} REPLICATION, or run `tributary setup` as an administrator", types::quote_ident(role)),
     );
+    // Newer servers list them, and show the list to some roles only.
     let plugins: Option<&str> = row.get(10);
     report(
         plugins.is_some_and(|list| !list.is_empty() && !list.split(',').any(|name| name.trim() == "pgoutput")),
