@@ -257,8 +257,8 @@ mod tests {
         let mut fields = FieldMap::default();
         fields.read(r.as_bytes(), 2);
         assert!(!key.encode_join(&fields, r.as_bytes(), &mut Vec::new(), 1, &mut 0).unwrap());
-        assert!(KeyEncoder::new(&[0], &[PgType::plain(oid::JSONB)], &env).is_err());
-        assert!(!KeyEncoder::of(&[0], &[PgType::plain(oid::JSONB)], &env).is_native());
+        assert!(KeyEncoder::new(&[0], &[PgType::plain(oid::JSON)], &env).is_err());
+        assert!(!KeyEncoder::of(&[0], &[PgType::plain(oid::JSON)], &env).is_native());
     }
 
     #[test]
