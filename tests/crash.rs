@@ -72,13 +72,22 @@ async fn crash_at(kind: Kind, point: &str, passed: u32) {
     let armed = format!("{point}={passed}*off->panic");
     let at_start = point == "agent-after-slot-create";
     let mut daemon = if at_start {
-        // Ends before it is ready, so that there is nothing to hold on to: the next start finds what it left.
+        // Each agent makes its slot beside the start of the others: the daemon ends before it is ready or just after.
         let data_dir = tempfile::tempdir().unwrap().keep();
         let options = DaemonOptions { data_dir: Some(data_dir), ..DaemonOptions::default() };
-        let error =
-            Daemon::standalone(&cluster, options.clone().failpoint(&armed)).await.err().expect("it did not crash");
-        assert!(format!("{error:#}").contains(point), "{error:#}");
-        let daemon = Daemon::standalone(&cluster, options).await.unwrap();
+        let daemon = match Daemon::standalone(&cluster, options.clone().failpoint(&armed)).await {
+            Err(error) => {
+                assert!(format!("{error:#}").contains(point), "{error:#}");
+                Daemon::standalone(&cluster, options).await.unwrap()
+            }
+            Ok(mut daemon) => {
+                daemon.wait_for_end(Duration::from_secs(60)).await.expect("it did not crash");
+                assert!(daemon.log_tail().contains(point), "{}", daemon.log_tail());
+                daemon.arm(None);
+                daemon.start().await.unwrap();
+                daemon
+            }
+        };
         create(&daemon, KEPT).await.unwrap();
         daemon
     } else {
