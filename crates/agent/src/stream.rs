@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A batch is everything that the socket held; what it completed leaves at once when nothing left within the last
-//! millisecond, so a lone transaction is not delayed and many small ones share a message. Positions without events
+//! milliseconds, so a lone transaction is not delayed and many small ones share a message. Positions without events
 //! leave at most every 10 ms.
 //!
 //! Cancellation: dropping the pump at any await loses at most what was read and not sent. It was not confirmed, so
@@ -28,7 +28,7 @@ use crate::node::Sql;
 use crate::orders::{Command, done};
 
 /// At most so often a message that is not full leaves.
-const EVENTS_EVERY: Duration = Duration::from_millis(1);
+const EVENTS_EVERY: Duration = Duration::from_millis(3);
 
 /// At most so often a position leaves without events.
 const PROGRESS_EVERY: Duration = Duration::from_millis(10);

@@ -24,7 +24,11 @@ struct Variant {
 }
 
 fn variants(tcp: &Endpoint, unix: &Endpoint, tls: &Endpoint) -> Vec<Variant> {
-    let pause = |micros| Pace { pause: Duration::from_micros(micros), ..Pace::default() };
+    let pause = |micros| Pace {
+        pause: Duration::from_micros(micros),
+        busy: Duration::from_micros(if micros == 0 { 0 } else { 1000 }),
+        ..Pace::default()
+    };
     let of = |name: &str, endpoint: Option<&Endpoint>, pace| Variant {
         name: name.to_owned(),
         endpoint: endpoint.cloned(),

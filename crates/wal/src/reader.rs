@@ -29,7 +29,8 @@
 //! from the noise in two to eight rounds each: buffers of 64 KiB and 1 MiB, receive windows of 16 to 256 KiB, a Unix
 //! socket. Under TLS, where each row is a record of its own, the walsender needs 1.8 times the CPU, and the stream has
 //! 0.6 times the speed of one without.
-//! An idle stream never pauses: the first small read is handed over at once.
+//! An idle stream never pauses: the first small read is handed over at once. Small reads that follow each other within
+//! [`Pace::busy`] are many small transactions: with thousands a second, waking for each is most of what they cost here.
 
 use std::io;
 use std::sync::Arc;
@@ -63,13 +64,20 @@ pub struct Pace {
     pub pause: Duration,
     /// How many bytes are much. A read of fewer is followed by a wait for the next byte, without a pause.
     pub much_bytes: usize,
+    /// How long it is left alone after a small read that came this soon behind another.
+    pub busy: Duration,
     /// How large the buffers are that are read into.
     pub buffer_bytes: usize,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { pause: Duration::from_micros(500), much_bytes: 4096, buffer_bytes: 256 * 1024 }
+        Self {
+            pause: Duration::from_micros(500),
+            much_bytes: 4096,
+            busy: Duration::from_millis(1),
+            buffer_bytes: 256 * 1024,
+        }
     }
 }
 
@@ -89,6 +97,8 @@ pub(crate) struct Reader {
     sent: Lsn,
     sent_at: Instant,
     heard_at: Instant,
+    /// When the last read that brought something began to be looked at.
+    read_at: Instant,
     asked: bool,
     /// Why the stream ended, to be told behind what was read before.
     end: Option<WalError>,
@@ -120,6 +130,7 @@ impl Reader {
             sent: Lsn::ZERO,
             sent_at: now,
             heard_at: now,
+            read_at: now,
             asked: false,
             end: None,
             unwritable: None,
@@ -160,11 +171,18 @@ impl Reader {
                 continue;
             }
             self.scan()?;
-            if read >= self.pace.much_bytes && !self.pace.pause.is_zero() {
+            let busy = self.read_at.elapsed() < self.pace.busy * 2;
+            self.read_at = self.heard_at;
+            let pause = match read >= self.pace.much_bytes {
+                true => self.pace.pause,
+                false if busy => self.pace.busy,
+                false => continue,
+            };
+            if !pause.is_zero() {
                 if !self.hand_over()? {
                     return Ok(());
                 }
-                std::thread::sleep(self.pace.pause);
+                std::thread::sleep(pause);
             }
         }
     }
