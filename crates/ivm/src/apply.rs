@@ -8,7 +8,7 @@ use types::{Change, Cut, SourceId, StreamId, TableId};
 
 use crate::backlog;
 use crate::definition::{CutOutput, CutStats, StreamOutput, Transaction};
-use crate::engine::{Engine, WANTED};
+use crate::engine::{Engine, SPARE, WANTED};
 use crate::error::{Failure, IvmError};
 use crate::meta::{self, SourceCondition, StoredSource, StreamCondition};
 use crate::operators::Cx;
@@ -66,12 +66,13 @@ impl Engine {
         let mut stats = CutStats { changes: collected.changes, ..CutStats::default() };
         let mut broken = collected.broken;
         let mut deltas = BTreeMap::new();
+        let mut writes = std::mem::take(&mut self.spare);
         for (source, touched) in collected.touched {
             if touched.is_empty() || broken.contains_key(&source) {
                 continue;
             }
             let kept = self.sources.get(source)?;
-            let mut writes = Batch::new();
+            writes.clear();
             match kept.resolve(touched, &self.store, Some(self.rows.entry(source).or_default()), &mut writes) {
                 Ok(delta) => {
                     stats.rows += delta.len() as u64;
@@ -231,6 +232,9 @@ impl Engine {
 
     /// Everything after the write.
     fn commit(&mut self, cut: Cut, prepared: Prepared) -> Result<CutOutput, IvmError> {
+        if prepared.batch.capacity() <= SPARE {
+            self.spare = prepared.batch;
+        }
         for (source, delta) in &prepared.deltas {
             for noted in self.noted.values_mut() {
                 noted.take(*source, delta);

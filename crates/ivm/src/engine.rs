@@ -32,6 +32,9 @@ use crate::streams::{Given, Stream};
 /// Bytes that rows of sources and groups may take in memory, all together, unless [`Engine::limit_memory`] says otherwise.
 const MEMORY: usize = 128 << 20;
 
+/// Memory for a cut's writes that is kept for the next.
+pub(crate) const SPARE: usize = 16 << 20;
+
 /// Never set: what the engine itself computes is wanted.
 pub(crate) static WANTED: AtomicBool = AtomicBool::new(false);
 
@@ -53,6 +56,8 @@ pub struct Engine {
     pub(crate) noted: BTreeMap<StreamId, Noted>,
     /// How many frozen stores there were.
     pub(crate) frozen: u64,
+    /// Of the last cut, empty: the next has its memory.
+    pub(crate) spare: Batch,
     memory: usize,
     /// What of it rows of sources, and what each operator may take.
     pub(crate) limits: Limits,
@@ -100,6 +105,7 @@ impl Engine {
             published: None,
             noted: BTreeMap::new(),
             frozen: 0,
+            spare: Batch::new(),
             memory: MEMORY,
             limits: Limits { rows: MEMORY / 2, operator: MEMORY / 2 },
         };

@@ -78,6 +78,12 @@ impl Batch {
         self.ops.len()
     }
 
+    /// Bytes that it holds memory for.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity() + self.ops.capacity() * size_of::<Op>()
+    }
+
     /// Bytes of keys and values.
     #[must_use]
     pub fn size(&self) -> usize {
