@@ -157,6 +157,29 @@ fn a_row_that_comes_new_is_looked_for_elsewhere_unless_its_key_decides_where_it_
 }
 
 #[test]
+fn a_row_that_is_read_again_with_other_values_replaces_the_one_that_is_held() {
+    let (source, shadow, table) = (types::SourceId(1), types::SourceId(99), types::TableId(1));
+    let mut driver = Driver::new();
+    let mut world = World::new(StdRng::seed_from_u64(1));
+    world.tables[0].hashed = true;
+    driver.start(&world);
+    let cases: Vec<Case> = plans::all().into_iter().filter(|c| c.name == "copies of rows of a keyed table").collect();
+    driver.create(&cases[0], 1);
+    apply(&mut world, &mut driver, &cases, &[insert(&a_row(1, Some(1), "x"))]);
+    let engine = driver.engine();
+    engine.add_shadow(source, shadow, &[(table, types::NodeId(1))]).unwrap();
+    engine.load_rows(shadow, table, &[row(&a_row(1, Some(2), "y"))]).unwrap();
+    let scope = ivm::Scope { again: [(table, table)].into(), ..ivm::Scope::default() };
+    let difference = engine.difference(source, shadow, &scope).unwrap();
+    assert_eq!(difference.changes, 1);
+    world.lsn += 10;
+    let found = ivm::Transaction { pieces: difference.pieces, ..transaction(0, world.lsn, &[]) };
+    let cut = world.next_cut();
+    driver.apply(cut, &[found], &cases);
+    assert_eq!(driver.engine().row_counts()[&StreamId(1)], 1);
+}
+
+#[test]
 fn an_error_that_postgresql_raises_stops_its_stream_table_alone() {
     let (mut world, mut driver) = started();
     let mut cases = cases();
