@@ -3,74 +3,127 @@
 use std::time::Instant;
 
 use testkit::{Cluster, Daemon, DaemonOptions, Kind};
+use tokio_postgres::Client;
 use tributary_tests::warehouse;
 
 use crate::ground::{cli, median, seconds};
 
-const SCALE: f64 = 0.1;
+/// The scales compared; `BENCH_SCALE` has just one measured.
+const SCALES: [f64; 2] = [0.1, 1.0];
 const ROUNDS: u64 = 3;
 /// One row of so many changes.
 const EVERY: u64 = 1000;
 
+/// What a refresh cost, in milliseconds, medians.
+#[derive(Debug, Clone, Copy)]
+struct Cost {
+    readable: f64,
+    engine: f64,
+    /// The query in PostgreSQL.
+    asked: f64,
+}
+
+/// Each scale by itself; then what a refresh of the same number of rows costs at both.
+pub(crate) async fn refreshes() -> anyhow::Result<()> {
+    let only: Option<f64> = std::env::var("BENCH_SCALE").ok().and_then(|s| s.parse().ok());
+    let scales: Vec<f64> = only.map_or_else(|| SCALES.to_vec(), |s| vec![s]);
+    let mut fixed = Vec::new();
+    for scale in scales {
+        fixed.push((scale, at(scale).await?));
+    }
+    if let [(small, few), (large, many)] = &fixed[..] {
+        println!(
+            "\n| query | a refresh of the same size at scale {small}: readable | engine | at scale {large}: readable | engine | readable, ratio | engine, ratio |"
+        );
+        println!("| --- | --- | --- | --- | --- | --- | --- |");
+        for ((name, few), (_, many)) in few.iter().zip(many) {
+            println!(
+                "| {name} | {:.0} ms | {:.1} ms | {:.0} ms | {:.1} ms | {:.2} | {:.2} |",
+                few.readable,
+                few.engine,
+                many.readable,
+                many.engine,
+                many.readable / few.readable,
+                many.engine / few.engine
+            );
+        }
+    }
+    Ok(())
+}
+
 /// One stream table at a time over all tables, and the same rows in plain tables beside them. From the COMMIT of a refresh until the
 /// stream table shows it; how much of that the engine worked; and the query over the plain tables after the same refresh.
-pub(crate) async fn refreshes() -> anyhow::Result<()> {
+/// Gives what a refresh costs that touches as many rows at every scale.
+async fn at(scale: f64) -> anyhow::Result<Vec<(String, Cost)>> {
     let kind = if testkit::citus_available() { Kind::Citus } else { Kind::Fdw };
     eprintln!("making a {kind:?} cluster and filling it");
     let cluster = Cluster::start(kind).await?;
-    let scale = std::env::var("BENCH_SCALE").ok().and_then(|s| s.parse().ok()).unwrap_or(SCALE);
     warehouse::load(&cluster, scale).await?;
     let daemon = Daemon::standalone(&cluster, DaemonOptions::default()).await?;
     let client = cluster.client().await?;
     // Keeps every table's rows, so that each stream table finds them, and shows what a refresh costs without a query.
-    let rows = warehouse::TABLES.iter().map(|t| format!("(SELECT * FROM {} WHERE false)", t.name));
-    for (i, query) in rows.enumerate() {
-        cli(&daemon, &["stream", "create", &format!("none_{i}"), "--query", &query[1..query.len() - 1]]).await?;
+    for (i, table) in warehouse::TABLES.iter().enumerate() {
+        let query = format!("SELECT * FROM {} WHERE false", table.name);
+        cli(&daemon, &["stream", "create", &format!("none_{i}"), "--query", &query]).await?;
     }
     println!(
         "\n| TPC-H query, scale {scale}, one row in {EVERY} changed | commit to readable | of it the engine | the query in PostgreSQL | readable / query | engine / query |"
     );
     println!("| --- | --- | --- | --- | --- | --- |");
+    // As many rows as one in `EVERY` is at the smallest scale.
+    let same = (EVERY as f64 * (scale / SCALES[0]).max(1.0)) as u64;
     let queries = std::iter::once((0, "SELECT 1")).chain(warehouse::QUERIES);
-    let mut round = 0;
+    let (mut round, mut fixed) = (0, Vec::new());
     for (number, query) in queries {
         if number > 0 {
+            let started = Instant::now();
             cli(&daemon, &["stream", "create", "kept", "--query", query]).await?;
-        }
-        let (mut readable, mut engine, mut asked) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
-            round += 1;
-            let statements = warehouse::refresh(round, EVERY);
-            warehouse::change(&client, "plain", &statements).await?;
-            client.batch_execute("COMMIT").await?;
-            warehouse::change(&client, "public", &statements).await?;
-            cli(&daemon, &["wait"]).await?;
-            let before = applied(&daemon).await?;
-            let started = Instant::now();
-            client.batch_execute("COMMIT").await?;
-            cli(&daemon, &["wait"]).await?;
-            readable.push(seconds(started) * 1000.0);
-            engine.push((applied(&daemon).await? - before) * 1000.0);
-            client.batch_execute("SET search_path = plain").await?;
-            let started = Instant::now();
-            client.query(query, &[]).await?;
-            asked.push(seconds(started) * 1000.0);
-            client.batch_execute("RESET search_path").await?;
+            eprintln!("query {number}: exact after {:.1} s", seconds(started));
         }
         let name = if number == 0 { "none: the rows alone are kept".to_owned() } else { number.to_string() };
-        let (readable, engine, asked) = (median(&readable), median(&engine), median(&asked));
+        let cost = cost(&daemon, &client, query, &mut round, EVERY).await?;
+        let Cost { readable, engine, asked } = cost;
         println!(
             "| {name} | {readable:.0} ms | {engine:.1} ms | {asked:.0} ms | {:.2} | {:.3} |",
             readable / asked,
             engine / asked
         );
+        fixed.push((
+            name,
+            if same == EVERY { cost } else { self::cost(&daemon, &client, query, &mut round, same).await? },
+        ));
         if number > 0 {
             let differ = warehouse::differences(&client, "kept", query).await?;
             anyhow::ensure!(differ == [0; 3], "query {number} is not exact: {differ:?}");
             cli(&daemon, &["stream", "drop", "kept"]).await?;
         }
     }
-    Ok(())
+    Ok(fixed)
+}
+
+/// Medians over refreshes that touch one row of `every`.
+async fn cost(daemon: &Daemon, client: &Client, query: &str, round: &mut u64, every: u64) -> anyhow::Result<Cost> {
+    let (mut readable, mut engine, mut asked) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        *round += 1;
+        let statements = warehouse::refresh(*round, every);
+        warehouse::change(client, "plain", &statements).await?;
+        client.batch_execute("COMMIT").await?;
+        warehouse::change(client, "public", &statements).await?;
+        cli(daemon, &["wait"]).await?;
+        let before = applied(daemon).await?;
+        let started = Instant::now();
+        client.batch_execute("COMMIT").await?;
+        cli(daemon, &["wait"]).await?;
+        readable.push(seconds(started) * 1000.0);
+        engine.push((applied(daemon).await? - before) * 1000.0);
+        client.batch_execute("SET search_path = plain").await?;
+        let started = Instant::now();
+        client.query(query, &[]).await?;
+        asked.push(seconds(started) * 1000.0);
+        client.batch_execute("RESET search_path").await?;
+    }
+    Ok(Cost { readable: median(&readable), engine: median(&engine), asked: median(&asked) })
 }
 
 /// Seconds that the engine has worked on cuts.
