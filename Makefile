@@ -27,7 +27,7 @@ build: setup
 test: setup
 	cargo build --locked -p tributary --features failpoints
 ifeq ($(NEXTEST),yes)
-	cargo nextest run --locked --workspace --features tributary/failpoints $(if $(TRIBUTARY_LONG),--profile long)
+	cargo nextest run --locked --no-fail-fast --workspace --features tributary/failpoints $(if $(TRIBUTARY_LONG),--profile long)
 else
 	cargo test --locked --workspace --features tributary/failpoints
 endif
