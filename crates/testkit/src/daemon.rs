@@ -351,7 +351,7 @@ impl Output {
 /// Runs a command of the program against this daemon.
 ///
 /// # Errors
-/// When it cannot be started or takes more than three minutes. How it ended is in the output.
+/// When it cannot be started or takes more than ten minutes. How it ended is in the output.
 pub async fn cli(daemon: &Daemon, arguments: &[&str]) -> anyhow::Result<Output> {
     program(&[("TRIBUTARY_ENDPOINT", &daemon.endpoint())], arguments).await
 }
@@ -359,14 +359,14 @@ pub async fn cli(daemon: &Daemon, arguments: &[&str]) -> anyhow::Result<Output> 
 /// Runs the program with these variables and arguments.
 ///
 /// # Errors
-/// When it cannot be started or takes more than three minutes. How it ended is in the output.
+/// When it cannot be started or takes more than ten minutes. How it ended is in the output.
 pub async fn program(env: &[(&str, &str)], arguments: &[&str]) -> anyhow::Result<Output> {
     let mut command = Command::new(binary()?);
     command.args(arguments).stdin(Stdio::null());
     without_own_settings(&mut command);
     command.envs(env.iter().copied());
     let mut command = tokio::process::Command::from(command);
-    let output = tokio::time::timeout(Duration::from_secs(180), command.kill_on_drop(true).output())
+    let output = tokio::time::timeout(Duration::from_secs(600), command.kill_on_drop(true).output())
         .await
         .with_context(|| format!("tributary {} takes too long", arguments.join(" ")))??;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
