@@ -65,7 +65,7 @@ fn what_is_nested_deeply_is_planned_and_what_is_nested_too_deeply_is_refused() {
                 planned(&client, &query(*most)).await.unwrap_or_else(|why| panic!("{name}: {why}"));
                 let refused = planned(&client, &query(most * 4)).await.unwrap_err();
                 assert!(
-                    refused.contains("nested so deep; make a stream table") || refused.contains("memory exhausted"),
+                    refused.contains("; make a stream table of an inner part") || refused.contains("memory exhausted"),
                     "{name}: {refused}"
                 );
             }

@@ -11,7 +11,7 @@ const TABLES: &str = "
     CREATE TABLE t (id int PRIMARY KEY, a int, b text, doc tsvector, x xml);
     CREATE TABLE u (id int PRIMARY KEY, a int);
     CREATE TABLE parted (id int PRIMARY KEY) PARTITION BY HASH (id);
-    CREATE EXTENSION postgres_fdw; CREATE SERVER other FOREIGN DATA WRAPPER postgres_fdw;
+    CREATE SERVER other FOREIGN DATA WRAPPER postgres_fdw;
     CREATE FOREIGN TABLE far (id int) SERVER other;
     CREATE FUNCTION made(n int) RETURNS SETOF int LANGUAGE sql IMMUTABLE AS 'SELECT n'";
 
@@ -22,10 +22,6 @@ const ASKED: &[(&str, &[&str])] = &[
     ("SELECT t.id, m FROM t, made(n => t.a) m", &["a set-returning function with arguments by name", "by position"]),
     ("SELECT xmlforest(a) AS x FROM t", &["an expression of kind XMLEXPR", "in a function of your own"]),
     ("SELECT (ROW(a, b)).f2 AS f FROM t", &["a field of a record without a type", "cast it"]),
-    (
-        "SELECT count(*) AS n FROM t GROUP BY CUBE (id, a), CUBE (id, a), CUBE (id, a), CUBE (id, a), CUBE (id, a), CUBE (id, a), CUBE (id, a)",
-        &["so many grouping sets", "4096", "name fewer"],
-    ),
     ("SELECT a, (SELECT GROUPING(t.a) FROM u LIMIT 1) AS g FROM t GROUP BY a", &["GROUPING of an outer query", "FROM"]),
     ("SELECT t.id, n FROM t, XMLTABLE('/r' PASSING t.x COLUMNS n int)", &["XMLTABLE", "xpath()"]),
     ("SELECT id FROM ONLY parted", &["ONLY public.parted", "a partitioned table has no rows", "leave ONLY out"]),
@@ -35,6 +31,7 @@ const ASKED: &[(&str, &[&str])] = &[
 /// Which PostgreSQL itself does not let through, or only in trees that no test has written; they are there to be sure.
 const NOT_MET: &[&str] = &[
     "such a CUBE",
+    "so many grouping sets",
     "LATERAL VALUES",
     "such a join",
     "the set-returning",
@@ -62,12 +59,16 @@ fn quoted(source: &str) -> Vec<String> {
     let mut rest = source;
     while let Some(start) = rest.find('"') {
         rest = &rest[start + 1..];
-        let mut end = 0;
-        while !rest[end..].starts_with('"') {
-            end += if rest[end..].starts_with('\\') { 2 } else { rest[end..].chars().next().unwrap().len_utf8() };
+        let (mut end, mut escaped) = (rest.len(), false);
+        for (at, c) in rest.char_indices() {
+            if c == '"' && !escaped {
+                end = at;
+                break;
+            }
+            escaped = c == '\\' && !escaped;
         }
         out.push(rest[..end].to_owned());
-        rest = &rest[end + 1..];
+        rest = rest.get(end + 1..).unwrap_or_default();
     }
     out
 }
@@ -114,7 +115,7 @@ fn every_refusal_in_the_source_is_met_by_a_test_and_says_what_to_do() {
     );
     met.retain(|words| words.len() >= 5 && !words.starts_with("SELECT"));
     let (mut found, mut wrong) = (0, Vec::new());
-    for (file, source) in sources(&here.join("src")) {
+    for (file, source) in sources(&here.join("src")).into_iter().filter(|(file, _)| !file.ends_with("error.rs")) {
         let source = source.split("#[cfg(test)]").next().unwrap();
         for call in ["refused(", "not_yet(", "Rejected("] {
             for (at, _) in source.match_indices(call) {
@@ -140,5 +141,5 @@ fn every_refusal_in_the_source_is_met_by_a_test_and_says_what_to_do() {
         }
     }
     assert!(found > 60, "{found}");
-    assert!(!NOT_MET.is_empty() && wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
