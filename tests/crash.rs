@@ -41,8 +41,10 @@ fn every_failpoint_of_the_source_is_crashed_at() {
             }
         }
     }
-    // Not a place to crash at: it makes the aggregator late.
-    found.remove("shape-guest-not-received");
+    // Not places to crash at: one makes the aggregator late, at the others (tests/bugs.rs) a panic ends one definition only.
+    for name in ["shape-guest-not-received", "plan-build", "ivm-stream"] {
+        assert!(found.remove(name), "{name}");
+    }
     let listed: BTreeSet<String> = POINTS.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(found, listed);
 }

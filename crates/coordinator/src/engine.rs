@@ -23,6 +23,9 @@ use crate::mend::Reread;
 use crate::queue::Taken;
 use crate::tables::Tables;
 
+/// Operators and expressions may be nested deeply. Only what is used takes memory.
+const STACK: usize = 16 << 20;
+
 /// A cut to be applied.
 #[derive(Debug)]
 pub(crate) struct CutWork {
@@ -283,7 +286,7 @@ pub(crate) fn spawn(
     let (commands, mut inbox) = mpsc::channel(16);
     let (ended, end) = oneshot::channel();
     let mut room = EngineRoom { engine, tables, failing, publications, applied };
-    std::thread::Builder::new().name("engine".into()).spawn(move || {
+    std::thread::Builder::new().name("engine".into()).stack_size(STACK).spawn(move || {
         let result = loop {
             match inbox.blocking_recv() {
                 Some(Command::Call(call)) => call(&mut room),

@@ -211,7 +211,7 @@ impl Engine {
                 evaluator: evaluator.as_mut(),
                 limits: self.limits,
             };
-            match step_stream(stream, &mut cx) {
+            match Failure::contained(|| step_stream(stream, &mut cx)) {
                 Ok((changes, grown)) => {
                     if grown != 0 {
                         let rows = stream.rows.saturating_add_signed(grown);

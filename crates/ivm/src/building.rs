@@ -117,11 +117,13 @@ impl Building {
             limits: self.limits,
         };
         let mut rows = 0;
-        let built = root.build(&mut cx, &mut |cx, piece| {
-            let piece = output.build(cx, &piece)?;
-            rows += piece.len() as u64;
-            cx.trim_rows();
-            if piece.is_empty() { Ok(()) } else { emit(piece).map_err(Failure::Stream) }
+        let built = Failure::contained(|| {
+            root.build(&mut cx, &mut |cx, piece| {
+                let piece = output.build(cx, &piece)?;
+                rows += piece.len() as u64;
+                cx.trim_rows();
+                if piece.is_empty() { Ok(()) } else { emit(piece).map_err(Failure::Stream) }
+            })
         });
         built.and_then(|()| cx.flush()).map_err(Failure::into_error)?;
         self.rows = rows;
@@ -168,7 +170,7 @@ impl Building {
             evaluator: self.evaluator.as_mut(),
             limits: self.limits,
         };
-        let rows = self.tree.root.step(&mut cx)?;
+        let rows = Failure::contained(|| self.tree.root.step(&mut cx))?;
         // They are read as of the frozen store until the batch is written.
         for arrangement in self.arrangements.values().filter(|a| !a.def.complete) {
             if let Some(delta) = deltas.get(&arrangement.def.source) {
@@ -275,7 +277,8 @@ impl Engine {
             evaluator: building.evaluator.as_mut(),
             limits: building.limits,
         };
-        let (out, grown) = building.tree.output.step(&mut cx, &changes).map_err(Failure::into_error)?;
+        let stepped = Failure::contained(|| building.tree.output.step(&mut cx, &changes));
+        let (out, grown) = stepped.map_err(Failure::into_error)?;
         let rows = building.rows.saturating_add_signed(grown);
         let mut complete = Vec::new();
         for arrangement in self.arrangements.values().filter(|a| building.arrangements.contains_key(&a.def.state)) {

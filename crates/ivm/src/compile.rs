@@ -56,7 +56,14 @@ struct Plain {
 }
 
 /// Compiles a definition over these sources.
+///
+/// # Errors
+/// Why it cannot be kept; a bug, too, is the definition's alone.
 pub(crate) fn compile(def: &StreamDef, env: &Env, sources: &Sources, states: &mut dyn States) -> Result<Tree, String> {
+    types::contained(|| compiled(def, env, sources, states)).unwrap_or_else(|bug| Err(bug.to_string()))
+}
+
+fn compiled(def: &StreamDef, env: &Env, sources: &Sources, states: &mut dyn States) -> Result<Tree, String> {
     let mut compiler = Compiler {
         def,
         env: pinned(env, &def.plan.settings),

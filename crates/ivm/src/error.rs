@@ -91,6 +91,15 @@ impl<E: Into<IvmError>> From<E> for Failure {
 }
 
 impl Failure {
+    /// Runs what is done for one stream table; a bug that is met there is that stream table's.
+    pub(crate) fn contained<T>(f: impl FnOnce() -> Result<T, Self>) -> Result<T, Self> {
+        types::contained(|| {
+            fail::fail_point!("ivm-stream");
+            f()
+        })
+        .unwrap_or_else(|bug| Err(Self::Stream(bug.to_string())))
+    }
+
     /// A value that is none of its type.
     pub(crate) fn unreadable(what: &'static str) -> impl FnOnce(scalar::DatumError) -> Self {
         move |error| Self::Stream(format!("{what} cannot be read: {error}"))

@@ -233,11 +233,13 @@ impl Engine {
             return Err(IvmError::UnknownStream(stream).into());
         };
         let mut rows = 0;
-        root.build(&mut cx, &mut |cx, piece| {
-            let piece = output.build(cx, &piece)?;
-            rows += piece.len() as u64;
-            cx.trim_rows();
-            if piece.is_empty() { Ok(()) } else { emit(piece).map_err(Failure::Stream) }
+        Failure::contained(|| {
+            root.build(&mut cx, &mut |cx, piece| {
+                let piece = output.build(cx, &piece)?;
+                rows += piece.len() as u64;
+                cx.trim_rows();
+                if piece.is_empty() { Ok(()) } else { emit(piece).map_err(Failure::Stream) }
+            })
         })?;
         cx.flush()?;
         Ok(rows)

@@ -4,6 +4,7 @@
 //! casts, collations, functions all resolved) is read from its rule and planned. Nothing is left in the database.
 
 use std::collections::{BTreeMap, HashMap};
+use std::task::Poll;
 
 use tokio_postgres::Client;
 use types::{Column, Oid, PgType, TableName};
@@ -80,7 +81,13 @@ const PROBE: &str = "__tributary_probe";
 /// [`PlanError`]: one clear line.
 pub async fn plan(client: &Client, query: &str, options: &PlanOptions) -> Result<Planned, PlanError> {
     client.batch_execute("BEGIN").await.map_err(asked)?;
-    let planned = in_transaction(client, query, options).await;
+    // A bug met by one query is that query's.
+    let mut planning = std::pin::pin!(in_transaction(client, query, options));
+    let planned = std::future::poll_fn(|cx| match types::contained(|| planning.as_mut().poll(cx)) {
+        Ok(polled) => polled,
+        Err(bug) => Poll::Ready(Err(PlanError::Bug(bug))),
+    })
+    .await;
     let back = client.batch_execute("ROLLBACK").await.map_err(asked);
     let planned = planned?;
     back.map(|()| planned)
@@ -136,6 +143,7 @@ async fn in_transaction(client: &Client, query: &str, options: &PlanOptions) -> 
         stand_ins: 0,
         attempts: 0,
     };
+    fail::fail_point!("plan-build");
     let built = build(&mut planner, root)?;
     let key = output_key(&built, &planner);
     let output: Vec<Column> = output

@@ -66,12 +66,12 @@ pub(crate) fn array(bytes: &[u8], element: Oid, catalog: &Catalog) -> Result<Opt
     Ok(Some((send, list)))
 }
 
-fn is_varlena(base: Oid) -> bool {
+pub(crate) fn is_varlena(base: Oid) -> bool {
     matches!(base, oid::TEXT | oid::VARCHAR | oid::BPCHAR | oid::BYTEA | oid::NUMERIC | oid::JSONB | oid::JSON)
 }
 
 /// Start (aligned) and length of the element at `at`; positions are those of the value without its header of 4 bytes.
-fn element_at(bytes: &[u8], at: usize, base: Oid) -> Option<(usize, usize)> {
+pub(crate) fn element_at(bytes: &[u8], at: usize, base: Oid) -> Option<(usize, usize)> {
     let (align, length) = match base {
         oid::BOOL | oid::CHAR => (1, Some(1)),
         oid::INT2 => (2, Some(2)),

@@ -46,6 +46,8 @@ pub(crate) struct TypeInfo {
     pub(crate) base_typmod: i32,
     pub(crate) is_pseudo: bool,
     pub(crate) is_enum: bool,
+    pub(crate) is_range: bool,
+    /// Of an array its elements' type, of a range its bounds'; else 0.
     pub(crate) element: Oid,
     pub(crate) collation: Oid,
 }
@@ -266,8 +268,9 @@ impl Catalog {
                 SELECT t.asked, d.typbasetype, d.typtypmod FROM t JOIN pg_catalog.pg_type d ON d.oid = t.oid
                 WHERE d.typtype = 'd')
             SELECT t.asked, pg_catalog.format_type(t.asked, -1), t.oid, t.typmod, b.typtype::text,
-                CASE WHEN b.typcategory = 'A' THEN b.typelem ELSE 0 END, b.typcollation
-            FROM t JOIN pg_catalog.pg_type b ON b.oid = t.oid WHERE b.typtype <> 'd'";
+                CASE WHEN b.typcategory = 'A' THEN b.typelem ELSE coalesce(r.rngsubtype, 0) END, b.typcollation
+            FROM t JOIN pg_catalog.pg_type b ON b.oid = t.oid LEFT JOIN pg_catalog.pg_range r ON r.rngtypid = b.oid
+            WHERE b.typtype <> 'd'";
         for row in client.query(sql, &[&oids]).await.map_err(asked)? {
             let kind: String = row.get(4);
             let info = TypeInfo {
@@ -276,6 +279,7 @@ impl Catalog {
                 base_typmod: row.get(3),
                 is_pseudo: kind == "p",
                 is_enum: kind == "e",
+                is_range: kind == "r",
                 element: row.get(5),
                 collation: row.get(6),
             };

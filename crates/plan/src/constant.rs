@@ -7,9 +7,12 @@ use crate::array::array;
 use crate::catalog::Catalog;
 use crate::expr::{Constant, Expr, ExprKind};
 use crate::jsonb;
+use crate::range::range;
 use crate::reader::{Node, Tree};
 
 const CIDR: Oid = 650;
+/// A literal that goes to a function of anything, such as a key in `jsonb_build_object`.
+const UNKNOWN: Oid = 705;
 const INET: Oid = 869;
 const TIMETZ: Oid = 1266;
 const BIT: Oid = 1560;
@@ -32,6 +35,8 @@ pub(crate) fn constant(node: &Node, catalog: &Catalog) -> Result<Expr, PlanError
         bytes.clone()
     } else if length == -1 {
         varlena(bytes).ok_or_else(damaged)?.to_vec()
+    } else if length == -2 {
+        bytes.split(|b| *b == 0).next().unwrap_or_default().to_vec()
     } else {
         bytes.clone()
     };
@@ -125,6 +130,7 @@ pub(crate) fn value(
                 let n = f64::from_le_bytes(le(bytes)?);
                 (n.to_be_bytes().to_vec(), typed(&float_text(n, format!("{n:e}"))))
             }
+            UNKNOWN => (bytes.to_vec(), quote_literal(std::str::from_utf8(bytes).ok()?)),
             oid::TEXT | oid::VARCHAR | oid::BPCHAR | oid::JSON => {
                 let text = std::str::from_utf8(bytes).ok()?;
                 (bytes.to_vec(), typed(text))
@@ -224,6 +230,10 @@ pub(crate) fn value(
                 let label = le(bytes).and_then(|b| catalog.enum_labels.get(&u32::from_le_bytes(b)));
                 label.map(|l| (l.as_bytes().to_vec(), typed(l)))
             }
+            Some(info) if info.is_range => range(bytes, info, catalog)?.map(|(send, sql)| {
+                let sql = if base == declared { sql } else { format!("({sql})::{sql_type}") };
+                (send, sql)
+            }),
             Some(info) if info.element != 0 => array(bytes, info.element, catalog)?.map(|(send, list)| {
                 let sql = list
                     .iter()

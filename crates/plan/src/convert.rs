@@ -243,7 +243,10 @@ impl Converter<'_> {
             "PARAM" => {
                 Err(PlanError::refused("a parameter", "a stream table has none", "write the value into the query"))
             }
-            other => Err(PlanError::not_yet(format!("an expression of kind {other}"), "")),
+            other => Err(PlanError::not_yet(
+                format!("an expression of kind {other}"),
+                "compute it in a function of your own that is immutable",
+            )),
         }
     }
 

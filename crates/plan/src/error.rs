@@ -22,6 +22,9 @@ pub enum PlanError {
     /// PostgreSQL's analysed tree is not as this version knows it.
     #[error("the query's analysis is not as expected: {0}; please report it")]
     Tree(String),
+    /// Planning panicked.
+    #[error(transparent)]
+    Bug(#[from] types::Bug),
 }
 
 fn remedy_text(remedy: &str) -> String {
@@ -37,6 +40,13 @@ impl PlanError {
     /// Something that is to come.
     pub(crate) fn not_yet(construct: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::refused(construct, "cannot be kept yet", remedy)
+    }
+
+    /// More levels than the stack is sure to have room for.
+    pub(crate) fn too_deep(limit: &str) -> Self {
+        let remedy =
+            "make a stream table of an inner part and read that, or write a list (IN, ANY, concat) for a chain";
+        Self::refused("a query nested so deep", limit, remedy)
     }
 
     /// Whether the same request can succeed later.

@@ -89,7 +89,10 @@ impl Level<'_> {
     /// `GROUPING(a, b)`: a bit for each argument, set when it is not among the set's groups.
     pub(crate) fn grouping_function(&self, node: &Node) -> Result<Expr, PlanError> {
         if node.number("agglevelsup")? != 0 {
-            return Err(PlanError::not_yet("GROUPING of an outer query", ""));
+            return Err(PlanError::not_yet(
+                "GROUPING of an outer query",
+                "compute it in a subquery in FROM, and use its result",
+            ));
         }
         let Tree::List(_) = node.get("refs") else { return Err(node.odd("refs")) };
         let refs: Vec<i64> = node.get("refs").oids().into_iter().map(i64::from).collect();

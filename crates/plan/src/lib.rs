@@ -41,6 +41,7 @@ mod one_row;
 mod outer;
 mod prune;
 mod query;
+mod range;
 mod reader;
 mod recursion;
 mod relation;

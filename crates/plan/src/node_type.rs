@@ -58,7 +58,12 @@ fn of(node: &Node) -> Result<NodeType, PlanError> {
             return Ok((ty, typmod, node.oid("collOid")?));
         }
         "SUBLINK" => return of_sublink(node),
-        other => return Err(PlanError::not_yet(format!("a subquery that gives an expression of kind {other}"), "")),
+        other => {
+            return Err(PlanError::not_yet(
+                format!("a subquery that gives an expression of kind {other}"),
+                "cast what it gives to its type",
+            ));
+        }
     };
     let typmod = if typmod.is_empty() { -1 } else { i32::try_from(node.number(typmod)?).unwrap_or(-1) };
     let collation = if collation.is_empty() { 0 } else { node.oid(collation)? };

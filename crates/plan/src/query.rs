@@ -55,7 +55,7 @@ impl<'a> Planner<'a> {
     pub(crate) fn query(&mut self, node: &'a Node) -> Result<Shown, PlanError> {
         self.depth += 1;
         if self.depth > DEEPEST {
-            return Err(PlanError::not_yet("a query nested so deep", ""));
+            return Err(PlanError::too_deep(&format!("subqueries within each other go to {DEEPEST} levels")));
         }
         refuse(node)?;
         self.ctes.push(node.nodes("cteList"));
@@ -235,7 +235,9 @@ impl<'a> Planner<'a> {
             5 => self.values(entry)?.shown().map(by_position),
             6 => self.cte(entry).map(by_position),
             4 => Err(PlanError::not_yet("XMLTABLE", "use xpath() and unnest()")),
-            kind => Err(PlanError::not_yet(format!("an entry of kind {kind} in FROM"), "")),
+            kind => {
+                Err(PlanError::not_yet(format!("an entry of kind {kind} in FROM"), "read a table, view or subquery"))
+            }
         }
     }
 

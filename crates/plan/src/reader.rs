@@ -6,6 +6,11 @@
 
 use crate::PlanError;
 
+/// How deep a tree may be: a level of operators or calls is two of these, one of CASE or set operations one, a subquery four to eight. Planning, and
+/// the expressions and operators that come of it, go as deep in the stacks of the daemon's threads, which have room for
+/// several times as much.
+const DEPTH: usize = 2_500;
+
 /// A value in a node tree.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Tree {
@@ -186,7 +191,7 @@ impl Tree {
 
     /// Reads a whole text.
     pub(crate) fn read(text: &str) -> Result<Self, PlanError> {
-        let mut reader = Reader { bytes: text.as_bytes(), at: 0 };
+        let mut reader = Reader { bytes: text.as_bytes(), at: 0, depth: 0 };
         let tree = reader.value()?;
         Ok(tree)
     }
@@ -195,6 +200,8 @@ impl Tree {
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// Values around the one that is read.
+    depth: usize,
 }
 
 impl Reader<'_> {
@@ -210,6 +217,18 @@ impl Reader<'_> {
     }
 
     fn value(&mut self) -> Result<Tree, PlanError> {
+        if self.depth == DEPTH {
+            return Err(PlanError::too_deep(
+                "operators, calls and set operations within each other go to about a thousand levels",
+            ));
+        }
+        self.depth += 1;
+        let value = self.shallow();
+        self.depth -= 1;
+        value
+    }
+
+    fn shallow(&mut self) -> Result<Tree, PlanError> {
         match self.peek().ok_or_else(|| self.damaged())? {
             b'{' => self.object(),
             b'(' => self.list(b')'),

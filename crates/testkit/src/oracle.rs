@@ -81,6 +81,15 @@ impl Oracle {
         Ok(Self { client })
     }
 
+    /// What queries over the copies mean by a name, such as that of a stream table.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn view(&self, name: &str, query: &str) -> anyhow::Result<()> {
+        let query = query.trim().trim_end_matches(';');
+        Ok(self.client.batch_execute(&format!("CREATE TEMPORARY VIEW {name} AS {query}")).await?)
+    }
+
     /// Whether the query can be answered at all over the copies; what the server says when it cannot.
     ///
     /// # Errors

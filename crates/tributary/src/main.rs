@@ -19,11 +19,14 @@ use crate::config::ConfigError;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Of the daemon's threads: queries may be nested deeply. Only what is used takes memory.
+const STACK: usize = 16 << 20;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let daemon = matches!(cli.command, Command::Standalone(_) | Command::Coordinator(_) | Command::Agent(_));
     let runtime = if daemon {
-        tokio::runtime::Builder::new_multi_thread().enable_all().build()
+        tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(STACK).build()
     } else {
         tokio::runtime::Builder::new_current_thread().enable_all().build()
     };

@@ -1,8 +1,11 @@
 //! The nouns every stage shares, without I/O: positions, rows, changes, cuts, deltas, schemas, scalar expressions.
 //!
+//! Also [`contained`], since the planner, the engine and the process around them share it.
+//!
 //! Stages do not import each other; what crosses a wall between two of them is defined here.
 
 mod change;
+mod contained;
 mod delta;
 mod ids;
 mod row;
@@ -10,6 +13,7 @@ mod scalar;
 mod schema;
 
 pub use change::{Change, DamagedChanges, Op};
+pub use contained::{Bug, contained, is_contained};
 pub use delta::{Cut, Delta, Positions, TableChange};
 pub use ids::{BadLsn, CitusTransaction, Epoch, Gid, Lsn, NodeId, Oid, Seq, SourceId, StreamId, TableId};
 pub use row::{Field, Fields, Row, RowBuilder, fields, push_field};

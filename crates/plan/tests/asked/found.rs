@@ -15,6 +15,16 @@ pub(crate) const QUERIES: &[Asked] = &[
         "SELECT l.x, l.y, w.a FROM (SELECT 'q'::text AS c, NULL::numeric AS d) k JOIN LATERAL (SELECT DISTINCT k.c AS x, k.d AS y) l ON true, whole w",
     ),
     (
+        "constants of ranges",
+        "SELECT id, id::int <@ '[1,3)'::int4range AS a, '(,2]'::int4range @> id::int AS b, '(1.5,2.50]'::numrange AS c, due <@ '[2024-01-03,)'::daterange AS d,
+            placed <@ '[2024-02-28 00:00+00,2024-03-01 00:00+00]'::tstzrange AS e, 'empty'::int8range AS f
+         FROM orders WHERE int4range(user_id, 4) && '[2,3)'::int4range",
+    ),
+    (
+        "literals for functions of anything",
+        "SELECT id, jsonb_build_object('n', user_id, 'who', status, 'it''s', NULL) AS d, jsonb_build_array('a', id) AS l, concat('x', id, 'y') AS c FROM orders",
+    ),
+    (
         "groups of which no aggregate is read",
         "SELECT 1 AS one, count(*) AS n FROM (SELECT status, string_agg(short, ',' ORDER BY id) AS s FROM orders GROUP BY status) g",
     ),

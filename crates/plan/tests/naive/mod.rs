@@ -242,6 +242,7 @@ impl Naive<'_> {
             return Ok(Some((counted.count() as i64).to_be_bytes().to_vec()));
         };
         let items: Vec<_> = counted.map(|r| &r[arg]).collect();
+        let given: Vec<Option<Raw>> = items.iter().map(|item| item.as_ref().map(|bytes| Raw(bytes.clone()))).collect();
         let mut array = BytesMut::new();
         array.put_i32(1);
         array.put_i32(1);
@@ -281,11 +282,24 @@ impl Naive<'_> {
             .await
             .map_err(|e| format!("{e:?}"))?
             .get(0);
-        let sql = format!("SELECT {name}({distinct}v{collate}) FROM unnest($1) v");
-        let statement = self.prepare(&sql, &[array_type]).await?;
+        // There are no arrays of arrays.
+        let (from, types, params) = if array_type == 0 {
+            let rows: String = (1..=given.len()).map(|i| format!(" UNION ALL SELECT ${i}")).collect();
+            let typed: String = self
+                .client
+                .query_one("SELECT format_type($1, -1)", &[&ty.oid])
+                .await
+                .map_err(|e| format!("{e:?}"))?
+                .get(0);
+            (format!("(SELECT NULL::{typed} AS v WHERE false{rows}) r"), vec![ty.oid; given.len()], given)
+        } else {
+            ("unnest($1) v".to_owned(), vec![array_type], vec![Some(Raw(array.to_vec()))])
+        };
+        let sql = format!("SELECT {name}({distinct}v{collate}) FROM {from}");
+        let statement = self.prepare(&sql, &types).await?;
         assert_eq!(statement.columns()[0].type_().oid(), aggregate.ty.oid, "{sql}");
-        let found =
-            self.client.query_one(&statement, &[&Raw(array.to_vec())]).await.map_err(|e| format!("{sql}: {e:?}"))?;
+        let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|p| p as &(dyn ToSql + Sync)).collect();
+        let found = self.client.query_one(&statement, &params).await.map_err(|e| format!("{sql}: {e:?}"))?;
         Ok(values(&found).remove(0))
     }
 }

@@ -10,7 +10,19 @@ use crate::functions::{TYPES, column, is_text};
 use crate::server::{Server, Value, agree, own, rows, shown, shown_answer};
 use crate::values;
 
-fn via_text(from: Oid, to: Oid) -> Scalar {
+/// What is read from texts natively.
+pub(crate) const FROM_TEXT: [(Oid, &str); 8] = [
+    (oid::BOOL, "boolean"),
+    (oid::INT2, "smallint"),
+    (oid::INT4, "integer"),
+    (oid::INT8, "bigint"),
+    (oid::NUMERIC, "numeric"),
+    (oid::FLOAT4, "real"),
+    (oid::FLOAT8, "double precision"),
+    (oid::UUID, "uuid"),
+];
+
+pub(crate) fn via_text(from: Oid, to: Oid) -> Scalar {
     Scalar { kind: ScalarKind::ViaText(Box::new(column(0, from))), ty: PgType::plain(to) }
 }
 
@@ -148,17 +160,7 @@ async fn texts_are_read_as_by_the_input_functions() {
     let server = Server::start().await;
     let mut rng = StdRng::seed_from_u64(testkit::seed());
     let mut compared = 0;
-    let read = [
-        (oid::BOOL, "boolean"),
-        (oid::INT2, "smallint"),
-        (oid::INT4, "integer"),
-        (oid::INT8, "bigint"),
-        (oid::NUMERIC, "numeric"),
-        (oid::FLOAT4, "real"),
-        (oid::FLOAT8, "double precision"),
-        (oid::UUID, "uuid"),
-    ];
-    for to in read {
+    for to in FROM_TEXT {
         // Forms that are not read natively are an error of their own, so not tried: they are rare, and honest.
         let data: Vec<Vec<Value>> = (0..rows(4000))
             .map(|_| vec![written(&mut rng, to.0)])

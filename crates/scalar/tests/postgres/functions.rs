@@ -34,6 +34,23 @@ pub(crate) const TYPES: [(Oid, &str); 19] = [
 const UUID: (Oid, &str) = (oid::UUID, "uuid");
 const ANYENUM: Oid = 3500;
 
+/// Functions that take the name of a part first: their number, name, argument and result.
+pub(crate) const OF_PARTS: [(Oid, &str, Oid, Oid); 13] = [
+    (6199, "extract", oid::DATE, oid::NUMERIC),
+    (6200, "extract", oid::TIME, oid::NUMERIC),
+    (6202, "extract", oid::TIMESTAMP, oid::NUMERIC),
+    (6203, "extract", oid::TIMESTAMPTZ, oid::NUMERIC),
+    (6204, "extract", oid::INTERVAL, oid::NUMERIC),
+    (1384, "date_part", oid::DATE, oid::FLOAT8),
+    (1385, "date_part", oid::TIME, oid::FLOAT8),
+    (2021, "date_part", oid::TIMESTAMP, oid::FLOAT8),
+    (1171, "date_part", oid::TIMESTAMPTZ, oid::FLOAT8),
+    (1172, "date_part", oid::INTERVAL, oid::FLOAT8),
+    (2020, "date_trunc", oid::TIMESTAMP, oid::TIMESTAMP),
+    (1217, "date_trunc", oid::TIMESTAMPTZ, oid::TIMESTAMPTZ),
+    (1218, "date_trunc", oid::INTERVAL, oid::INTERVAL),
+];
+
 pub(crate) fn is_text(ty: Oid) -> bool {
     matches!(ty, oid::TEXT | oid::VARCHAR | oid::BPCHAR | oid::NAME)
 }
@@ -43,8 +60,8 @@ pub(crate) fn column(index: usize, ty: Oid) -> Scalar {
     Scalar::column(index, PgType { oid: ty, typmod: -1, collation })
 }
 
-struct Function {
-    oid: Oid,
+pub(crate) struct Function {
+    pub(crate) oid: Oid,
     name: String,
     args: Vec<Oid>,
     result: Oid,
@@ -52,13 +69,14 @@ struct Function {
 }
 
 impl Function {
-    fn scalar(&self, collation: Oid) -> Scalar {
+    pub(crate) fn scalar(&self, collation: Oid) -> Scalar {
         let args = self.args.iter().enumerate().map(|(i, ty)| column(i, *ty)).collect();
         Scalar { kind: ScalarKind::Call { func: self.oid, args, collation }, ty: PgType::plain(self.result) }
     }
 }
 
-async fn functions(server: &Server) -> Vec<Function> {
+/// Those over types that have random values.
+pub(crate) async fn functions(server: &Server) -> Vec<Function> {
     let known: Vec<Oid> = TYPES.iter().map(|t| t.0).chain([oid::UUID, ANYENUM]).collect();
     server
         .client
@@ -260,28 +278,13 @@ async fn parts_of_dates_and_times_are_postgresqls() {
         "doy",
         "epoch",
     ];
-    const FUNCTIONS: [(Oid, &str, Oid, Oid); 13] = [
-        (6199, "extract", oid::DATE, oid::NUMERIC),
-        (6200, "extract", oid::TIME, oid::NUMERIC),
-        (6202, "extract", oid::TIMESTAMP, oid::NUMERIC),
-        (6203, "extract", oid::TIMESTAMPTZ, oid::NUMERIC),
-        (6204, "extract", oid::INTERVAL, oid::NUMERIC),
-        (1384, "date_part", oid::DATE, oid::FLOAT8),
-        (1385, "date_part", oid::TIME, oid::FLOAT8),
-        (2021, "date_part", oid::TIMESTAMP, oid::FLOAT8),
-        (1171, "date_part", oid::TIMESTAMPTZ, oid::FLOAT8),
-        (1172, "date_part", oid::INTERVAL, oid::FLOAT8),
-        (2020, "date_trunc", oid::TIMESTAMP, oid::TIMESTAMP),
-        (1217, "date_trunc", oid::TIMESTAMPTZ, oid::TIMESTAMPTZ),
-        (1218, "date_trunc", oid::INTERVAL, oid::INTERVAL),
-    ];
     let server = Server::start().await;
     let mut rng = StdRng::seed_from_u64(testkit::seed());
     let (mut compared, mut native, mut wrong) = (0, 0, vec![]);
     for zone in ["UTC", "America/New_York", "Asia/Kathmandu"] {
         server.client.batch_execute(&format!("SET TimeZone = '{zone}'")).await.unwrap();
         let env = Env { timezone: zone.into(), ..server.env.clone() };
-        for (func, name, arg, result) in FUNCTIONS {
+        for (func, name, arg, result) in OF_PARTS {
             let data: Vec<Vec<Value>> = (0..rows(250)).map(|_| vec![values::value(&mut rng, arg)]).collect();
             server.fill(&[sql_type(&server, arg)], &data).await;
             for part in PARTS {
@@ -311,4 +314,43 @@ async fn parts_of_dates_and_times_are_postgresqls() {
     }
     assert!(native > 400, "{native}");
     report("parts", compared, native, &wrong);
+}
+
+/// `AT TIME ZONE`: number, argument, result.
+pub(crate) const AT_ZONE: [(Oid, Oid, Oid); 2] =
+    [(1159, oid::TIMESTAMPTZ, oid::TIMESTAMP), (2069, oid::TIMESTAMP, oid::TIMESTAMPTZ)];
+
+#[tokio::test]
+async fn times_in_a_named_zone_are_postgresqls() {
+    let server = Server::start().await;
+    let mut rng = StdRng::seed_from_u64(testkit::seed());
+    let (mut compared, mut native, mut wrong) = (0, 0, vec![]);
+    for (func, arg, result) in AT_ZONE {
+        let data: Vec<Vec<Value>> = (0..rows(400)).map(|_| vec![values::value(&mut rng, arg)]).collect();
+        server.fill(&[sql_type(&server, arg)], &data).await;
+        for zone in
+            ["UTC", "America/New_York", "Europe/London", "Australia/Lord_Howe", "europe/berlin", "CET", "+3", "x"]
+        {
+            let name = Scalar { kind: ScalarKind::Const(Some(zone.into())), ty: PgType::plain(oid::TEXT) };
+            let kind = ScalarKind::Call { func, args: vec![name, column(0, arg)], collation: collation::DEFAULT };
+            let Ok(compiled) = Compiled::new(&Scalar { kind, ty: PgType::plain(result) }, &server.env) else {
+                continue;
+            };
+            native += 1;
+            let answers = server.answers(&format!("r.a1 AT TIME ZONE '{zone}'"), sql_type(&server, result)).await;
+            compared += answers.len();
+            for (row, theirs) in data.iter().zip(&answers) {
+                let ours = own(&compiled, row);
+                if !agree(result, &ours, theirs) {
+                    let (ours, theirs) = (shown_answer(result, &ours), shown_answer(result, theirs));
+                    wrong.push(format!(
+                        "{func} of {} in {zone}: ours {ours}, PostgreSQL's {theirs}",
+                        shown(arg, &row[0])
+                    ));
+                }
+            }
+        }
+    }
+    assert!(native >= 6, "{native}");
+    report("named zones", compared, native, &wrong);
 }

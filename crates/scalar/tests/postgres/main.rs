@@ -11,6 +11,7 @@ mod expressions;
 mod functions;
 mod keys;
 mod numbers;
+mod registry;
 mod server;
 mod sums;
 mod values;

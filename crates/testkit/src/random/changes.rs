@@ -3,7 +3,8 @@
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::schema::{Place, RandomTable, Schema, Ty};
+use super::schema::{Place, RandomTable, Schema};
+use super::ty::Ty;
 
 /// Makes random transactions.
 pub struct Changes<'s> {
@@ -21,7 +22,11 @@ impl<'s> Changes<'s> {
 
     /// One transaction as one text; now and then one that is rolled back.
     pub fn transaction(&mut self) -> String {
-        let statements: Vec<String> = (0..self.rng.random_range(1..=4)).map(|_| self.statement()).collect();
+        let mut statements: Vec<String> = (0..self.rng.random_range(1..=4)).map(|_| self.statement()).collect();
+        if self.rng.random_bool(0.08) {
+            let undone = format!("SAVEPOINT s; {}; ROLLBACK TO s", self.statement());
+            statements.insert(self.rng.random_range(0..=statements.len()), undone);
+        }
         let end = if self.rng.random_bool(0.1) { "ROLLBACK" } else { "COMMIT" };
         format!("BEGIN; {}; {end}", statements.join("; "))
     }
@@ -31,6 +36,14 @@ impl<'s> Changes<'s> {
         let table = &schema.tables[self.rng.random_range(0..schema.tables.len())];
         let name = &table.name;
         match self.rng.random_range(0..10) {
+            0 if table.keyed && self.rng.random_bool(0.3) => {
+                let key = if table.place == Place::Distributed { "d, k" } else { "k" };
+                let (column, ty) = table.columns[self.rng.random_range(0..table.columns.len())].clone();
+                let taken = self.rng.random_range(0..12);
+                let row = table.row(taken, &mut self.rng);
+                let value = ty.value(&mut self.rng);
+                format!("INSERT INTO {name} VALUES {row} ON CONFLICT ({key}) DO UPDATE SET {column} = {value}")
+            }
             0..4 => {
                 let rows = self.rng.random_range(1..=5);
                 let rows: Vec<String> = (0..rows).map(|_| self.fresh(table)).collect();
@@ -52,6 +65,7 @@ impl<'s> Changes<'s> {
             7 if table.place != Place::Distributed => {
                 format!("UPDATE {name} SET d = 2 - d WHERE {}", self.condition(table))
             }
+            8 if self.rng.random_bool(0.06) => format!("TRUNCATE {name}"),
             _ => format!("DELETE FROM {name} WHERE {}", self.condition(table)),
         }
     }

@@ -5,7 +5,7 @@ use rand::Rng;
 use super::expression::Expr;
 use super::generate::{Generator, Scope};
 use super::query::From;
-use super::schema::Ty;
+use super::ty::Ty;
 
 impl Generator<'_> {
     /// A FROM list, and the columns that it gives.
@@ -16,7 +16,8 @@ impl Generator<'_> {
         for _ in 1..count {
             if self.often(25) {
                 list.push(tree);
-                let (next, more) = self.input(depth, outer);
+                let around: Vec<Expr> = columns.iter().chain(outer).cloned().collect();
+                let (next, more) = if self.often(15) { self.function(&around) } else { self.input(depth, outer) };
                 tree = next;
                 columns.extend(more);
             } else {
@@ -71,7 +72,54 @@ impl Generator<'_> {
             on = Expr::of("(? AND ?)", vec![on, more], Ty::Bool);
         }
         let on = (words != "CROSS JOIN").then_some(on);
+        if let (From::Named(..) | From::Sub(..), From::Named(..) | From::Sub(..)) = (&left, &right)
+            && self.often(25)
+            && let Some((words, on)) = self.by_name(known, &columns)
+        {
+            return (From::Join(Box::new(left), words, Box::new(right), on), columns);
+        }
         (From::Join(Box::new(left), words, Box::new(right), on), columns)
+    }
+
+    /// A join by columns of the same name and type.
+    fn by_name(&mut self, left: &[Expr], right: &[Expr]) -> Option<(&'static str, Option<Expr>)> {
+        let name = |e: &Expr| e.parts[0].rsplit('.').next().unwrap_or_default().to_owned();
+        let pairs = left.iter().flat_map(|l| right.iter().filter(|r| name(l) == name(r)).map(move |r| (l, r)));
+        let pairs: Vec<(String, bool)> = pairs.map(|(l, r)| (name(l), l.ty == r.ty)).collect();
+        if !pairs.is_empty() && pairs.iter().all(|(_, same)| *same) && self.often(40) {
+            let words = ["NATURAL JOIN", "NATURAL LEFT JOIN", "NATURAL RIGHT JOIN", "NATURAL FULL JOIN"];
+            return Some((words[self.rng.random_range(0..4)], None));
+        }
+        let same: Vec<String> = pairs.into_iter().filter(|(_, same)| *same).map(|(name, _)| name).collect();
+        let column = self.pick(&same)?;
+        let words = ["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN"];
+        Some((words[self.rng.random_range(0..4)], Some(Expr::plain(format!("USING ({column})"), Ty::Bool))))
+    }
+
+    /// A set-returning function, over a column around it where there is one that fits.
+    fn function(&mut self, outer: &[Expr]) -> (From, Vec<Expr>) {
+        let over = [
+            ("generate_series(0, ? % 3)", Ty::Int, Ty::Int),
+            ("unnest(?)", Ty::Ints, Ty::Int),
+            ("unnest(?) WITH ORDINALITY", Ty::Ints, Ty::Int),
+            ("regexp_split_to_table(?, 'a')", Ty::Text, Ty::Text),
+            ("jsonb_array_elements(jsonb_build_array(?, NULL, 1))", Ty::Json, Ty::Json),
+            ("jsonb_array_elements(jsonb_build_array(?, 1)) WITH ORDINALITY", Ty::Json, Ty::Json),
+        ];
+        let alias = self.alias('f');
+        let mut fitting = Vec::new();
+        for (text, of, ty) in over {
+            fitting.extend(outer.iter().filter(|c| c.ty == of).map(|c| (text, c.clone(), ty)));
+        }
+        let call = match self.pick(&fitting) {
+            Some((text, column, ty)) => Expr::of(text, vec![column], ty),
+            None => Expr::plain("unnest(ARRAY[1, 2, NULL, 2])".into(), Ty::Int),
+        };
+        let mut types = vec![call.ty];
+        if call.parts.concat().ends_with("ORDINALITY") {
+            types.push(Ty::Big);
+        }
+        (From::Function(call, alias.clone()), named(&alias, &types))
     }
 
     fn input(&mut self, depth: usize, outer: &[Expr]) -> (From, Vec<Expr>) {
@@ -83,17 +131,8 @@ impl Generator<'_> {
                 let columns = named(&alias, &types);
                 return (From::Sub("", Box::new(query), alias), columns);
             }
-            22..26 => {
-                let alias = self.alias('f');
-                let columns = named(&alias, &[Ty::Int]);
-                let ints: Vec<Expr> = outer.iter().filter(|c| c.ty == Ty::Int).cloned().collect();
-                let call = match self.pick(&ints) {
-                    Some(column) => Expr::of("generate_series(0, ? % 3)", vec![column], Ty::Int),
-                    None => Expr::plain("unnest(ARRAY[1, 2, NULL, 2])".into(), Ty::Int),
-                };
-                return (From::Function(call, alias), columns);
-            }
-            26..56 => {
+            22..27 => return self.function(outer),
+            27..56 => {
                 let items = self.items.clone();
                 if let Some((name, types)) = self.pick(&items) {
                     let alias = self.alias('w');

@@ -3,9 +3,11 @@
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::expression::{Arg, Expr, aggregates, shapes, windows};
-use super::query::{Body, Group, Limit, Query, Select, With};
-use super::schema::{Schema, Ty};
+use super::expression::{Arg, Expr};
+use super::query::{Body, Group, Limit, Query, Select};
+use super::schema::Schema;
+use super::shapes::{aggregates, shapes};
+use super::ty::Ty;
 
 /// Makes random queries over tables.
 pub struct Generator<'s> {
@@ -15,6 +17,8 @@ pub struct Generator<'s> {
     pub(super) aliases: usize,
     /// Items of WITH that can be named, with their columns' types.
     pub(super) items: Vec<(String, Vec<Ty>)>,
+    /// Views and stream tables that can be named.
+    views: Vec<(String, Vec<Ty>)>,
 }
 
 /// What an expression may read.
@@ -37,7 +41,7 @@ impl Scope {
 impl<'s> Generator<'s> {
     /// A generator whose queries follow from the seed.
     pub fn new(seed: u64, schema: &'s Schema) -> Self {
-        Self { rng: StdRng::seed_from_u64(seed), schema, aliases: 0, items: Vec::new() }
+        Self { rng: StdRng::seed_from_u64(seed), schema, aliases: 0, items: Vec::new(), views: Vec::new() }
     }
 
     pub(super) fn often(&mut self, percent: u32) -> bool {
@@ -54,13 +58,24 @@ impl<'s> Generator<'s> {
     }
 
     pub(super) fn types(&mut self, most: usize) -> Vec<Ty> {
-        (0..self.rng.random_range(1..=most)).map(|_| Ty::any(&mut self.rng)).collect()
+        let palette = &self.schema.palette;
+        (0..self.rng.random_range(1..=most)).map(|_| palette[self.rng.random_range(0..palette.len())]).collect()
     }
 
-    /// A query of one to four columns.
-    pub fn query(&mut self) -> Query {
+    /// A query of one to four columns, and their types.
+    pub fn query(&mut self) -> (Query, Vec<Ty>) {
         let types = self.types(4);
-        self.of_types(&types, 3, &[])
+        self.items.clone_from(&self.views);
+        (self.of_types(&types, 3, &[]), types)
+    }
+
+    /// From now on queries may read a view or stream table with columns `c0`, `c1`, … of these types.
+    pub fn may_read(&mut self, name: &str, types: &[Ty]) {
+        // The latest few, so that chains become long.
+        if self.views.len() == 4 {
+            self.views.remove(0);
+        }
+        self.views.push((name.to_owned(), types.to_vec()));
     }
 
     /// A query whose columns have these types, nested at most `depth` deep, that may read `outer`.
@@ -93,34 +108,6 @@ impl<'s> Generator<'s> {
         let limit = if !ordered && self.often(12) { Some(self.limit(types.len())) } else { None };
         self.items.truncate(known);
         Query { with, body, limit }
-    }
-
-    fn item(&mut self, depth: usize) -> With {
-        let name = self.alias('w');
-        if self.often(25) {
-            let query = self.of_types(&[Ty::Int], depth - 2, &[]);
-            let table = self.pick(&self.schema.tables);
-            let by = table.and_then(|t| {
-                let ints: Vec<String> = t.columns.iter().filter(|c| c.1 == Ty::Int).map(|c| c.0.clone()).collect();
-                Some((t.name, self.pick(&ints)?))
-            });
-            let (union, step) = match by {
-                Some((table, column)) if self.often(60) => {
-                    ("UNION", format!("SELECT t.k AS c0 FROM {name} JOIN {table} t ON t.{column} = {name}.c0"))
-                }
-                _ => {
-                    let union = ["UNION", "UNION ALL"][self.rng.random_range(0..2)];
-                    (union, format!("SELECT {name}.c0 + 1 AS c0 FROM {name} WHERE {name}.c0 BETWEEN -2 AND 4"))
-                }
-            };
-            self.items.push((name.clone(), vec![Ty::Int]));
-            return With { name, hint: "", query, step: Some((union, step)) };
-        }
-        let types = self.types(3);
-        let query = self.of_types(&types, depth - 1, &[]);
-        self.items.push((name.clone(), types));
-        let hint = ["", "", "MATERIALIZED ", "NOT MATERIALIZED "][self.rng.random_range(0..4)];
-        With { name, hint, query, step: None }
     }
 
     fn limit(&mut self, width: usize) -> Limit {
@@ -161,10 +148,17 @@ impl<'s> Generator<'s> {
             }
         }
         select.targets = types.iter().map(|ty| self.expr(*ty, &shown, 2, depth)).collect();
+        if self.often(6) {
+            for (target, ty) in select.targets.iter_mut().zip(types) {
+                if let Some(call) = self.rows_of(*ty, &scope) {
+                    *target = call;
+                }
+            }
+        }
         match self.rng.random_range(0..100) {
             0..12 => select.distinct = "DISTINCT ".into(),
             12..18 => {
-                select.distinct = "DISTINCT ON (c0) ".into();
+                select.distinct = ["DISTINCT ON (c0) ", "DISTINCT ON (c0, c1) "][usize::from(types.len() > 2)].into();
                 let keys: Vec<String> = (0..types.len())
                     .map(|c| format!("c{c}{}", ["", " DESC", " NULLS FIRST"][self.rng.random_range(0..3)]))
                     .collect();
@@ -194,7 +188,8 @@ impl<'s> Generator<'s> {
         }
         if one_row || !items.is_empty() || self.often(80) {
             let sets = !items.is_empty() && self.often(18);
-            let word = if sets { ["ROLLUP", "CUBE", "GROUPING SETS"][self.rng.random_range(0..3)] } else { "" };
+            let words = ["ROLLUP", "CUBE", "GROUPING SETS", "SETS", "BOTH", "DISTINCT"];
+            let word = if sets { words[self.rng.random_range(0..6)] } else { "" };
             if sets {
                 after.columns.push(Expr::of("GROUPING(?)", vec![items[0].clone()], Ty::Int));
             }
@@ -207,7 +202,13 @@ impl<'s> Generator<'s> {
         if !one_row && self.often(25) {
             select.having = Some(self.expr(Ty::Bool, &after, 1, depth));
         }
-        select.targets = types.iter().map(|ty| self.expr(*ty, &after, 1, depth)).collect();
+        if !one_row && select.group.is_some() && self.often(10) {
+            let call = self.window(types[0], &after);
+            select.targets.push(call);
+        }
+        let rest = types.iter().skip(select.targets.len());
+        let rest: Vec<Expr> = rest.map(|ty| self.expr(*ty, &after, 1, depth)).collect();
+        select.targets.extend(rest);
         if one_row || select.group.is_none() {
             // It is grouped by its aggregates alone, of which there has to be one.
             let ty = types[0];
@@ -217,8 +218,9 @@ impl<'s> Generator<'s> {
 
     /// An expression over a column.
     fn over(&mut self, column: &Expr) -> Expr {
-        let fitting: Vec<(&str, Ty)> = Ty::ALL
+        let fitting: Vec<(&str, Ty)> = Ty::PLAIN
             .iter()
+            .chain(&Ty::OTHERS)
             .flat_map(|ty| shapes(*ty).iter().map(|shape| (shape, *ty)))
             .filter(|((_, args), _)| args.len() == 1 && args[0] == column.ty)
             .map(|((text, _), ty)| (*text, ty))
@@ -245,44 +247,6 @@ impl<'s> Generator<'s> {
         Expr::of(text, args, ty)
     }
 
-    fn window(&mut self, ty: Ty, scope: &Scope) -> Expr {
-        let inside = Scope { columns: scope.columns.clone(), ..Scope::default() };
-        let (plain, ordered) = windows(ty);
-        let deciding = self.often(50);
-        let of = if deciding { ordered } else { plain };
-        let (text, args) = of[self.rng.random_range(0..of.len())];
-        let mut args: Vec<Expr> = args.iter().map(|ty| self.expr(*ty, &inside, 1, 0)).collect();
-        let mut over = String::new();
-        if let Some(column) = self.pick(&scope.columns).filter(|_| self.often(60)) {
-            over.push_str("PARTITION BY ? ");
-            args.push(column);
-        }
-        if deciding {
-            // Rows that are equal in all columns are as good as each other.
-            let all: Vec<String> = scope.columns.iter().map(ToString::to_string).collect();
-            over.push_str(&format!("ORDER BY {}", all.join(", ")));
-            let frames = ["", "", " ROWS BETWEEN 1 PRECEDING AND CURRENT ROW", " ROWS UNBOUNDED PRECEDING"];
-            over.push_str(frames[self.rng.random_range(0..4)]);
-        } else if let Some(column) = self.pick(&scope.columns).filter(|_| self.often(70)) {
-            over.push_str("ORDER BY ?");
-            over.push_str(["", " DESC", " NULLS FIRST"][self.rng.random_range(0..3)]);
-            args.push(column);
-            over.push_str(
-                [
-                    "",
-                    "",
-                    " RANGE BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING",
-                    " GROUPS 1 PRECEDING",
-                    " RANGE CURRENT ROW",
-                ][self.rng.random_range(0..5)],
-            );
-        }
-        if deciding && scope.columns.is_empty() {
-            over.clear();
-        }
-        Expr::of(&format!("{text} OVER ({over})"), args, ty)
-    }
-
     /// An expression of a type, `size` operators deep.
     pub(super) fn expr(&mut self, ty: Ty, scope: &Scope, size: usize, depth: usize) -> Expr {
         if size == 0 || self.often(35) {
@@ -299,8 +263,26 @@ impl<'s> Generator<'s> {
         if scope.subqueries && depth > 0 && self.often(if ty == Ty::Bool { 22 } else { 7 }) {
             return self.subquery(ty, scope, depth - 1);
         }
-        let (text, args) = shapes(ty)[self.rng.random_range(0..shapes(ty).len())];
+        // Mostly over types that columns have.
+        let has = |args: &[Ty]| args.iter().all(|ty| *ty == Ty::Bool || self.schema.palette.contains(ty));
+        let fitting: Vec<_> = shapes(ty).iter().filter(|(_, args)| has(args)).copied().collect();
+        let (text, args) = match self.pick(&fitting).filter(|_| self.often(95)) {
+            Some(shape) => shape,
+            None => shapes(ty)[self.rng.random_range(0..shapes(ty).len())],
+        };
         Expr::of(text, args.iter().map(|ty| self.expr(*ty, scope, size - 1, depth)).collect(), ty)
+    }
+
+    /// A set-returning function in a SELECT list.
+    fn rows_of(&mut self, ty: Ty, scope: &Scope) -> Option<Expr> {
+        let (text, of) = match ty {
+            Ty::Int => [("generate_series(0, ? % 3)", Ty::Int), ("unnest(?)", Ty::Ints)][self.rng.random_range(0..2)],
+            Ty::Text => ("regexp_split_to_table(?, '_')", Ty::Text),
+            Ty::Json => ("jsonb_array_elements(jsonb_build_array(?, 2))", Ty::Json),
+            _ => return None,
+        };
+        let arg = self.expr(of, &Scope { columns: scope.columns.clone(), ..Scope::default() }, 1, 0);
+        Some(Expr::of(text, vec![arg], ty))
     }
 
     fn subquery(&mut self, ty: Ty, scope: &Scope, depth: usize) -> Expr {
@@ -315,7 +297,7 @@ impl<'s> Generator<'s> {
             let text = ["EXISTS (?)", "(NOT EXISTS (?))"][self.rng.random_range(0..2)];
             return Expr::new(text, vec![Arg::Query(Box::new(query))], ty);
         }
-        let of = [Ty::Int, Ty::Text, Ty::Date][self.rng.random_range(0..3)];
+        let of = self.types(1)[0];
         let query = Arg::Query(Box::new(self.of_types(&[of], depth, &outer)));
         let plain = Scope { subqueries: false, ..scope.clone() };
         let value = Arg::Expr(self.expr(of, &plain, 1, 0));

@@ -1,7 +1,8 @@
 //! Random queries over random tables that change at random.
 //!
 //! Everything follows from a seed. Values are few, equal and NULL often; results do not depend on the order in which rows are
-//! read: floats are left out, numerics keep one scale, and what takes rows by an order has one that decides.
+//! read: floats have exact sums, what takes rows by an order has one that decides, and of types in which equal values can be
+//! written differently ([`Ty::is_loose`]) nothing is asked that could tell such values apart.
 //! A query is a tree ([`Query`]), so that one that fails can be made smaller ([`Query::smaller`]).
 
 mod changes;
@@ -10,11 +11,16 @@ mod from;
 mod generate;
 mod query;
 mod schema;
+mod shapes;
 mod shrink;
+mod ty;
+mod window;
+mod with;
 
 pub use changes::Changes;
 pub use expression::Expr;
 pub use generate::Generator;
 pub use query::Query;
-pub use schema::{Place, RandomTable, Schema, Ty};
+pub use schema::{Place, RandomTable, Schema};
 pub use shrink::{fewer, shrink};
+pub use ty::Ty;

@@ -57,7 +57,7 @@ pub(super) struct Select {
 #[derive(Debug, Clone)]
 pub(super) struct Group {
     pub(super) items: Vec<Expr>,
-    /// ROLLUP, CUBE or nothing.
+    /// ROLLUP, CUBE, GROUPING SETS, one of the mixtures of `written`, or nothing.
     pub(super) word: &'static str,
 }
 
@@ -77,6 +77,17 @@ impl Query {
     /// A query that is nothing but its body.
     pub(super) fn plain(body: Body) -> Self {
         Self { with: Vec::new(), body, limit: None }
+    }
+
+    /// The same with those of these queries that it reads as items of WITH before its own.
+    #[must_use]
+    pub fn within(mut self, items: &[(String, Self)]) -> Self {
+        for (name, query) in items.iter().rev() {
+            if self.to_string().contains(name.as_str()) {
+                self.with.insert(0, With { name: name.clone(), hint: "", query: query.clone(), step: None });
+            }
+        }
+        self
     }
 
     /// How many columns it has.
@@ -136,12 +147,8 @@ impl fmt::Display for Select {
         if let Some(filter) = &self.filter {
             write!(f, " WHERE {filter}")?;
         }
-        if let Some(Group { items, word }) = &self.group {
-            match (items.is_empty(), word.is_empty()) {
-                (true, _) => write!(f, " GROUP BY ()")?,
-                (false, true) => write!(f, " GROUP BY {}", list(items))?,
-                (false, false) => write!(f, " GROUP BY {word} ({})", list(items))?,
-            }
+        if let Some(group) = &self.group {
+            write!(f, " GROUP BY {}", group.written())?;
         }
         if let Some(having) = &self.having {
             write!(f, " HAVING {having}")?;
@@ -150,16 +157,34 @@ impl fmt::Display for Select {
     }
 }
 
+impl Group {
+    fn written(&self) -> String {
+        let (Some(first), all) = (self.items.first(), list(&self.items)) else { return "()".into() };
+        match self.word {
+            "" => all,
+            "SETS" => format!("GROUPING SETS (({all}), ({first}), (), ({first}))"),
+            "BOTH" => format!("{first}, ROLLUP ({all})"),
+            "DISTINCT" => format!("DISTINCT ROLLUP ({all}), CUBE ({all})"),
+            word => format!("{word} ({all})"),
+        }
+    }
+}
+
 impl fmt::Display for From {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Named(name, alias) => write!(f, "{name} {alias}"),
             Self::Sub(lateral, query, alias) => write!(f, "{lateral}({query}) {alias}"),
+            Self::Function(call, alias) if call.parts.concat().ends_with("ORDINALITY") => {
+                write!(f, "{call} {alias} (c0, c1)")
+            }
             Self::Function(call, alias) => write!(f, "{call} {alias} (c0)"),
             Self::Join(left, words, right, on) => {
                 write!(f, "({left} {words} {right}")?;
-                if let Some(on) = on {
-                    write!(f, " ON {on}")?;
+                match on {
+                    Some(on) if on.parts[0].starts_with("USING") => write!(f, " {on}")?,
+                    Some(on) => write!(f, " ON {on}")?,
+                    None => {}
                 }
                 f.write_str(")")
             }

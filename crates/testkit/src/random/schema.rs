@@ -3,61 +3,8 @@
 use rand::Rng;
 use rand::rngs::StdRng;
 
+use super::ty::Ty;
 use crate::table::{TableKind, TableSpec};
-
-/// A type of values. Those of one type are written in one way only, so that equal ones are the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "SQL's own names")]
-pub enum Ty {
-    Int,
-    Big,
-    /// Always with two digits behind the point.
-    Numeric,
-    Text,
-    Bool,
-    Date,
-}
-
-impl Ty {
-    /// All of them.
-    pub const ALL: [Self; 6] = [Self::Int, Self::Big, Self::Numeric, Self::Text, Self::Bool, Self::Date];
-
-    /// As SQL writes it.
-    pub fn sql(self) -> &'static str {
-        match self {
-            Self::Int => "int",
-            Self::Big => "bigint",
-            Self::Numeric => "numeric(10,2)",
-            Self::Text => "text",
-            Self::Bool => "bool",
-            Self::Date => "date",
-        }
-    }
-
-    pub(super) fn any(rng: &mut StdRng) -> Self {
-        Self::ALL[rng.random_range(0..Self::ALL.len())]
-    }
-
-    /// One of a few values, with its type.
-    pub(super) fn literal(self, rng: &mut StdRng) -> String {
-        let small = rng.random_range(-1..5);
-        match self {
-            Self::Int => small.to_string(),
-            Self::Big => format!("{small}::bigint"),
-            Self::Numeric => format!("{}.{}", small, ["00", "50", "25"][rng.random_range(0..3)]),
-            Self::Text => {
-                format!("'{}'::text", ["", "a", "b", "Ab", "a_%", "ä", "b "][rng.random_range(0..7)])
-            }
-            Self::Bool => rng.random_bool(0.5).to_string(),
-            Self::Date => format!("'2024-02-{}'::date", 27 + small.clamp(0, 2)),
-        }
-    }
-
-    /// The same, NULL one time in four.
-    pub(super) fn value(self, rng: &mut StdRng) -> String {
-        if rng.random_bool(0.25) { format!("NULL::{}", self.sql()) } else { self.literal(rng) }
-    }
-}
 
 /// A table: `k` is its key (with `d`, by which it is distributed), unless it has none.
 #[derive(Debug, Clone)]
@@ -134,19 +81,33 @@ impl RandomTable {
 pub struct Schema {
     /// At least two.
     pub tables: Vec<RandomTable>,
+    /// The types of its columns and of what is asked: few, so that many columns can be compared.
+    pub palette: Vec<Ty>,
 }
 
 impl Schema {
+    /// What has to be there before the tables.
+    pub const TYPES: &'static str = "CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy')";
+
     /// Random tables whose names begin so.
     pub fn random(prefix: &str, rng: &mut StdRng) -> Self {
         let places = [Place::Distributed, Place::Reference, Place::Local, Place::Distributed];
+        let palette = palette(rng);
+        let any = |rng: &mut StdRng| palette[rng.random_range(0..palette.len())];
         let tables = (0..rng.random_range(2..=4)).map(|number| RandomTable {
             name: format!("{prefix}{number}"),
-            columns: (0..rng.random_range(3..=5)).map(|c| (format!("x{c}"), Ty::any(rng))).collect(),
+            columns: (0..rng.random_range(3..=5)).map(|c| (format!("x{c}"), any(rng))).collect(),
             place: places[number],
             keyed: number != 1 || rng.random_bool(0.3),
         });
-        Self { tables: tables.collect() }
+        let tables = tables.collect();
+        Self { tables, palette }
+    }
+
+    /// Whether equal values can be written in different ways, so that which of them stands for others is nobody's promise.
+    #[must_use]
+    pub fn is_loose(&self) -> bool {
+        self.palette.iter().any(|ty| ty.is_loose())
     }
 
     /// Rows to begin with: a statement for each.
@@ -159,4 +120,20 @@ impl Schema {
         }
         statements
     }
+}
+
+/// Half of the time the six plain types, else a few of all.
+fn palette(rng: &mut StdRng) -> Vec<Ty> {
+    if rng.random_bool(0.4) {
+        return Ty::PLAIN.to_vec();
+    }
+    let mut palette = vec![Ty::Int];
+    for _ in 0..rng.random_range(2..=4) {
+        let from: &[Ty] = if rng.random_bool(0.3) { &Ty::PLAIN } else { &Ty::OTHERS };
+        let ty = from[rng.random_range(0..from.len())];
+        if !palette.contains(&ty) {
+            palette.push(ty);
+        }
+    }
+    palette
 }
