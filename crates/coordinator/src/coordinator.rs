@@ -283,7 +283,8 @@ impl Parts {
             retained: Mutex::default(),
         });
         let mended = inbox.downgrade();
-        let ingest = Ingest { instance: self.options.instance, links: links.clone(), inbox };
+        let ingest =
+            Ingest { instance: self.options.instance, links: links.clone(), inbox, nodes_changed: nodes_changed.clone() };
         Ok(Running {
             sequencer,
             publisher,
