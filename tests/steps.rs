@@ -227,7 +227,7 @@ pub async fn while_money_moves(
     );
     let wrong = &report.wrong[..report.wrong.len().min(5)];
     anyhow::ensure!(wrong.is_empty(), "{what}: wrong reads: {wrong:?}");
-    let enough = report.transfers > 10 && report.moves > 3 && joined > 5;
+    let enough = report.transfers > 10 && report.moves > 0 && joined > 5;
     anyhow::ensure!(enough, "{what}: too little happened: {report:?}");
     Ok(())
 }
