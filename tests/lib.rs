@@ -8,6 +8,7 @@
 
 mod queries;
 pub mod shards;
+pub mod steps;
 pub mod warehouse;
 
 use std::time::Duration;

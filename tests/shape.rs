@@ -142,3 +142,88 @@ async fn tables_that_are_split_isolated_altered_and_undistributed_stay_exact() {
     )
     .await;
 }
+
+/// An aggregator, with a failpoint, and an agent for each node; the stream tables are there.
+async fn apart(cluster: &Cluster, failpoint: &str) -> (Daemon, Vec<Daemon>) {
+    let options = DaemonOptions::default().failpoint(failpoint);
+    let coordinator = Daemon::coordinator(cluster, options).await.unwrap();
+    let mut agents = Vec::new();
+    for node in 0..cluster.nodes().len() {
+        agents.push(Daemon::agent(cluster, node, &coordinator, DaemonOptions::default()).await.unwrap());
+    }
+    create(&coordinator, &Bank::STREAM_TABLES).await.unwrap();
+    (coordinator, agents)
+}
+
+/// The agents of the nodes on which shards were read again are others when the cut with that is made: nobody told them of
+/// the shards, and what was written behind the snapshots would be lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_killed_after_their_shards_were_read_again_lose_nothing() {
+    if !citus_available() {
+        return;
+    }
+    let (cluster, bank) = cluster().await;
+    // From when the tables are read to when the cut is made.
+    let (coordinator, mut agents) = apart(&cluster, "mend-read=return(3000)").await;
+    let report = bank.run(seed(), async {
+        tokio::time::sleep(Duration::from_millis(3500)).await;
+        cluster
+            .run("SELECT alter_distributed_table('accounts', shard_count := 6, cascade_to_colocated := true)")
+            .await?;
+        tokio::time::sleep(Duration::from_millis(2000)).await;
+        for agent in &mut agents[1..] {
+            agent.kill9().await?;
+            agent.start().await?;
+        }
+        tokio::time::sleep(Duration::from_millis(7000)).await;
+        Ok(())
+    });
+    judge(&report.await.unwrap());
+    let log = std::fs::read_to_string(coordinator.log()).unwrap();
+    assert!(log.contains("they are read once more"), "{log}");
+    assert_exact(&cluster, &coordinator, &Bank::STREAM_TABLES).await.unwrap();
+}
+
+/// A shard moves while the aggregator is away, and another was written to unseen. When it is back, the table is looked up and
+/// the shard read where it is now; only then does the coordinator's stream come to the row that announces the move.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_that_is_announced_when_the_shard_was_read_in_its_new_place_loses_nothing() {
+    if !citus_available() {
+        return;
+    }
+    let (cluster, bank) = cluster().await;
+    let (mut coordinator, mut agents) = apart(&cluster, "").await;
+    assert_exact(&cluster, &coordinator, &Bank::STREAM_TABLES).await.unwrap();
+    for agent in &mut agents {
+        agent.kill9().await.unwrap();
+    }
+    coordinator.kill9().await.unwrap();
+    let client = cluster.client().await.unwrap();
+    let on_first = "SELECT shardid FROM pg_dist_placement JOIN pg_dist_shard USING (shardid)
+                    WHERE logicalrelid = 'accounts'::regclass AND groupid = 1 ORDER BY 1";
+    let shards: Vec<i64> = client.query(on_first, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+    let (from, to) = (cluster.node(1).port.into(), cluster.node(2).port.into());
+    Shards::of(&cluster, "accounts").await.unwrap().move_to(shards[0], from, to, "block_writes").await.unwrap();
+    let doubt = format!("ALTER PUBLICATION tributary_default DROP TABLE accounts_{}", shards[1]);
+    let worker = cluster.client_of(1).await.unwrap();
+    worker.batch_execute(&format!("SET citus.enable_ddl_propagation = off; {doubt}")).await.unwrap();
+    let sql = format!("SELECT min(id) FROM accounts_{}", shards[1]);
+    let unseen: i32 = worker.query_one(&sql, &[]).await.unwrap().get(0);
+    cluster.run(&format!("UPDATE accounts SET branch = branch + 100 WHERE id = {unseen}")).await.unwrap();
+    agents[0].arm(Some("agent-before-stream=return(4000)"));
+    coordinator.start().await.unwrap();
+    for agent in &mut agents {
+        agent.start().await.unwrap();
+    }
+    // Writes go on beside it and behind it.
+    let report = bank.run(seed(), async {
+        tokio::time::sleep(Duration::from_millis(8000)).await;
+        Ok(())
+    });
+    judge(&report.await.unwrap());
+    let log = std::fs::read_to_string(coordinator.log()).unwrap();
+    for event in ["the new table of a moving shard is published", "tables were read again"] {
+        assert!(log.contains(event), "no {event:?} in {log}");
+    }
+    assert_exact(&cluster, &coordinator, &Bank::STREAM_TABLES).await.unwrap();
+}

@@ -8,27 +8,32 @@ const FIRST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(2);
 const DEFINITE: Duration = Duration::from_secs(5);
 
-/// Doubles the pause with each failure in a row, from 50 ms to 2 s. What cannot heal by itself waits for 5 s.
-pub(crate) struct Backoff(Duration);
+/// Doubles the pause with each failure in a row, from 50 ms to 2 s. What cannot heal by itself waits for 5 s; so does a lost
+/// slot that is still lost when the aggregator was told of it.
+pub(crate) struct Backoff {
+    pause: Duration,
+    told: bool,
+}
 
 impl Backoff {
     pub(crate) fn new() -> Self {
-        Self(FIRST)
+        Self { pause: FIRST, told: false }
     }
 
     /// The pause after this failure.
     pub(crate) fn next(&mut self, error: &AgentError) -> Duration {
-        if !error.is_transient() {
+        let told = std::mem::replace(&mut self.told, error.is_slot_lost());
+        if !error.is_transient() && (told || !error.is_slot_lost()) {
             return DEFINITE;
         }
-        let pause = self.0;
-        self.0 = (pause * 2).min(LONGEST);
+        let pause = self.pause;
+        self.pause = (pause * 2).min(LONGEST);
         pause
     }
 
     /// It worked.
     pub(crate) fn reset(&mut self) {
-        self.0 = FIRST;
+        *self = Self::new();
     }
 }
 
@@ -44,6 +49,8 @@ mod tests {
         assert_eq!(pauses, [50, 100, 200, 400, 800, 1600, 2000, 2000]);
         b.reset();
         assert_eq!(b.next(&gone).as_millis(), 50);
-        assert_eq!(b.next(&AgentError::SlotLost("gone".into())), DEFINITE);
+        assert_eq!(b.next(&AgentError::Refused("no".into())), DEFINITE);
+        let lost = AgentError::SlotLost("gone".into());
+        assert_eq!((b.next(&lost).as_millis(), b.next(&lost)), (100, DEFINITE));
     }
 }

@@ -123,6 +123,14 @@ impl Listener {
     }
 }
 
+/// How long after all else the stream is started: at once, but for a failpoint.
+fn lingers() -> Duration {
+    fail::fail_point!("agent-before-stream", |ms| Duration::from_millis(
+        ms.and_then(|ms| ms.parse().ok()).unwrap_or(0)
+    ));
+    Duration::ZERO
+}
+
 /// The node's side of an attachment.
 struct Attachment<'a> {
     options: &'a AgentOptions,
@@ -192,6 +200,7 @@ impl Attachment<'_> {
         }
         let stream_options =
             StreamOptions { publications, binary: true, messages: true, two_phase: true, ..StreamOptions::default() };
+        tokio::time::sleep(lingers()).await;
         let mut stream = Box::pin(connection.start(&options.slot(), Lsn::ZERO, &stream_options)).await?;
         self.confirmer.attach(Some(stream.feedback()));
         self.pump.collector.start(from);

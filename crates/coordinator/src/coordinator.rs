@@ -15,7 +15,7 @@ use tokio::sync::{Mutex, Notify, broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::TcpListenerStream;
 use topology::{Cluster, Provider};
-use types::{Cut, Epoch, Gid, Positions};
+use types::{Cut, Epoch, Gid, Positions, Seq};
 use wal::Endpoint;
 
 use crate::catalog::{Catalog, StreamState};
@@ -29,7 +29,7 @@ use crate::ingest::Ingest;
 use crate::links::Links;
 use crate::members::Members;
 use crate::options::Options;
-use crate::publisher::{Published, Publisher};
+use crate::publisher::{Published, Publisher, WRITTEN};
 use crate::requests::Requests;
 use crate::sequencer::{Connections, Input, Limits, Progress, Sequencer};
 use crate::services::{ClusterControl, StreamTables};
@@ -111,10 +111,12 @@ impl Coordinator {
         let evaluator = PgEvaluator::new(tokio::runtime::Handle::current(), endpoint.clone());
         let environment = target::environment(&endpoint).await?;
         let mut engine = ivm::Engine::open(store, Box::new(evaluator), environment)?;
-        if engine.frontier().seq < target.seq
-            || (engine.frontier().seq.0 == 0 && engine.frontier().positions.0.is_empty())
-        {
-            if engine.frontier().seq.0 > 0 {
+        let written = engine.note(WRITTEN)?.and_then(|note| note.try_into().ok()).map_or(0, u64::from_be_bytes);
+        let (is_older, went_back) = (engine.frontier().seq < target.seq, target.seq.0 < written);
+        if is_older || went_back || (engine.frontier().seq.0 == 0 && engine.frontier().positions.0.is_empty()) {
+            if went_back {
+                tracing::warn!(target = %target.seq, written, "the target went back behind what was written to it; the state directory is made anew");
+            } else if engine.frontier().seq.0 > 0 {
                 tracing::warn!(here = %engine.frontier().seq, target = %target.seq, "the state directory is older than the target; it is made anew");
             }
             engine.clear()?;
@@ -217,6 +219,8 @@ impl Parts {
             delays: delays.clone(),
             engine: None,
             last_prune: Instant::now(),
+            written: Seq(0),
+            noted: Seq(0),
         };
         target::send_again(&engine, &mut publisher, &at).await?;
         let (engine, engine_end) = engine::spawn(engine, tables.clone(), failing.clone(), publications, applied)
@@ -283,7 +287,12 @@ impl Parts {
             retained: Mutex::default(),
         });
         let mended = inbox.downgrade();
-        let ingest = Ingest { instance: self.options.instance, links: links.clone(), inbox };
+        let ingest = Ingest {
+            instance: self.options.instance,
+            links: links.clone(),
+            inbox,
+            nodes_changed: nodes_changed.clone(),
+        };
         Ok(Running {
             sequencer,
             publisher,

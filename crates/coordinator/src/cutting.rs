@@ -54,6 +54,14 @@ impl Sequencer {
             return Ok(true);
         }
         self.ahead = true;
+        let stays = |outcome| self.nodes_stayed(outcome);
+        if !self.hold.as_ref().and_then(|h| h.outcome.as_ref()).is_none_or(stays)
+            && let Some(hold) = self.hold.take()
+        {
+            tracing::info!("an agent went away while tables were read again: they are read once more");
+            self.hold(hold.again, &hold.outcome.unwrap_or_default().reread).await;
+            return Ok(true);
+        }
         let positions = self.frontier.cut();
         if let Some(outcome) = self.hold.as_ref().and_then(|h| h.outcome.as_ref())
             && outcome.reach.0.iter().any(|(node, at)| self.nodes.contains_key(node) && *at > positions.of(*node))
@@ -105,6 +113,14 @@ impl Sequencer {
         Ok(self.engine.apply(work).await)
     }
 
+    /// Whether the agents that were told of tables in their new places are still those that ship them.
+    fn nodes_stayed(&self, outcome: &Outcome) -> bool {
+        outcome
+            .sessions
+            .iter()
+            .all(|(node, session)| self.nodes.get(node).is_some_and(|state| state.session == *session))
+    }
+
     /// What the metadata says, taken over. `None`: the cut has to wait.
     async fn shaped(&mut self, seen: &[Seen]) -> Option<Outcome> {
         if seen.is_empty() && self.hold.is_none() && self.pending.is_empty() {
@@ -118,9 +134,11 @@ impl Sequencer {
             sources.into_iter().partition(|s| mended.contains(&s.id));
         let dropped = |table, node| self.dropped.get(&(table, node)).copied();
         let mut findings = shape::read(seen, &others, dropped);
+        let mut late = later_than(outcome.looked_at, seen, &ours, &outcome.reread);
         for (id, tables) in std::mem::take(&mut self.pending) {
-            // Those that are being read are so in any case.
-            findings.again.entry(id).or_default().extend(tables);
+            // What came up since a source's tables were looked at was not looked for.
+            let once_more = if mended.contains(&id) { &mut late } else { &mut findings.again };
+            once_more.entry(id).or_default().extend(tables);
         }
         if findings.nodes {
             self.nodes_changed.notify_one();
@@ -139,7 +157,6 @@ impl Sequencer {
                 self.tables.disturb(source.id);
             }
         }
-        let late = later_than(outcome.looked_at, seen, &ours, &outcome.reread);
         if !findings.again.is_empty() || !late.is_empty() {
             let mut again = findings.again;
             for (id, tables) in held.map(|h| h.again).unwrap_or_default().into_iter().chain(late) {

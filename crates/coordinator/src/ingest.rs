@@ -6,12 +6,13 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::Stream;
 use proto::v1;
 use proto::v1::agent_message::Kind as Up;
 use proto::v1::aggregator_message::Kind as DownKind;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -26,7 +27,13 @@ pub(crate) struct Ingest {
     pub(crate) instance: String,
     pub(crate) links: Arc<Links>,
     pub(crate) inbox: mpsc::Sender<Input>,
+    /// Has the cluster's nodes looked up.
+    pub(crate) nodes_changed: Arc<Notify>,
 }
+
+/// An agent that was started beside a new node can be faster than the news of that node; it is refused after this.
+const JOINS_WITHIN: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// What an agent has to know before it sends: filled by the sequencer.
 pub(crate) type StartReply = oneshot::Sender<Result<v1::Start, String>>;
@@ -61,26 +68,7 @@ impl Ingest {
             refuse(&out, reason).await;
             return;
         }
-        let session = self.links.number();
-        let (reply, start) = oneshot::channel();
-        let attached = Input::Attached {
-            node,
-            session,
-            system: System { identifier: hello.system_identifier.clone(), timeline: hello.timeline },
-            reply,
-        };
-        if self.inbox.send(attached).await.is_err() {
-            return;
-        }
-        let start = match start.await {
-            Ok(Ok(start)) => start,
-            Ok(Err(reason)) => {
-                self.links.trouble(node, &reason);
-                refuse(&out, reason).await;
-                return;
-            }
-            Err(_) => return,
-        };
+        let Some((session, start)) = self.begin(node, &hello, &out).await else { return };
         tracing::info!(%node, resume_after = %types::Lsn(start.resume_after), "agent attached");
         let message = v1::AggregatorMessage { kind: Some(DownKind::Start(start)) };
         if out.send(Ok(message)).await.is_err() {
@@ -90,6 +78,29 @@ impl Ingest {
         let reason = self.pump(node, session, &mut up).await;
         if self.links.detach(node, session, &reason) {
             tracing::warn!(%node, reason, "agent went away");
+        }
+    }
+
+    /// Where the agent is to begin, and the number of its session. A node that is not known may have joined a moment ago.
+    async fn begin(&self, node: NodeId, hello: &v1::Hello, out: &mpsc::Sender<Down>) -> Option<(u64, v1::Start)> {
+        let began = tokio::time::Instant::now();
+        loop {
+            let session = self.links.number();
+            let (reply, start) = oneshot::channel();
+            let system = System { identifier: hello.system_identifier.clone(), timeline: hello.timeline };
+            self.inbox.send(Input::Attached { node, session, system, reply }).await.ok()?;
+            match start.await.ok()? {
+                Ok(start) => return Some((session, start)),
+                Err(_) if began.elapsed() < JOINS_WITHIN && !out.is_closed() => {
+                    self.nodes_changed.notify_one();
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                Err(reason) => {
+                    self.links.trouble(node, &reason);
+                    refuse(out, reason).await;
+                    return None;
+                }
+            }
         }
     }
 

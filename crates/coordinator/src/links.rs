@@ -98,6 +98,11 @@ impl Links {
         current
     }
 
+    /// The session of the node's agent; 0 when none is attached.
+    pub(crate) fn session(&self, node: NodeId) -> u64 {
+        self.with(|links| links.get(&node).map_or(0, |link| link.session))
+    }
+
     /// The node is no part of the cluster any more.
     pub(crate) fn forget(&self, node: NodeId) {
         self.with(|links| links.remove(&node));

@@ -12,6 +12,8 @@
 //! No cut is made meanwhile, so nobody ever sees, or computes with, a source that is exact only in parts; agents are held
 //! back by the spool's limit. Rows are never in memory all at once: they lie in the shadow, and the cut has the difference.
 //!
+//! An agent that goes away between its snapshot and the cut takes its subscription with it: all is read again then.
+//!
 //! Crash at any point: the held cut was not made, and is found again. From the moment when the new places are written
 //! down until the cut is durable, they are pending ([`crate::tables::Tables::pending`]), and a new process reads them again.
 
@@ -56,6 +58,9 @@ pub(crate) struct Outcome {
     pub(crate) looked_at: Lsn,
     /// A cut has to be at or behind this.
     pub(crate) reach: Positions,
+    /// The agents that ship the tables in their new places, by their sessions: another agent of the node was not told of them,
+    /// and lacks what was written behind the snapshot.
+    pub(crate) sessions: BTreeMap<NodeId, u64>,
 }
 
 /// Does what the sequencer asks for, one after the other.
@@ -120,6 +125,8 @@ impl Requests {
             }
         }
         let sources: Vec<KeptSource> = again.keys().filter_map(|id| self.tables.source(*id)).collect();
+        let nodes = outcome.reread.iter().flat_map(|r| &r.mended.read).map(|t| t.node);
+        outcome.sessions = nodes.map(|node| (node, self.links.session(node))).collect();
         let result = match self.read_all(&sources, &mut outcome.reread).await {
             Ok(()) => self.still_there(&client, &cluster, &sources, &outcome.reread).await,
             Err(error) => Err(error),
@@ -132,6 +139,7 @@ impl Requests {
         if !outcome.reread.is_empty() || !outcome.broken.is_empty() {
             outcome.reach = self.waiter.positions().await;
         }
+        tokio::time::sleep(lingers()).await;
         Ok(outcome)
     }
 
@@ -241,6 +249,12 @@ impl Requests {
             tracing::debug!(%error, "shadows stay until the next start");
         }
     }
+}
+
+/// How long after the snapshots it is said that they were taken: at once, but for a failpoint.
+fn lingers() -> Duration {
+    fail::fail_point!("mend-read", |ms| Duration::from_millis(ms.and_then(|ms| ms.parse().ok()).unwrap_or(0)));
+    Duration::ZERO
 }
 
 /// Whether the table is still what the source was made of; why not, and what to do.

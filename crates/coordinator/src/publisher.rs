@@ -51,7 +51,13 @@ pub(crate) struct Publisher {
     /// To forget what was published; `None` while the outbox is sent again at the start.
     pub(crate) engine: Option<EngineHandle>,
     pub(crate) last_prune: std::time::Instant,
+    /// The last cut that was written to the target, and the last of which that is noted ([`WRITTEN`]).
+    pub(crate) written: Seq,
+    pub(crate) noted: Seq,
 }
+
+/// The note of how far the target was written before the outbox was trimmed: one that is not there any more went back.
+pub(crate) const WRITTEN: &str = "written";
 
 /// The outbox is trimmed so often.
 const PRUNE_EVERY: Duration = Duration::from_secs(1);
@@ -83,6 +89,7 @@ impl Publisher {
             };
             let before = self.published.borrow().seq;
             self.write(&mut batch).await?;
+            self.written = cut.seq;
             for (stream, reason) in &batch.failed {
                 self.catalog.set_failed(*stream, reason, before);
             }
@@ -151,9 +158,17 @@ impl Publisher {
             && let Some(engine) = self.engine.clone()
         {
             self.last_prune = std::time::Instant::now();
-            let seq = cut.seq;
+            let (seq, written) = (cut.seq, self.written);
+            let is_news = std::mem::replace(&mut self.noted, written) != written;
+            let forget = move |room: &mut crate::engine::EngineRoom| {
+                if is_news && let Err(error) = room.engine.put_note(WRITTEN, &written.0.to_be_bytes()) {
+                    tracing::warn!(%error, "the outbox is kept");
+                    return;
+                }
+                room.engine.published(seq);
+            };
             // Not awaited: the engine may be waiting for this very task to take its next publication.
-            tokio::spawn(async move { engine.call(move |room| room.engine.published(seq)).await.map(drop) });
+            tokio::spawn(async move { engine.call(forget).await.map(drop) });
         }
     }
 }

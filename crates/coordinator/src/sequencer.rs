@@ -99,7 +99,7 @@ pub(crate) struct Progress {
 
 #[derive(Debug)]
 pub(crate) struct NodeState {
-    session: u64,
+    pub(crate) session: u64,
     pub(crate) queue: NodeQueue,
     /// In the last cut handed to the engine.
     pub(crate) position: Lsn,

@@ -35,7 +35,7 @@ impl Frontier {
         for state in self.nodes.values_mut() {
             state.all_begun = None;
         }
-        self.gather_again();
+        self.gather_all_again();
     }
 
     /// A node leaves: cuts no longer have a position for it, and nothing is waited for from it.
@@ -62,7 +62,7 @@ impl Frontier {
             self.refresh(id);
             self.drop_if_empty(id);
         }
-        self.gather_again();
+        self.gather_all_again();
     }
 
     fn forget_pieces(&mut self, id: TransactionId, node: NodeId) {
@@ -161,6 +161,15 @@ impl Frontier {
         let id = TransactionId(self.next_id());
         self.transactions.insert(id, Transaction { pieces: Vec::new(), kind: Kind::Alone, complete: true });
         id
+    }
+
+    /// Nor does it count that a list was expected: it may have been in a stream that is no more, and what would have doubted
+    /// it has gone with that.
+    fn gather_all_again(&mut self) {
+        let unfinished: Vec<TransactionId> = self.gatherings.values().copied().collect();
+        for id in unfinished {
+            self.start_round(id);
+        }
     }
 
     /// What was found out about unlisted branches no longer counts.

@@ -34,7 +34,7 @@ impl Sink {
     /// complete; calling again with the same batch is always right.
     ///
     /// # Errors
-    /// [`SinkError::Fenced`]; one of [`crate::Severity::Stream`] when one stream table is in the way (leave it out and
+    /// [`SinkError::Fenced`]; [`SinkError::WentBack`]; one of [`crate::Severity::Stream`] when one stream table is in the way (leave it out and
     /// call again); transient ones when the connection broke (call again).
     pub async fn apply(&self, batch: &SinkBatch) -> Result<(), SinkError> {
         let epoch = self
@@ -46,6 +46,7 @@ impl Sink {
             _ => Box::pin(self.open_writer(epoch)).await?,
         };
         Box::pin(writer.apply(batch)).await?;
+        self.change_taken(|taken| taken.written = writer.seq);
         *slot = Some(writer);
         Ok(())
     }
@@ -55,6 +56,10 @@ impl Sink {
         let instance = self.instance().clone();
         let schema = instance.quoted();
         let seq = frontier::read(&client, &schema).await?.seq;
+        let known = self.taken().written;
+        if seq < known {
+            return Err(SinkError::WentBack { known, found: seq });
+        }
         let sql = format!(
             "UPDATE {schema}.frontier SET seq = $1, positions = $2, published_at = clock_timestamp()
              WHERE epoch = $3 AND seq = $4"

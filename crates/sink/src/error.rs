@@ -48,6 +48,17 @@ pub enum SinkError {
         /// Where it is.
         found: Seq,
     },
+    /// The target lacks cuts that had been written to it. Whoever goes on from there without them shows wrong rows.
+    #[error(
+        "the target went back to cut {found}, {known} had been written: it was restored, or a standby that lagged was promoted; \
+         a new start builds the stream tables again"
+    )]
+    WentBack {
+        /// The last cut that was written.
+        known: Seq,
+        /// Where it is.
+        found: Seq,
+    },
     /// A relation of the name exists and is not this stream table.
     #[error("'{name}' exists already in the target database; drop it or choose another name")]
     Exists {

@@ -40,6 +40,8 @@ pub(crate) struct Taken {
     pub(crate) epoch: Option<Epoch>,
     /// The newest wait token that was given out by `wait_requests`; `None` before the first look.
     pub(crate) token: Option<i64>,
+    /// The last cut that is known to be in the target.
+    pub(crate) written: Seq,
 }
 
 impl Sink {
@@ -50,10 +52,11 @@ impl Sink {
     /// Those of the connection.
     pub async fn take_over(&self) -> Result<Epoch, SinkError> {
         let client = self.catalog_session().await?;
-        let sql = format!("UPDATE {}.frontier SET epoch = epoch + 1 RETURNING epoch", self.instance().quoted());
+        let sql = format!("UPDATE {}.frontier SET epoch = epoch + 1 RETURNING epoch, seq", self.instance().quoted());
         let row = client.query_one(&sql, &[]).await.map_err(SinkError::pg("taking over the target"))?;
         let epoch = Epoch(unsigned(row.get(0), "epoch")?);
-        self.change_taken(|t| *t = crate::frontier::Taken { epoch: Some(epoch), token: None });
+        let written = Seq(unsigned(row.get(1), "seq")?);
+        self.change_taken(|t| *t = crate::frontier::Taken { epoch: Some(epoch), token: None, written });
         // A session that was opened under an older epoch carries that one.
         *self.writer().await = None;
         Ok(epoch)

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rand::rngs::StdRng;
@@ -51,6 +51,8 @@ pub struct BankReport {
     /// How often a read saw another distribution of the money than the one before it: sums alone would look right in
     /// tables that stand still.
     pub moves: u64,
+    /// The longest time for which reads saw nothing new.
+    pub standstill: Duration,
     /// Those that were wrong, with what they saw.
     pub wrong: Vec<String>,
     /// Reads of the sum straight from the sharded table.
@@ -133,16 +135,17 @@ impl Bank {
         while let Some(writer) = writers.join_next().await {
             writer?.context("a writer")?;
         }
-        let (reads, moves, wrong) = reader.await??;
+        let seen = reader.await??;
         let (own_reads, own_wrong) = own.await??;
         faulted?;
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Ok(BankReport {
             transfers: load(&counters.transfers),
             failed: load(&counters.failed),
-            reads,
-            moves,
-            wrong,
+            reads: seen.reads,
+            moves: seen.moves,
+            standstill: seen.standstill,
+            wrong: seen.wrong,
             own_reads,
             own_wrong,
         })
@@ -322,36 +325,74 @@ async fn reader(url: &str) -> anyhow::Result<Client> {
     Ok(client)
 }
 
-/// Both stream tables in one SELECT: each must show the whole sum.
-async fn read_streams(url: String, total: i64, counters: Arc<Counters>) -> anyhow::Result<(u64, u64, Vec<String>)> {
-    let client = reader(&url).await?;
-    let (mut reads, mut moves, mut wrong) = (0, 0, Vec::new());
-    let mut last = None;
+/// A session that is opened again while the server may be down.
+async fn reader_again(url: &str, counters: &Counters) -> anyhow::Result<Client> {
+    loop {
+        match reader(url).await {
+            Err(_) if !counters.stop.load(Ordering::Relaxed) => tokio::time::sleep(Duration::from_millis(20)).await,
+            opened => return opened,
+        }
+    }
+}
+
+/// What the reader of the stream tables saw; as in [`BankReport`].
+#[derive(Debug, Default)]
+struct Seen {
+    reads: u64,
+    moves: u64,
+    standstill: Duration,
+    wrong: Vec<String>,
+}
+
+/// Both stream tables in one SELECT: each must show the whole sum. The server that has them may be down.
+async fn read_streams(url: String, total: i64, counters: Arc<Counters>) -> anyhow::Result<Seen> {
+    let mut client = reader(&url).await?;
+    let mut so_far = Seen::default();
+    let (mut last, mut changed) = (None, Instant::now());
     let sql = "SELECT max(t.total)::bigint, sum(b.total)::bigint, sum(b.total * b.branch)::bigint
                FROM bank_branches b CROSS JOIN bank_total t";
     while !counters.stop.load(Ordering::Relaxed) {
-        let row = client.query_one(sql, &[]).await.context("reading the stream tables")?;
+        let row = match client.query_one(sql, &[]).await {
+            Ok(row) => row,
+            Err(error) if is_down(&client, &error) => {
+                client = reader_again(&url, &counters).await?;
+                continue;
+            }
+            Err(error) => return Err(error).context("reading the stream tables"),
+        };
         let seen: (Option<i64>, Option<i64>) = (row.get(0), row.get(1));
         let distribution: Option<i64> = row.get(2);
-        moves += u64::from(last.is_some_and(|last| last != distribution));
-        last = Some(distribution);
-        reads += 1;
+        so_far.standstill = so_far.standstill.max(changed.elapsed());
+        if last != Some(distribution) {
+            so_far.moves += u64::from(last.is_some());
+            (last, changed) = (Some(distribution), Instant::now());
+        }
+        so_far.reads += 1;
         if seen != (Some(total), Some(total)) {
-            wrong.push(format!("read {reads}: {seen:?} instead of {total}"));
+            so_far.wrong.push(format!("read {}: {seen:?} instead of {total}", so_far.reads));
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    Ok((reads, moves, wrong))
+    Ok(so_far)
+}
+
+/// Whether the statement failed because the server went down.
+fn is_down(client: &Client, error: &tokio_postgres::Error) -> bool {
+    client.is_closed() || error.code().is_none_or(|code| code.code().starts_with("57P"))
 }
 
 /// What the cluster itself answers. Nodes may be down.
 async fn read_own(url: String, total: i64, counters: Arc<Counters>) -> anyhow::Result<(u64, u64)> {
-    let client = reader(&url).await?;
+    let mut client = reader(&url).await?;
     let (mut reads, mut wrong) = (0, 0);
     while !counters.stop.load(Ordering::Relaxed) {
-        if let Ok(row) = client.query_one("SELECT sum(balance)::bigint FROM accounts", &[]).await {
-            reads += 1;
-            wrong += u64::from(row.get::<_, Option<i64>>(0) != Some(total));
+        match client.query_one("SELECT sum(balance)::bigint FROM accounts", &[]).await {
+            Ok(row) => {
+                reads += 1;
+                wrong += u64::from(row.get::<_, Option<i64>>(0) != Some(total));
+            }
+            Err(error) if is_down(&client, &error) => client = reader_again(&url, &counters).await?,
+            Err(_) => {}
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

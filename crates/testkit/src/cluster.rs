@@ -241,6 +241,14 @@ impl Cluster {
         Ok(self.nodes.len() - 1)
     }
 
+    /// Two servers change places; the first then listens on this port.
+    pub(crate) fn swap_servers(&mut self, first: usize, second: usize, port: u16) {
+        self.nodes.swap(first, second);
+        self.nodes[first].index = first;
+        self.nodes[second].index = second;
+        self.nodes[first].port = port;
+    }
+
     /// Where its files are.
     pub(crate) fn root(&self) -> &std::path::Path {
         &self.root

@@ -97,11 +97,25 @@ impl Daemon {
         coordinator: &Self,
         options: DaemonOptions,
     ) -> anyhow::Result<Self> {
+        Self::agent_of_group(cluster, node, node, coordinator, options).await
+    }
+
+    /// An agent beside a node whose number in the cluster (its group on Citus) is not its place among the servers.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn agent_of_group(
+        cluster: &Cluster,
+        node: usize,
+        group: usize,
+        coordinator: &Self,
+        options: DaemonOptions,
+    ) -> anyhow::Result<Self> {
         let url = options.database_url.clone().unwrap_or_else(|| cluster.node_url(node));
-        let (endpoint, node_id) = (coordinator.endpoint(), node.to_string());
+        let (endpoint, node_id) = (coordinator.endpoint(), group.to_string());
         let arguments = ["agent", "--database-url", &url, "--coordinator", &endpoint, "--node", &node_id];
         let arguments = arguments.iter().map(ToString::to_string).collect();
-        Self::launch(format!("agent {node}"), arguments, options, None, tempdir()?).await
+        Self::launch(format!("agent {group}"), arguments, options, None, tempdir()?).await
     }
 
     async fn launch(

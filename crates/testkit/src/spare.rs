@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::Context;
 
@@ -48,6 +49,34 @@ impl Cluster {
     /// The server's.
     pub async fn promote(&self, index: usize) -> anyhow::Result<()> {
         Ok(self.client_of(index).await?.batch_execute("SELECT pg_promote()").await?)
+    }
+
+    /// Cuts a standby off from its primary: what commits there from now on is lost with it.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn cut_off(&self, standby: usize) -> anyhow::Result<()> {
+        let client = self.client_of(standby).await?;
+        client.batch_execute("ALTER SYSTEM SET primary_conninfo = ''").await?;
+        client.batch_execute("SELECT pg_reload_conf()").await?;
+        while client.query_one("SELECT count(*) FROM pg_stat_wal_receiver", &[]).await?.get::<_, i64>(0) > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    /// Puts a standby in the place of a node that was stopped: it listens where that did, as behind an address that is moved,
+    /// and is promoted.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn fail_over(&mut self, of: usize, standby: usize) -> anyhow::Result<()> {
+        self.stop(standby).await?;
+        let port = self.node(of).port;
+        self.swap_servers(of, standby, port);
+        append(&self.node(of).data_dir.join("postgresql.conf"), &format!("port = {port}\n"))?;
+        self.start_node(of).await?;
+        self.promote(of).await
     }
 
     /// Copies the data of a stopped node.
