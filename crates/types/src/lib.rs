@@ -3,6 +3,7 @@
 //! Stages do not import each other; what crosses a wall between two of them is defined here.
 
 mod change;
+mod consistency;
 mod delta;
 mod ids;
 mod row;
@@ -10,6 +11,7 @@ mod scalar;
 mod schema;
 
 pub use change::{Change, DamagedChanges, Op};
+pub use consistency::Consistency;
 pub use delta::{Cut, Delta, Positions, TableChange};
 pub use ids::{BadLsn, CitusTransaction, Epoch, Gid, Lsn, NodeId, Oid, Seq, SourceId, StreamId, TableId};
 pub use row::{Field, Fields, Row, RowBuilder, fields, push_field};
