@@ -217,7 +217,11 @@ fn nothing_but_a_change_of_shape_waits_for_a_node_that_is_away() {
             }
             m.cut();
             for node in 0..NODES {
-                assert_eq!(m.cut.of(NodeId(node)), m.position(node), "TRIBUTARY_SEED={seed}: node {node} was held back");
+                assert_eq!(
+                    m.cut.of(NodeId(node)),
+                    m.position(node),
+                    "TRIBUTARY_SEED={seed}: node {node} was held back"
+                );
             }
         }
         assert!(m.frontier.waiting_for().is_empty() && m.frontier.asks().is_empty(), "TRIBUTARY_SEED={seed}");
