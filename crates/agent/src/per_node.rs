@@ -14,6 +14,7 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
+use wal::WalError;
 
 use crate::{AgentError, AgentOptions, agent, slot};
 
@@ -71,7 +72,11 @@ async fn take_away_once(options: &AgentOptions) -> Result<(), AgentError> {
         tracing::info!(node = %options.node, slot = name, "no stream table of consistency per-node is left: slot dropped");
     }
     for publication in [name, options.meta_publication()] {
-        wal::drop_publication(&client, &publication).await?;
+        match wal::drop_publication(&client, &publication).await {
+            // An administrator made it (`tributary setup --per-node`), for those that may come.
+            Ok(()) | Err(WalError::NoRight { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(())
 }

@@ -239,19 +239,18 @@ impl v1::cluster_service_server::ClusterService for ClusterControl {
             lane.requests.settled().await;
             Ok(without)
         };
-        let without;
-        if request.timeout_seconds > 0.0 {
+        let without = if request.timeout_seconds > 0.0 {
             let limit = Duration::try_from_secs_f64(request.timeout_seconds)
                 .map_err(|_| Status::invalid_argument("the timeout is not a time"))?;
-            without = tokio::time::timeout(limit, wait).await.map_err(|_| {
+            tokio::time::timeout(limit, wait).await.map_err(|_| {
                 let waiting = lane.status.waiting_for();
                 let waiting =
                     if waiting.is_empty() { String::new() } else { format!("; waiting for {}", waiting.join(", ")) };
                 Status::deadline_exceeded(format!("not everything became readable within {limit:?}{waiting}"))
-            })??;
+            })??
         } else {
-            without = wait.await?;
-        }
+            wait.await?
+        };
         if named.is_some() {
             checked(lane.requests.entry(&request.stream_table))?;
         }
