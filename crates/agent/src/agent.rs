@@ -1,10 +1,11 @@
 //! The agent as a whole: a task that attaches again and again until it is stopped or refused.
 
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
-use crate::{AgentError, AgentOptions, session};
+use crate::{AgentError, AgentOptions, per_node, session};
 
 /// Ships one node's committed transactions to the aggregator.
 #[derive(Debug)]
@@ -20,9 +21,11 @@ impl Agent {
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let task = tokio::spawn(async move {
+            let (said, heard) = watch::channel(None);
             tokio::select! {
                 () = stopped.cancelled() => Ok(()),
-                error = run(&options) => Err(error),
+                error = run(&options, &said) => Err(error),
+                () = per_node::follow(&options, heard) => Ok(()),
             }
         });
         Ok(Handle { stop, task })
@@ -61,11 +64,11 @@ impl Drop for Handle {
 }
 
 /// Until an error that trying again does not help.
-async fn run(options: &AgentOptions) -> AgentError {
+pub(crate) async fn run(options: &AgentOptions, per_node: &watch::Sender<Option<bool>>) -> AgentError {
     let mut backoff = Backoff::new();
     loop {
         let began = tokio::time::Instant::now();
-        let Err(error) = Box::pin(session::run(options)).await else { continue };
+        let Err(error) = Box::pin(session::run(options, per_node)).await else { continue };
         if error.is_final() {
             tracing::error!(node = %options.node, %error, "agent ends");
             return error;

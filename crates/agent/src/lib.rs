@@ -21,6 +21,7 @@ mod link;
 mod node;
 mod options;
 mod orders;
+mod per_node;
 mod projector;
 mod session;
 mod shape;

@@ -69,6 +69,11 @@ impl AgentOptions {
         format!("tributary_{}_meta", self.instance)
     }
 
+    /// The same for the stream tables of consistency per-node, which have slots of their own.
+    pub(crate) fn per_node(&self) -> Self {
+        Self { instance: format!("{}{}", self.instance, types::Consistency::PerNode.suffix()), ..self.clone() }
+    }
+
     /// How many messages may wait on their way to the aggregator: an eighth of the memory, for each waits in a few places.
     pub(crate) fn queue_length(&self) -> usize {
         (self.memory_limit / 8 / MESSAGE_BYTES).clamp(2, 64)

@@ -18,7 +18,7 @@ use std::time::Duration;
 use proto::v1;
 use proto::v1::agent_message::Kind;
 use proto::v1::aggregator_message::Kind as Down;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tonic::Streaming;
 use topology::Provider;
@@ -44,8 +44,9 @@ const SLOT_SOON: Duration = Duration::from_secs(3);
 /// The `application_name` of the replication connection.
 const STREAM_NAME: &str = "tributary agent";
 
-/// Attaches and streams until the aggregator's side ends or something happens that only a new attachment helps.
-pub(crate) async fn run(options: &AgentOptions) -> Result<(), AgentError> {
+/// Attaches and streams until the aggregator's side ends or something happens that only a new attachment helps. What it says
+/// of stream tables of consistency per-node goes to `per_node`.
+pub(crate) async fn run(options: &AgentOptions, per_node: &watch::Sender<Option<bool>>) -> Result<(), AgentError> {
     let mut connection = Box::pin(ReplicationConnection::connect(&options.endpoint, STREAM_NAME)).await?;
     let identity = connection.identify_system().await?;
     let hello = v1::Hello {
@@ -64,7 +65,9 @@ pub(crate) async fn run(options: &AgentOptions) -> Result<(), AgentError> {
     let (asks_in, asks) = mpsc::channel(ORDER_QUEUE);
     let (commands_in, commands) = mpsc::channel(ORDER_QUEUE);
     let mut tasks = JoinSet::new();
-    let listener = Listener { confirmer: confirmer.clone(), orders: orders_in, asks: asks_in };
+    let (hold, held) = watch::channel(false);
+    let per_node = per_node.clone();
+    let listener = Listener { confirmer: confirmer.clone(), orders: orders_in, asks: asks_in, hold, per_node };
     tasks.spawn(listener.run(down));
     tasks.spawn(Orders::new(options, out.clone(), commands_in, &wanted).run(orders));
     tasks.spawn(answer_questions(options.clone(), out.clone(), asks, confirmer.clone()));
@@ -77,7 +80,7 @@ pub(crate) async fn run(options: &AgentOptions) -> Result<(), AgentError> {
         resume_after,
         wanted,
         confirmer,
-        pump: Pump { collector, commands, out, sql },
+        pump: Pump { collector, commands, out, sql, held },
         started: false,
     };
     tokio::select! {
@@ -93,6 +96,8 @@ struct Listener {
     confirmer: Arc<Confirmer>,
     orders: mpsc::Sender<v1::Order>,
     asks: mpsc::Sender<(u64, v1::Ask)>,
+    hold: watch::Sender<bool>,
+    per_node: watch::Sender<Option<bool>>,
 }
 
 impl Listener {
@@ -107,6 +112,14 @@ impl Listener {
             let passed = match kind {
                 Some(Down::Durable(durable)) => {
                     self.confirmer.durable(Lsn(durable.lsn));
+                    true
+                }
+                Some(Down::Flow(flow)) => {
+                    self.hold.send_replace(flow.hold);
+                    true
+                }
+                Some(Down::PerNode(per_node)) => {
+                    self.per_node.send_replace(Some(per_node.wanted));
                     true
                 }
                 Some(Down::Order(v1::Order { id, kind: Some(v1::order::Kind::Ask(ask)) })) => {

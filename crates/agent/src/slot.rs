@@ -102,7 +102,7 @@ fn check(name: &str, slot: &SlotInfo, resume_after: Lsn) -> Result<Lsn, AgentErr
 
 /// Ends the session that reads the slot. It can only be what is left of an earlier agent of this node: the aggregator
 /// lets one agent a node start. It may end by itself in a moment.
-async fn release(client: &Client, slot: &str) -> Result<(), AgentError> {
+pub(crate) async fn release(client: &Client, slot: &str) -> Result<(), AgentError> {
     for attempt in 0..20 {
         let Some(pid) = wal::inspect_slot(client, slot).await?.and_then(|s| s.active_pid) else { return Ok(()) };
         if attempt == 2 {

@@ -9,6 +9,9 @@
 //! milliseconds, so a lone transaction is not delayed and many small ones share a message. Positions without events
 //! leave at most every 10 ms.
 //!
+//! Held back (`Flow`), it reads no further than to the end of the transaction in hand: the reader thread's buffer fills, then the
+//! socket's, and PostgreSQL keeps the rest. Commands are taken over all the same.
+//!
 //! Cancellation: dropping the pump at any await loses at most what was read and not sent. It was not confirmed, so
 //! the next stream sends it again.
 
@@ -17,7 +20,7 @@ use std::time::Duration;
 use pgoutput::Decoder;
 use proto::v1;
 use proto::v1::agent_message::Kind;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use wal::{Frame, ReplicationStream};
 
@@ -42,6 +45,8 @@ pub(crate) struct Pump {
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) out: Outgoing,
     pub(crate) sql: Sql,
+    /// The aggregator wants no more for now.
+    pub(crate) held: watch::Receiver<bool>,
 }
 
 impl Pump {
@@ -52,9 +57,10 @@ impl Pump {
         watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut told = Instant::now();
         loop {
+            let held = *self.held.borrow_and_update() && self.collector.is_between();
             let events = self.collector.has_events();
             let due = told + if events { EVENTS_EVERY } else { PROGRESS_EVERY };
-            if (events || self.collector.has_progress()) && stream.is_drained() && due <= Instant::now() {
+            if (events || self.collector.has_progress()) && (stream.is_drained() || held) && due <= Instant::now() {
                 self.flush().await?;
                 told = Instant::now();
             }
@@ -65,7 +71,12 @@ impl Pump {
                         return Err(AgentError::NodeGone);
                     }
                 }
-                batch = stream.next() => {
+                changed = self.held.changed() => {
+                    if changed.is_err() {
+                        return Err(AgentError::Link("its stream ended".into()));
+                    }
+                }
+                batch = stream.next(), if !held => {
                     let batch = batch?;
                     for frame in batch.frames() {
                         match frame {

@@ -4,11 +4,11 @@
 //! changes from cut to cut. Its lock is never held across an await.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use plan::{OutputKey, Plan};
 use proto::v1;
-use types::{Seq, SourceId, StreamId, TableName};
+use types::{Consistency, Seq, SourceId, StreamId, TableName};
 
 /// Where a stream table stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub(crate) struct Entry {
 
 impl Entry {
     /// As the services show it; `now` is the published cut.
-    pub(crate) fn to_proto(&self, now: Seq, rows: u64) -> v1::StreamTable {
+    pub(crate) fn to_proto(&self, consistency: Consistency, now: Seq, rows: u64) -> v1::StreamTable {
         let seq = if self.state == StreamState::Active { now } else { self.stopped_at };
         let key = match &self.plan.key {
             OutputKey::Columns(columns) => columns.iter().map(|&c| self.plan.output[c].name.clone()).collect(),
@@ -100,7 +100,43 @@ impl Entry {
             options: Some(self.options.clone()),
             warnings: self.warnings.clone(),
             reads: self.reads.iter().map(TableName::to_string).collect(),
+            consistency: crate::lanes::to_proto(consistency).into(),
         }
+    }
+}
+
+/// The stream tables of both consistencies. All clones see the same.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Catalogs {
+    atomic: Arc<Catalog>,
+    per_node: Arc<Catalog>,
+    /// The last number that was given to a stream table in this process.
+    given: Arc<Mutex<StreamId>>,
+}
+
+impl Catalogs {
+    /// Those of one consistency.
+    pub(crate) fn of(&self, consistency: Consistency) -> &Arc<Catalog> {
+        match consistency {
+            Consistency::Atomic => &self.atomic,
+            Consistency::PerNode => &self.per_node,
+        }
+    }
+
+    /// The other ones.
+    pub(crate) fn beside(&self, consistency: Consistency) -> &Arc<Catalog> {
+        match consistency {
+            Consistency::Atomic => &self.per_node,
+            Consistency::PerNode => &self.atomic,
+        }
+    }
+
+    /// A number that no other stream table of either consistency has: `next` gives one behind its argument.
+    pub(crate) fn number(&self, next: impl FnOnce(StreamId) -> StreamId) -> StreamId {
+        let mut given = self.given.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let all = self.atomic.all().into_iter().chain(self.per_node.all()).map(|e| e.id);
+        *given = next(all.max().unwrap_or_default().max(*given));
+        *given
     }
 }
 

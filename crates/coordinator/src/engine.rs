@@ -16,10 +16,11 @@ use std::time::{Duration, Instant};
 
 use ivm::{Engine, StreamOutput};
 use tokio::sync::{mpsc, oneshot};
-use types::{Cut, Lsn, NodeId, Positions, Seq, StreamId, TableChange, TableId};
+use types::{Consistency, Cut, Lsn, NodeId, Positions, Seq, StreamId, TableChange, TableId};
 
 use crate::failing::Failing;
 use crate::mend::Reread;
+use crate::pressure::labels;
 use crate::queue::Taken;
 use crate::tables::Tables;
 
@@ -119,6 +120,7 @@ impl EngineHandle {
 /// What a call works with.
 pub(crate) struct EngineRoom {
     pub(crate) engine: Engine,
+    consistency: Consistency,
     pub(crate) tables: Arc<Tables>,
     pub(crate) failing: Arc<Failing>,
     publications: mpsc::Sender<Publication>,
@@ -263,7 +265,7 @@ impl EngineRoom {
         metrics::histogram!("tributary_cut_apply_seconds").record(started.elapsed().as_secs_f64());
         metrics::counter!("tributary_transactions_total").increment(commit_times.len() as u64);
         metrics::counter!("tributary_changes_total").increment(output.stats.changes);
-        metrics::gauge!("tributary_durable_seq").set(cut.seq.0 as f64);
+        metrics::gauge!("tributary_durable_seq", labels(self.consistency, None)).set(cut.seq.0 as f64);
         failed.extend(output.failed);
         for (stream, reason) in &failed {
             tracing::error!(%stream, reason, "stream table stopped at its last exact cut");
@@ -278,6 +280,7 @@ impl EngineRoom {
 /// Starts the thread. Its end, with what went wrong, comes through the receiver.
 pub(crate) fn spawn(
     engine: Engine,
+    consistency: Consistency,
     tables: Arc<Tables>,
     failing: Arc<Failing>,
     publications: mpsc::Sender<Publication>,
@@ -285,7 +288,7 @@ pub(crate) fn spawn(
 ) -> std::io::Result<(EngineHandle, oneshot::Receiver<Result<(), ivm::IvmError>>)> {
     let (commands, mut inbox) = mpsc::channel(16);
     let (ended, end) = oneshot::channel();
-    let mut room = EngineRoom { engine, tables, failing, publications, applied };
+    let mut room = EngineRoom { engine, consistency, tables, failing, publications, applied };
     std::thread::Builder::new().name("engine".into()).stack_size(STACK).spawn(move || {
         let result = loop {
             match inbox.blocking_recv() {

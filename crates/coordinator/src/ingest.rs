@@ -12,19 +12,27 @@ use futures_util::Stream;
 use proto::v1;
 use proto::v1::agent_message::Kind as Up;
 use proto::v1::aggregator_message::Kind as DownKind;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use types::NodeId;
 
+use crate::lanes::Lanes;
 use crate::links::{Down, Links, SnapshotPart};
 use crate::sequencer::{Input, System};
 
-/// `tributary.v1.IngestService`.
+/// `tributary.v1.IngestService`: where agents of all lanes come in.
+#[derive(Clone)]
+pub(crate) struct Door(pub(crate) Arc<Lanes>);
+
+/// Where those of one lane go on.
 #[derive(Debug, Clone)]
 pub(crate) struct Ingest {
+    /// As its agents call it.
     pub(crate) instance: String,
+    /// Whether there are stream tables of consistency per-node; of the instance's own agents only.
+    pub(crate) per_node: Option<watch::Receiver<bool>>,
     pub(crate) links: Arc<Links>,
     pub(crate) inbox: mpsc::Sender<Input>,
     /// Has the cluster's nodes looked up.
@@ -39,7 +47,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 pub(crate) type StartReply = oneshot::Sender<Result<v1::Start, String>>;
 
 #[tonic::async_trait]
-impl v1::ingest_service_server::IngestService for Ingest {
+impl v1::ingest_service_server::IngestService for Door {
     type AttachStream = Pin<Box<dyn Stream<Item = Down> + Send>>;
 
     async fn attach(
@@ -52,8 +60,17 @@ impl v1::ingest_service_server::IngestService for Ingest {
             _ => return Err(Status::invalid_argument("an agent says hello first")),
         };
         let (out, down) = mpsc::channel(64);
-        let this = self.clone();
-        tokio::spawn(async move { this.serve(hello, up, out).await });
+        let lanes = self.0.clone();
+        tokio::spawn(async move {
+            match lanes.of_instance(&hello.instance).await {
+                Some(lane) => lane.ingest.clone().serve(hello, up, out).await,
+                None => {
+                    let ours = &lanes.atomic().ingest.instance;
+                    let reason = format!("this aggregator is instance '{ours}', the agent is of '{}'", hello.instance);
+                    refuse(&out, reason).await;
+                }
+            }
+        });
         Ok(Response::new(Box::pin(ReceiverStream::new(down))))
     }
 }
@@ -62,12 +79,6 @@ impl Ingest {
     /// One agent, until it goes away. Cancelled only with the process.
     async fn serve(self, hello: v1::Hello, mut up: Streaming<v1::AgentMessage>, out: mpsc::Sender<Down>) {
         let node = NodeId(hello.node);
-        if hello.instance != self.instance {
-            let reason =
-                format!("this aggregator is instance '{}', the agent is of '{}'", self.instance, hello.instance);
-            refuse(&out, reason).await;
-            return;
-        }
         let Some((session, start)) = self.begin(node, &hello, &out).await else { return };
         tracing::info!(%node, resume_after = %types::Lsn(start.resume_after), "agent attached");
         let message = v1::AggregatorMessage { kind: Some(DownKind::Start(start)) };
@@ -75,6 +86,11 @@ impl Ingest {
             return;
         }
         self.links.attach(node, session, out, &hello.version);
+        if let Some(wanted) = &self.per_node {
+            // Behind the attachment: a change from now on is said to it, too.
+            let wanted = *wanted.borrow();
+            self.links.tell_node_per_node(node, wanted).await;
+        }
         let reason = self.pump(node, session, &mut up).await;
         if self.links.detach(node, session, &reason) {
             tracing::warn!(%node, reason, "agent went away");

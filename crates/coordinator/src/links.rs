@@ -119,6 +119,31 @@ impl Links {
         });
     }
 
+    /// Tells an agent to read no further, or to go on. False when this did not leave: it is to be said again.
+    pub(crate) fn flow(&self, node: NodeId, session: u64, hold: bool) -> bool {
+        let kind = v1::aggregator_message::Kind::Flow(v1::Flow { hold });
+        self.with(|links| {
+            let link = links.get(&node).filter(|l| l.session == session);
+            link.is_some_and(|l| l.out.try_send(Ok(v1::AggregatorMessage { kind: Some(kind) })).is_ok())
+        })
+    }
+
+    /// Says to all agents whether there are stream tables of consistency per-node.
+    pub(crate) async fn tell_per_node(&self, wanted: bool) {
+        let nodes = self.with(|links| links.keys().copied().collect::<Vec<_>>());
+        for node in nodes {
+            self.tell_node_per_node(node, wanted).await;
+        }
+    }
+
+    /// Says it to one.
+    pub(crate) async fn tell_node_per_node(&self, node: NodeId, wanted: bool) {
+        let kind = v1::aggregator_message::Kind::PerNode(v1::PerNode { wanted });
+        if let Some(out) = self.with(|links| links.get(&node).map(|l| l.out.clone())) {
+            let _gone = out.send(Ok(v1::AggregatorMessage { kind: Some(kind) })).await;
+        }
+    }
+
     /// Tells a node how far it may confirm its slot. Skipped when the way down is full: a later one says more.
     pub(crate) fn durable(&self, node: NodeId, lsn: Lsn) {
         let kind = v1::aggregator_message::Kind::Durable(v1::Durable { lsn: lsn.0 });

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use plan::{PlanOptions, Planned};
 use proto::v1;
 use topology::{LogicalTable, Provider};
-use types::TableName;
+use types::{Consistency, TableName};
 
 use crate::catalog::Entry;
 use crate::error::RequestError;
@@ -60,6 +60,16 @@ impl Requests {
             Ok(())
         })
         .await?;
+        let beside = self.catalogs.beside(self.consistency);
+        if let Some(other) = planned.plan.sources.iter().find_map(|s| beside.by_name(&s.table)) {
+            let this = self.consistency;
+            let that = if this == Consistency::Atomic { Consistency::PerNode } else { Consistency::Atomic };
+            return Err(RequestError::Refused(format!(
+                "{} is a stream table of consistency {that}: it advances by other cuts than one of consistency {this}, \
+                 which cannot read it; give both the same",
+                other.name
+            )));
+        }
         let names: Vec<_> = planned.plan.sources.iter().map(|s| s.table.clone()).collect();
         let tables = topology::tables(&client, &cluster, &names).await.map_err(|e| refused(&e))?;
         for table in &tables {

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sink::{Sink, SinkBatch, SinkError};
 use tokio::sync::{broadcast, mpsc, watch};
-use types::{Cut, Positions, Seq, StreamId, TableChange};
+use types::{Consistency, Cut, Positions, Seq, StreamId, TableChange};
 
 use crate::catalog::{Catalog, StreamState};
 use crate::delays::Delays;
@@ -48,6 +48,7 @@ pub(crate) struct Publisher {
     pub(crate) changed: broadcast::Sender<Changed>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) delays: Arc<Delays>,
+    pub(crate) consistency: Consistency,
     /// To forget what was published; `None` while the outbox is sent again at the start.
     pub(crate) engine: Option<EngineHandle>,
     pub(crate) last_prune: std::time::Instant,
@@ -101,7 +102,8 @@ impl Publisher {
             if let Some(stream) = publish {
                 self.catalog.set_state(stream, StreamState::Active, cut.seq);
             }
-            metrics::gauge!("tributary_published_seq").set(cut.seq.0 as f64);
+            metrics::gauge!("tributary_published_seq", crate::pressure::labels(self.consistency, None))
+                .set(cut.seq.0 as f64);
         }
         self.settle(&cut).await;
         if let Some(visible) = visible {

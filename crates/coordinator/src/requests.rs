@@ -16,10 +16,10 @@ use proto::v1;
 use sink::Sink;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use topology::LogicalTable;
-use types::{NodeId, SourceId, StreamId, TableName};
+use types::{Consistency, NodeId, SourceId, StreamId, TableName};
 use wal::Endpoint;
 
-use crate::catalog::{Catalog, Entry, StreamState};
+use crate::catalog::{Catalog, Catalogs, Entry, StreamState};
 use crate::definition::{definition, parse_name, table_spec};
 use crate::engine::{EngineHandle, EngineRoom};
 use crate::error::RequestError;
@@ -38,7 +38,10 @@ pub(crate) struct Requests {
     pub(crate) endpoint: Endpoint,
     pub(crate) instance: String,
     pub(crate) members: Members,
+    /// The stream tables of this lane, and of both.
     pub(crate) catalog: Arc<Catalog>,
+    pub(crate) catalogs: Catalogs,
+    pub(crate) consistency: Consistency,
     pub(crate) tables: Arc<Tables>,
     pub(crate) links: Arc<Links>,
     pub(crate) engine: EngineHandle,
@@ -64,7 +67,7 @@ impl Requests {
 
     /// A connection for definitions and tables: its own, so that the publisher's goes on.
     pub(crate) async fn sink(&self) -> Result<Sink, RequestError> {
-        Sink::connect(&self.endpoint, &self.instance).await.map_err(RequestError::unavailable)
+        Sink::connect(&self.endpoint, &self.instance, self.consistency).await.map_err(RequestError::unavailable)
     }
 
     pub(crate) fn entry(&self, name: &str) -> Result<Entry, RequestError> {
@@ -101,7 +104,7 @@ impl Requests {
     ) -> Result<Entry, RequestError> {
         let changing = self.changing.lock().await;
         let name = parse_name(&request.name)?;
-        if self.catalog.by_name(&name).is_some() {
+        if self.catalog.by_name(&name).or_else(|| self.catalogs.beside(self.consistency).by_name(&name)).is_some() {
             return Err(RequestError::Exists(name.to_string()));
         }
         let options = request.options.unwrap_or_default();
@@ -110,9 +113,8 @@ impl Requests {
         let sink = self.sink().await?;
         sink.check_free(&name).await.map_err(|e| RequestError::Refused(e.to_string()))?;
         self.all_attached().await?;
-        let highest = self.catalog.all().iter().map(|e| e.id).max().unwrap_or_default();
         let entry = Entry {
-            id: self.tables.next_stream(highest),
+            id: self.catalogs.number(|highest| self.tables.next_stream(highest)),
             name,
             query: request.query,
             options,
@@ -263,7 +265,7 @@ impl Requests {
     }
 
     /// Computes it by another plan of the same columns.
-    async fn redefine(
+    pub(crate) async fn redefine(
         &self,
         mut entry: Entry,
         planned: Planned,
@@ -362,7 +364,7 @@ impl Requests {
     }
 
     /// Stops it at its last exact cut.
-    async fn stop(&self, id: StreamId, reason: &str) {
+    pub(crate) async fn stop(&self, id: StreamId, reason: &str) {
         let at = self.published.borrow().seq;
         self.catalog.set_failed(id, reason, at);
         let noted = match self.sink().await {
@@ -424,7 +426,12 @@ fn same_columns(entry: &Entry, planned: &Planned, reason: &str) -> Result<(), Re
 }
 
 /// Without `cascade`, nothing happens to a stream table that others read.
-fn refuse_readers(name: &TableName, readers: &[Entry], cascade: bool, what: &str) -> Result<(), RequestError> {
+pub(crate) fn refuse_readers(
+    name: &TableName,
+    readers: &[Entry],
+    cascade: bool,
+    what: &str,
+) -> Result<(), RequestError> {
     if cascade || readers.is_empty() {
         return Ok(());
     }

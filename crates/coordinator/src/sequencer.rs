@@ -25,7 +25,7 @@ use proto::v1;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use topology::Cluster;
-use types::{Gid, Lsn, NodeId, Positions, TableId};
+use types::{Consistency, Gid, Lsn, NodeId, Positions, TableId};
 
 use crate::cutting::{Hold, forget_shadows};
 use crate::engine::{Applied, EngineHandle};
@@ -87,6 +87,7 @@ pub(crate) struct NodeProgress {
     pub(crate) received: Lsn,
     pub(crate) confirmed: Lsn,
     pub(crate) buffered: u64,
+    pub(crate) held_back: bool,
 }
 
 /// What status shows of the sequencer.
@@ -95,11 +96,15 @@ pub(crate) struct Progress {
     pub(crate) nodes: BTreeMap<NodeId, NodeProgress>,
     /// What the frontier waits for, and since when.
     pub(crate) waiting_for: BTreeMap<String, Instant>,
+    /// Bytes on disk.
+    pub(crate) spooled: u64,
 }
 
 #[derive(Debug)]
 pub(crate) struct NodeState {
     pub(crate) session: u64,
+    /// Its agent was told to read no further.
+    pub(crate) held_back: bool,
     pub(crate) queue: NodeQueue,
     /// In the last cut handed to the engine.
     pub(crate) position: Lsn,
@@ -113,6 +118,8 @@ pub(crate) struct Limits {
     pub(crate) spool_dir: PathBuf,
     pub(crate) queue_bytes: usize,
     pub(crate) spool_bytes: u64,
+    /// Whose changes these are: metrics say so.
+    pub(crate) consistency: Consistency,
 }
 
 /// See the module's description.
@@ -149,7 +156,7 @@ pub(crate) struct Sequencer {
     pub(crate) nodes_changed: Arc<Notify>,
     pub(crate) members: Members,
     urgency: Urgency,
-    progress: watch::Sender<Progress>,
+    pub(crate) progress: watch::Sender<Progress>,
 }
 
 /// What the sequencer is connected with.
@@ -170,7 +177,7 @@ pub(crate) struct Connections {
 impl NodeState {
     pub(crate) fn new(spool_dir: &Path, node: NodeId, position: Lsn) -> Self {
         let queue = NodeQueue::new(spool_dir, node);
-        Self { session: 0, queue, position, received: position, confirmed: Lsn::ZERO }
+        Self { session: 0, held_back: false, queue, position, received: position, confirmed: Lsn::ZERO }
     }
 }
 
@@ -238,6 +245,7 @@ impl Sequencer {
             if !self.in_flight && !self.is_early() && !self.cut().await? {
                 return Ok(());
             }
+            self.hold_back();
         }
     }
 
@@ -255,17 +263,13 @@ impl Sequencer {
     }
 
     /// Whether more may be taken in. With too much in memory, agents wait, as long as a cut is under way: without
-    /// one, only more events can close the next, so they are taken in and go to disk, up to its own limit.
+    /// one, only more events can close the next, so they are taken in and go to disk. When that is enough, those agents are
+    /// held back that nobody waits for ([`crate::pressure`]).
     fn has_room(&self) -> bool {
-        let (memory, disk) = self.buffered();
-        if self.in_flight {
-            memory < self.limits.queue_bytes && self.ready() < CUT_BYTES
-        } else {
-            disk < self.limits.spool_bytes
-        }
+        !self.in_flight || (self.buffered().0 < self.limits.queue_bytes && self.ready() < CUT_BYTES)
     }
 
-    fn buffered(&self) -> (usize, u64) {
+    pub(crate) fn buffered(&self) -> (usize, u64) {
         self.nodes.values().map(|n| n.queue.sizes()).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1))
     }
 
@@ -327,6 +331,7 @@ impl Sequencer {
             self.reshaped = true;
         }
         state.session = session;
+        state.held_back = false;
         self.tables.attached(node);
         state.queue.clear()?;
         state.received = state.position;
@@ -350,6 +355,7 @@ impl Sequencer {
         let mut shapes = Vec::new();
         for event in events {
             let Some(kind) = event.kind else { continue };
+            let mut reshapes = false;
             let (end, event) = match kind {
                 Kind::Piece(piece) => {
                     let room = self.limits.queue_bytes.saturating_sub(memory);
@@ -376,6 +382,7 @@ impl Sequencer {
                         state.queue.forget_open()?;
                         continue;
                     }
+                    reshapes = !commit.shape.is_empty();
                     shapes.extend(commit.shape.iter().cloned());
                     state.queue.commit(end, commit.commit_time, commit.shape);
                     let participants =
@@ -384,6 +391,7 @@ impl Sequencer {
                 }
                 Kind::Prepare(prepare) => {
                     let (end, gid) = (Lsn(prepare.end_lsn), Gid::from(prepare.gid.as_str()));
+                    reshapes = !prepare.shape.is_empty();
                     shapes.extend(prepare.shape.iter().cloned());
                     state.queue.prepare(gid.clone(), end, prepare.shape)?;
                     (end, Event::Prepare { end, begin: Lsn(prepare.begin_lsn), gid })
@@ -410,7 +418,11 @@ impl Sequencer {
                 Kind::Progress(progress) => (Lsn(progress.lsn), Event::Progress { lsn: Lsn(progress.lsn) }),
             };
             state.received = state.received.max(end);
-            self.frontier.event(node, event);
+            if reshapes {
+                self.frontier.reshaping_event(node, event);
+            } else {
+                self.frontier.event(node, event);
+            }
         }
         self.foresee(node, &shapes);
         for ask in self.frontier.asks() {
@@ -460,26 +472,5 @@ impl Sequencer {
                 self.links.durable(*node, lsn);
             }
         }
-    }
-
-    fn report(&self) {
-        let mut nodes = BTreeMap::new();
-        for (node, state) in &self.nodes {
-            let (memory, disk) = state.queue.sizes();
-            let (received, confirmed) = (state.received, state.confirmed);
-            nodes.insert(*node, NodeProgress { received, confirmed, buffered: memory as u64 + disk });
-            let label = node.to_string();
-            metrics::gauge!("tributary_buffered_bytes", "node" => label.clone()).set((memory as u64 + disk) as f64);
-            metrics::gauge!("tributary_received_lsn", "node" => label).set(state.received.0 as f64);
-        }
-        let mut waits: BTreeSet<String> = self.frontier.waiting_for().iter().map(ToString::to_string).collect();
-        if let Some(hold) = &self.hold {
-            let trouble = self.tables.trouble().map(|t| format!(" (not yet: {t})")).unwrap_or_default();
-            waits.insert(format!("{hold}{trouble}"));
-        }
-        let before = self.progress.borrow().waiting_for.clone();
-        let since = |what: &String| before.get(what).copied().unwrap_or_else(Instant::now);
-        let waiting_for = waits.into_iter().map(|what| (what.clone(), since(&what))).collect();
-        self.progress.send_replace(Progress { nodes, waiting_for });
     }
 }

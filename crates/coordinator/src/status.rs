@@ -7,7 +7,7 @@ use std::time::Duration;
 use proto::v1;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
-use types::{Epoch, NodeId, StreamId};
+use types::{Consistency, Epoch, NodeId, StreamId};
 
 use crate::catalog::{Catalog, Entry};
 use crate::delays::Delays;
@@ -20,6 +20,8 @@ use crate::sequencer::Progress;
 /// Reads it all together.
 pub(crate) struct StatusReader {
     pub(crate) instance: String,
+    pub(crate) consistency: Consistency,
+    pub(crate) spool_bytes: u64,
     pub(crate) epoch: Epoch,
     pub(crate) members: Members,
     pub(crate) catalog: Arc<Catalog>,
@@ -47,6 +49,7 @@ impl StatusReader {
             seq: published.seq.0,
             epoch: self.epoch.0,
             positions: positions.map(|(n, l)| v1::NodePosition { node: n.0, lsn: l.0 }).collect(),
+            without_nodes: Vec::new(),
         }
     }
 
@@ -68,14 +71,14 @@ impl StatusReader {
 
     pub(crate) async fn stream_table(&self, entry: &Entry) -> v1::StreamTable {
         let rows = self.rows().await.get(&entry.id).copied().unwrap_or_default();
-        entry.to_proto(self.published.borrow().seq, rows)
+        entry.to_proto(self.consistency, self.published.borrow().seq, rows)
     }
 
     pub(crate) async fn stream_tables(&self) -> Vec<v1::StreamTable> {
         let rows = self.rows().await;
         let now = self.published.borrow().seq;
         let all = self.catalog.all();
-        all.iter().map(|e| e.to_proto(now, rows.get(&e.id).copied().unwrap_or_default())).collect()
+        all.iter().map(|e| e.to_proto(self.consistency, now, rows.get(&e.id).copied().unwrap_or_default())).collect()
     }
 
     pub(crate) async fn nodes(&self) -> Vec<v1::Node> {
@@ -102,6 +105,7 @@ impl StatusReader {
                 confirmed_lsn: stream.confirmed.0,
                 retained_bytes: retained.get(&node.id).copied().unwrap_or_default(),
                 buffered_bytes: stream.buffered,
+                held_back: stream.held_back,
             }
         });
         nodes.collect()
@@ -114,7 +118,7 @@ impl StatusReader {
             let looks = cluster.nodes.iter().map(|node| async {
                 let look = async {
                     let client = wal::connect(&node.endpoint, "tributary status").await.ok()?;
-                    let slot = format!("tributary_{}", self.instance);
+                    let slot = format!("tributary_{}{}", self.instance, self.consistency.suffix());
                     wal::inspect_slot(&client, &slot).await.ok()?.map(|s| s.retained_bytes)
                 };
                 let bytes = tokio::time::timeout(Duration::from_secs(1), look).await.ok().flatten();
@@ -124,6 +128,16 @@ impl StatusReader {
             retained.at = Some(Instant::now());
         }
         retained.bytes.clone()
+    }
+
+    /// What there is to say of the stream tables of consistency per-node, beside themselves.
+    pub(crate) async fn per_node(&self) -> v1::PerNodeStatus {
+        v1::PerNodeStatus {
+            frontier: Some(self.frontier()),
+            nodes: self.nodes().await,
+            waiting_for: self.waiting_for(),
+            spooled_bytes: self.progress.borrow().spooled,
+        }
     }
 
     pub(crate) async fn status(&self) -> v1::Status {
@@ -140,6 +154,9 @@ impl StatusReader {
             changes_per_second: delays.rate,
             delay_p50_seconds: delays.p50,
             delay_p99_seconds: delays.p99,
+            spooled_bytes: self.progress.borrow().spooled,
+            spool_limit_bytes: self.spool_bytes,
+            per_node: None,
         }
     }
 }

@@ -13,10 +13,11 @@ use wal::Endpoint;
 use crate::catalog::StreamState;
 use crate::engine::Publication;
 use crate::error::{CoordinatorError, RequestError};
+use crate::lane::Lane;
+use crate::lanes::Lanes;
 use crate::progress::ProgressSender;
 use crate::publisher::Publisher;
 use crate::requests::Requests;
-use crate::status::StatusReader;
 
 /// What native expressions depend on in the target database.
 pub(crate) async fn environment(endpoint: &Endpoint) -> Result<scalar::Env, CoordinatorError> {
@@ -83,14 +84,15 @@ pub(crate) async fn recover(requests: Arc<Requests>) {
 }
 
 /// Answers sessions that called `tributary.wait_for_frontier`.
-pub(crate) async fn answer_waits(requests: Arc<Requests>) {
+pub(crate) async fn answer_waits(lanes: Arc<Lanes>) {
+    let requests = &lanes.atomic().requests;
     let mut sink: Option<Sink> = None;
     let mut pause = Duration::from_millis(200);
     loop {
         tokio::time::sleep(pause).await;
         let open = match sink.take() {
             Some(sink) => sink,
-            None => match Sink::connect(&requests.endpoint, &requests.instance).await {
+            None => match requests.sink().await {
                 Ok(sink) => sink,
                 Err(_) => continue,
             },
@@ -102,10 +104,9 @@ pub(crate) async fn answer_waits(requests: Arc<Requests>) {
             sink = Some(open);
             continue;
         }
-        if requests.waiter.everything().await.is_err() {
+        if lanes.everything().await.is_err() {
             return;
         }
-        requests.settled().await;
         let Ok(written) = open.frontier().await else { continue };
         let mut answered = true;
         for token in tokens {
@@ -118,10 +119,10 @@ pub(crate) async fn answer_waits(requests: Arc<Requests>) {
 }
 
 /// Keeps `tributary.nodes` up to date; written only when something an operator cares about changed.
-pub(crate) async fn report_nodes(requests: Arc<Requests>, status: Arc<StatusReader>) {
+pub(crate) async fn report_nodes(lane: Arc<Lane>) {
     let mut shown: Vec<NodeRow> = Vec::new();
     loop {
-        let nodes = status.nodes().await;
+        let nodes = lane.status.nodes().await;
         let positions: Vec<_> = nodes.iter().map(|n| types::Lsn(n.frontier_lsn)).collect();
         let rows: Vec<NodeRow> = nodes
             .into_iter()
@@ -141,7 +142,7 @@ pub(crate) async fn report_nodes(requests: Arc<Requests>, status: Arc<StatusRead
             for (row, position) in written.iter_mut().zip(positions) {
                 row.position = position;
             }
-            if let Ok(sink) = Sink::connect(&requests.endpoint, &requests.instance).await
+            if let Ok(sink) = lane.requests.sink().await
                 && sink.set_nodes(&written).await.is_ok()
             {
                 shown = rows;
@@ -152,11 +153,11 @@ pub(crate) async fn report_nodes(requests: Arc<Requests>, status: Arc<StatusRead
 }
 
 /// Ready when every node's agent is attached, its first positions are in a cut and nothing is computed again.
-pub(crate) async fn readiness(requests: Arc<Requests>, ready: watch::Sender<Option<String>>, reporter: HealthReporter) {
+pub(crate) async fn readiness(lanes: Arc<Lanes>, ready: watch::Sender<Option<String>>, reporter: HealthReporter) {
     let mut serving = false;
     reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
     loop {
-        let reason = not_ready(&requests);
+        let reason = lanes.all().await.iter().find_map(|lane| not_ready(&lane.requests));
         let now = reason.is_none();
         ready.send_if_modified(|r| {
             let changed = *r != reason;

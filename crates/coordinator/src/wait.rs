@@ -18,6 +18,9 @@ use crate::publisher::Published;
 use crate::urgency::Urgency;
 use crate::watch::Definitions;
 
+/// A node that does not say within this where it stands is away.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// What waiting needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Waiter {
@@ -65,8 +68,31 @@ impl Waiter {
 
     /// Until everything that has committed before now is readable.
     pub(crate) async fn everything(&self) -> Result<Seq, RequestError> {
+        self.definitions().await?;
         let _now = self.urgency.hold();
-        // What the streams do not tell.
+        let positions = self.positions().await;
+        self.reach(&positions).await
+    }
+
+    /// Until everything that has committed before now on the nodes that are there is readable. The others, which are
+    /// left out.
+    pub(crate) async fn present(&self) -> Result<Vec<NodeId>, RequestError> {
+        self.definitions().await?;
+        let _now = self.urgency.hold();
+        let asked = self.members.ids().into_iter().map(|node| async move {
+            let ask = v1::order::Kind::Ask(v1::Ask { gids: Vec::new() });
+            let answer = tokio::time::timeout(PATIENCE, self.links.order(node, ask)).await;
+            (node, answer.ok().and_then(Result::ok).map(|done| Lsn(done.lsn)))
+        });
+        let (there, away): (Vec<_>, Vec<_>) = join_all(asked).await.into_iter().partition(|(_, at)| at.is_some());
+        let positions = there.into_iter().filter_map(|(node, at)| Some((node, at?))).collect();
+        self.reach(&Positions(positions)).await?;
+        Ok(away.into_iter().map(|(node, _)| node).collect())
+    }
+
+    /// What the streams do not tell.
+    async fn definitions(&self) -> Result<(), RequestError> {
+        let _now = self.urgency.hold();
         while let Err(error) = self.definitions.look().await {
             if self.published.has_changed().is_err() {
                 return Err(error);
@@ -74,7 +100,6 @@ impl Waiter {
             tracing::debug!(%error, "waiting for node 0");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        let positions = self.positions().await;
-        self.reach(&positions).await
+        Ok(())
     }
 }

@@ -57,11 +57,18 @@ pub struct Rules {
     /// A manager that uses a key again should have ended the transaction before: transactions under one key that come
     /// faster than the streams are read fall into one cut.
     pub pattern: Option<KeyOf>,
+    /// Nodes do not wait for each other: a branch is a transaction of its own, unless its transaction changes the
+    /// cluster's shape ([`crate::Frontier::reshaping_event`]).
+    pub per_node: bool,
 }
 
 impl fmt::Debug for Rules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rules").field("citus", &self.citus).field("pattern", &self.pattern.is_some()).finish()
+        f.debug_struct("Rules")
+            .field("citus", &self.citus)
+            .field("pattern", &self.pattern.is_some())
+            .field("per_node", &self.per_node)
+            .finish()
     }
 }
 

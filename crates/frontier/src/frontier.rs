@@ -60,13 +60,25 @@ impl Frontier {
 
     /// Takes in a node's next event. What was taken in before is ignored, by its position.
     pub fn event(&mut self, node: NodeId, event: Event) {
+        self.take(node, event, !self.rules.per_node);
+    }
+
+    /// The same for a Commit or Prepare that changes the cluster's shape: all pieces of its transaction come into one cut
+    /// also where nodes do not wait for each other, so that no shard is read on two nodes, or on none.
+    pub fn reshaping_event(&mut self, node: NodeId, event: Event) {
+        self.take(node, event, true);
+    }
+
+    /// `bound`: the event's transaction is one with its pieces on other nodes.
+    fn take(&mut self, node: NodeId, event: Event, bound: bool) {
         let Some(state) = self.nodes.get_mut(&node) else { return };
         state.begun = true;
         state.turns += 1;
         self.stirred = true;
         let end = match event {
             Event::Commit { end, participants } => {
-                if !participants.is_empty() && end > state.seen() {
+                let seen = state.seen();
+                if !participants.is_empty() && end > seen && (bound || self.has_bound(&participants)) {
                     self.list(node, end, participants);
                 }
                 end
@@ -74,7 +86,7 @@ impl Frontier {
             Event::Prepare { end, begin, gid } => {
                 // What the stream was past already came again, or was prepared before the slot began.
                 if end > state.stream {
-                    let key = key_of(&self.rules, &gid);
+                    let key = if bound { key_of(&self.rules, &gid) } else { None };
                     state.prepare(gid, Prepared { begin, end }, key);
                 }
                 end
@@ -117,6 +129,14 @@ impl Frontier {
         found
     }
 
+    /// Whether one of the branches is known to change the cluster's shape.
+    fn has_bound(&self, branches: &[(NodeId, Gid)]) -> bool {
+        branches.iter().any(|(node, gid)| {
+            let gathered = key_of(&self.rules, gid).is_some_and(|key| self.gatherings.contains_key(&key));
+            gathered || self.nodes.get(node).and_then(|n| n.pending.get(gid)).is_some_and(|p| p.key.is_some())
+        })
+    }
+
     fn list(&mut self, initiator: NodeId, end: Lsn, mut participants: Vec<(NodeId, Gid)>) {
         participants.sort();
         participants.dedup();
@@ -150,7 +170,7 @@ impl Frontier {
         let Some(state) = self.nodes.get_mut(&node) else { return };
         let pending = state.decide(gid, end);
         let prepared = pending.as_ref().map(|p| p.at);
-        let key = pending.map_or_else(|| key_of(&self.rules, gid), |p| p.key);
+        let key = pending.map_or_else(|| unseen_key(&self.rules, gid), |p| p.key);
         if end <= state.seen() {
             return;
         }
@@ -177,7 +197,7 @@ impl Frontier {
         if end <= state.seen() {
             return;
         }
-        let key = pending.map_or_else(|| key_of(&self.rules, gid), |p| p.key);
+        let key = pending.map_or_else(|| unseen_key(&self.rules, gid), |p| p.key);
         self.decided_elsewhere(node, gid, key.as_ref());
         if let Some(id) = self.lists.get(&(node, gid.clone())).and_then(|ids| ids.front().copied()) {
             // Either somebody rolled a committed transaction's branch back by hand, or the name was used before.
@@ -344,6 +364,11 @@ pub(crate) fn key_of(rules: &Rules, gid: &Gid) -> Option<Key> {
     citus.or_else(|| rules.pattern.as_ref().and_then(|of| of(gid)).map(Key::Pattern))
 }
 
+/// The same for a branch whose PREPARE is not in the stream: it wrote nothing that is published, the cluster's shape neither.
+fn unseen_key(rules: &Rules, gid: &Gid) -> Option<Key> {
+    if rules.per_node { None } else { key_of(rules, gid) }
+}
+
 fn waits_of(transaction: &Transaction) -> Vec<Wait> {
     match &transaction.kind {
         Kind::Alone => Vec::new(),
@@ -383,7 +408,7 @@ mod tests {
     #[test]
     fn plain_commits_and_what_was_cut_leave_nothing_behind() {
         let nodes = [NodeId(0), NodeId(1)];
-        let mut f = Frontier::new(nodes, Positions::default(), Rules { citus: true, pattern: None });
+        let mut f = Frontier::new(nodes, Positions::default(), Rules { citus: true, ..Rules::default() });
         for n in 1..1000 {
             f.event(NodeId(n % 2), Event::Commit { end: Lsn(n.into()), participants: Vec::new() });
         }

@@ -175,6 +175,8 @@ impl Frontier {
         let all_begun = self.nodes.get(&node).and_then(|n| n.all_begun);
         let sure = all_begun.zip(prepared).is_some_and(|(all_begun, prepared)| prepared.end > all_begun);
         let Some(gathering) = self.transactions.get_mut(&id).and_then(Transaction::gathering) else { return };
+        // Where nodes do not wait for each other, a list that came before may have been passed over.
+        let sure = sure && !self.rules.per_node;
         if let (Key::Citus(citus), None, true) = (&gathering.key, gathering.round, sure)
             && let Some(initiator) = self.nodes.get_mut(&citus.initiator)
         {

@@ -17,6 +17,10 @@
 //!   of a branch every node is asked where it stands; what committed or is prepared there by then belongs.
 //! - **Alone**: any other prepared transaction.
 //!
+//! With `Rules::per_node` only transactions that change the cluster's shape have pieces: every other one is its node's own, and a
+//! cut has each node as far as its stream was read. The shape's transactions stay whole, because where a shard's rows count
+//! is judged from all nodes' metadata together; while they wait for a node, so do the nodes that have a piece of them.
+//!
 //! What a node's stream must give: its events in commit order, and, once it is read to its end, a `Progress` there even
 //! if nothing happened since it began.
 //!

@@ -20,7 +20,7 @@ impl Cluster {
         let count = positions.len() as u32;
         let known = positions.iter().enumerate().filter(|(_, at)| **at > 0);
         let at = Positions(known.map(|(node, at)| (NodeId(node as u32), Lsn(*at))).collect());
-        let frontier = Frontier::new((0..count).map(NodeId), at, Rules { citus: true, pattern });
+        let frontier = Frontier::new((0..count).map(NodeId), at, Rules { citus: true, pattern, per_node: false });
         let mut it = Self { frontier, count };
         for (node, at) in positions.iter().enumerate() {
             if *at > 0 {

@@ -15,7 +15,7 @@ async fn main() -> anyhow::Result<()> {
     let mut options = ClusterOptions::new(Kind::Single);
     options.workers = 0;
     let cluster = Cluster::start_with(options).await?;
-    let sink = Sink::connect(&wal::Endpoint::parse(&cluster.url())?, "default").await?;
+    let sink = Sink::connect(&wal::Endpoint::parse(&cluster.url())?, "default", types::Consistency::Atomic).await?;
     sink.install().await?;
     sink.take_over().await?;
     let spec = spec();

@@ -54,14 +54,14 @@ impl Sink {
     async fn open_writer(&self, epoch: Epoch) -> Result<Writer, SinkError> {
         let client = self.own_session().await?;
         let instance = self.instance().clone();
-        let schema = instance.quoted();
-        let seq = frontier::read(&client, &schema).await?.seq;
+        let frontier = instance.frontier();
+        let seq = frontier::read(&client, &frontier).await?.seq;
         let known = self.taken().written;
         if seq < known {
             return Err(SinkError::WentBack { known, found: seq });
         }
         let sql = format!(
-            "UPDATE {schema}.frontier SET seq = $1, positions = $2, published_at = clock_timestamp()
+            "UPDATE {frontier} SET seq = $1, positions = $2, published_at = clock_timestamp()
              WHERE epoch = $3 AND seq = $4"
         );
         let advance = client.prepare(&sql).await.map_err(SinkError::pg("preparing the frontier's statement"))?;
@@ -243,7 +243,7 @@ impl Writer {
 
     /// Why the frontier row was not as this session knew it.
     async fn overtaken(&self) -> SinkError {
-        match frontier::read(&self.client, &self.instance.quoted()).await {
+        match frontier::read(&self.client, &self.instance.frontier()).await {
             Ok(now) if now.epoch != self.epoch => SinkError::Fenced { mine: self.epoch, theirs: now.epoch },
             Ok(now) => SinkError::Moved { known: self.seq, found: now.seq },
             Err(error) => error,

@@ -39,7 +39,7 @@ impl Definition {
 }
 
 impl Sink {
-    /// All definitions, by number.
+    /// All definitions of the instance's consistency, by number.
     ///
     /// # Errors
     /// Those of the connection; [`SinkError::Damaged`] for a row that this program did not write.
@@ -47,10 +47,13 @@ impl Sink {
         let client = self.catalog_session().await?;
         let sql = format!(
             "SELECT id, schema_name, table_name, query, plan::pg_catalog.text, options, state, reason, columns, key
-             FROM {}.stream_tables ORDER BY id",
+             FROM {}.stream_tables WHERE consistency = $1 ORDER BY id",
             self.instance().quoted()
         );
-        let rows = client.query(&sql, &[]).await.map_err(SinkError::pg("reading the definitions"))?;
+        let rows = client
+            .query(&sql, &[&self.instance().consistency().name()])
+            .await
+            .map_err(SinkError::pg("reading the definitions"))?;
         let definition = |row: &tokio_postgres::Row| {
             let id = stream_id(row.get(0))?;
             Ok(Definition {
@@ -74,18 +77,18 @@ impl Sink {
     /// [`SinkError::Exists`] when there is one of that name.
     pub async fn insert(&self, definition: &Definition) -> Result<(), SinkError> {
         let sql = "INSERT INTO {schema}.stream_tables
-            (id, schema_name, table_name, query, plan, options, state, reason, columns, key)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+            (id, schema_name, table_name, query, plan, options, state, reason, columns, key, consistency)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
         self.write_definition(sql, definition).await.map(drop)
     }
 
-    /// Puts this definition in the place of the one with its number.
+    /// Puts this definition in the place of the one with its number, of whichever consistency that is.
     ///
     /// # Errors
     /// [`SinkError::Exists`] when another one has the name.
     pub async fn replace(&self, definition: &Definition) -> Result<(), SinkError> {
         let sql = "UPDATE {schema}.stream_tables SET schema_name = $2, table_name = $3, query = $4, plan = $5,
-            options = $6, state = $7, reason = $8, columns = $9, key = $10 WHERE id = $1";
+            options = $6, state = $7, reason = $8, columns = $9, key = $10, consistency = $11 WHERE id = $1";
         match self.write_definition(sql, definition).await? {
             0 => Err(SinkError::Damaged(format!("stream table {} has no definition in the target", definition.name))),
             _ => Ok(()),
@@ -113,6 +116,7 @@ impl Sink {
                     &definition.reason,
                     &columns,
                     &key,
+                    &self.instance().consistency().name(),
                 ],
             )
             .await;

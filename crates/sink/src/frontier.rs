@@ -52,7 +52,7 @@ impl Sink {
     /// Those of the connection.
     pub async fn take_over(&self) -> Result<Epoch, SinkError> {
         let client = self.catalog_session().await?;
-        let sql = format!("UPDATE {}.frontier SET epoch = epoch + 1 RETURNING epoch, seq", self.instance().quoted());
+        let sql = format!("UPDATE {} SET epoch = epoch + 1 RETURNING epoch, seq", self.instance().frontier());
         let row = client.query_one(&sql, &[]).await.map_err(SinkError::pg("taking over the target"))?;
         let epoch = Epoch(unsigned(row.get(0), "epoch")?);
         let written = Seq(unsigned(row.get(1), "seq")?);
@@ -68,7 +68,7 @@ impl Sink {
     /// Those of the connection; [`SinkError::Damaged`] when the row is not as this program writes it.
     pub async fn frontier(&self) -> Result<Frontier, SinkError> {
         let client = self.catalog_session().await?;
-        read(&client, &self.instance().quoted()).await
+        read(&client, &self.instance().frontier()).await
     }
 
     /// Makes `tributary.nodes` exactly these rows.
@@ -112,12 +112,13 @@ impl Sink {
     }
 }
 
-pub(crate) async fn read(client: &tokio_postgres::Client, schema: &str) -> Result<Frontier, SinkError> {
-    let sql = format!("SELECT seq, epoch, positions FROM {schema}.frontier");
-    let row =
-        client.query_opt(&sql, &[]).await.map_err(SinkError::pg("reading the frontier"))?.ok_or_else(|| {
-            SinkError::Damaged(format!("{schema}.frontier has no row; restore it or drop the schema"))
-        })?;
+pub(crate) async fn read(client: &tokio_postgres::Client, table: &str) -> Result<Frontier, SinkError> {
+    let sql = format!("SELECT seq, epoch, positions FROM {table}");
+    let row = client
+        .query_opt(&sql, &[])
+        .await
+        .map_err(SinkError::pg("reading the frontier"))?
+        .ok_or_else(|| SinkError::Damaged(format!("{table} has no row; restore it or drop the schema")))?;
     Ok(Frontier {
         seq: Seq(unsigned(row.get(0), "seq")?),
         epoch: Epoch(unsigned(row.get(1), "epoch")?),

@@ -14,6 +14,8 @@ CREATE TABLE IF NOT EXISTS {schema}.stream_tables (
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     UNIQUE (schema_name, table_name)
 );
+ALTER TABLE {schema}.stream_tables ADD COLUMN IF NOT EXISTS consistency text NOT NULL DEFAULT 'atomic'
+    CHECK (consistency IN ('atomic', 'per-node'));
 COMMENT ON TABLE {schema}.stream_tables IS 'What is kept: one row a stream table. Written by tributary only.';
 
 CREATE TABLE IF NOT EXISTS {schema}.frontier (
@@ -23,8 +25,14 @@ CREATE TABLE IF NOT EXISTS {schema}.frontier (
     positions jsonb NOT NULL,
     published_at timestamptz NOT NULL
 ) WITH (fillfactor = 10);
-COMMENT ON TABLE {schema}.frontier IS 'The cut at which all stream tables are exact: its number, and the WAL position of each node.';
+COMMENT ON TABLE {schema}.frontier IS 'The cut at which all stream tables of consistency atomic are exact: its number, and the WAL position of each node.';
 INSERT INTO {schema}.frontier (seq, epoch, positions, published_at)
+    VALUES (0, 0, '{}', clock_timestamp()) ON CONFLICT DO NOTHING;
+
+CREATE TABLE IF NOT EXISTS {schema}.frontier_per_node (LIKE {schema}.frontier INCLUDING ALL) WITH (fillfactor = 10);
+COMMENT ON TABLE {schema}.frontier_per_node IS
+    'How far each node is in the stream tables of consistency per-node. Positions of different nodes are of different moments.';
+INSERT INTO {schema}.frontier_per_node (seq, epoch, positions, published_at)
     VALUES (0, 0, '{}', clock_timestamp()) ON CONFLICT DO NOTHING;
 
 CREATE TABLE IF NOT EXISTS {schema}.nodes (
@@ -82,5 +90,5 @@ COMMENT ON FUNCTION {schema}.wait_for_frontier(interval) IS
     'Returns when everything that had committed on every node before the call is readable in every stream table.';
 
 GRANT USAGE ON SCHEMA {schema} TO PUBLIC;
-GRANT SELECT ON {schema}.stream_tables, {schema}.frontier, {schema}.nodes TO PUBLIC;
+GRANT SELECT ON {schema}.stream_tables, {schema}.frontier, {schema}.frontier_per_node, {schema}.nodes TO PUBLIC;
 GRANT EXECUTE ON FUNCTION {schema}.wait_for_frontier(interval) TO PUBLIC;

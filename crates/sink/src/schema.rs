@@ -1,12 +1,16 @@
 //! The schema of an instance in the target database, and what `install` makes in it.
 
-use types::quote_ident;
+use types::{Consistency, quote_ident};
 
 use crate::{Sink, SinkError};
 
-/// The name that keeps several tributaries on one cluster apart.
+/// The name that keeps several tributaries on one cluster apart, and which of its stream tables are meant: those of one
+/// consistency advance together, by a frontier row of their own.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Instance(String);
+pub struct Instance {
+    name: String,
+    consistency: Consistency,
+}
 
 /// A text that cannot name an instance.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,22 +25,43 @@ impl Instance {
     pub fn new(name: &str) -> Result<Self, BadInstance> {
         let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         if (1..=32).contains(&name.len()) && name.chars().all(fits) {
-            Ok(Self(name.to_owned()))
+            Ok(Self { name: name.to_owned(), consistency: Consistency::Atomic })
         } else {
             Err(BadInstance(name.to_owned()))
         }
     }
 
+    /// The same instance, for its stream tables of this consistency.
+    #[must_use]
+    pub fn of(self, consistency: Consistency) -> Self {
+        Self { consistency, ..self }
+    }
+
+    /// Which of its stream tables are meant.
+    #[must_use]
+    pub fn consistency(&self) -> Consistency {
+        self.consistency
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.0
+        &self.name
     }
 
     /// Its schema in the target database, unquoted: `tributary`, or `tributary_<name>` when it is not `default`.
     #[must_use]
     pub fn schema(&self) -> String {
-        if self.0 == "default" { "tributary".into() } else { format!("tributary_{}", self.0) }
+        if self.name == "default" { "tributary".into() } else { format!("tributary_{}", self.name) }
+    }
+
+    /// The table of its frontier row, as SQL writes it.
+    pub(crate) fn frontier(&self) -> String {
+        let table = match self.consistency {
+            Consistency::Atomic => "frontier",
+            Consistency::PerNode => "frontier_per_node",
+        };
+        format!("{}.{table}", self.quoted())
     }
 
     /// [`Self::schema`] as SQL writes it.

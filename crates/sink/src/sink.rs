@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 use tokio_postgres::Client;
-use types::Epoch;
+use types::{Consistency, Epoch};
 use wal::Endpoint;
 
 use crate::apply::Writer;
@@ -41,8 +41,8 @@ impl Sink {
     ///
     /// # Errors
     /// [`SinkError::Refused`] for a name that cannot be an instance's, [`SinkError::Connect`].
-    pub async fn connect(endpoint: &Endpoint, instance: &str) -> Result<Self, SinkError> {
-        let instance = Instance::new(instance).map_err(|e| SinkError::Refused(e.to_string()))?;
+    pub async fn connect(endpoint: &Endpoint, instance: &str, consistency: Consistency) -> Result<Self, SinkError> {
+        let instance = Instance::new(instance).map_err(|e| SinkError::Refused(e.to_string()))?.of(consistency);
         Self::with_connector(Connector::of(endpoint, "tributary sink"), instance).await
     }
 

@@ -140,13 +140,24 @@ impl Daemon {
     /// # Errors
     /// When it ends or is not ready in time; with the end of its log.
     pub async fn start(&mut self) -> anyhow::Result<()> {
+        // A coordinator is ready when its agents are there, and those are started after it.
+        self.start_until(if self.title == "coordinator" { "/healthz" } else { "/readyz" }).await
+    }
+
+    /// The same while a node is away: waits until it answers only, for it is ready when all nodes are read.
+    ///
+    /// # Errors
+    /// When it ends or does not answer in time; with the end of its log.
+    pub async fn start_unready(&mut self) -> anyhow::Result<()> {
+        self.start_until("/healthz").await
+    }
+
+    async fn start_until(&mut self, path: &str) -> anyhow::Result<()> {
         self.spawn()?;
         if self.ports.is_none() {
             return Ok(());
         }
         let deadline = Instant::now() + READY;
-        // A coordinator is ready when its agents are there, and those are started after it.
-        let path = if self.title == "coordinator" { "/healthz" } else { "/readyz" };
         loop {
             let answer = self.http_get(path).await;
             if answer.as_ref().is_ok_and(|(status, _)| *status == 200) {

@@ -5,6 +5,7 @@
 //! Stages do not import each other; what crosses a wall between two of them is defined here.
 
 mod change;
+mod consistency;
 mod contained;
 mod delta;
 mod ids;
@@ -13,6 +14,7 @@ mod scalar;
 mod schema;
 
 pub use change::{Change, DamagedChanges, Op};
+pub use consistency::Consistency;
 pub use contained::{Bug, contained, is_contained};
 pub use delta::{Cut, Delta, Positions, TableChange};
 pub use ids::{BadLsn, CitusTransaction, Epoch, Gid, Lsn, NodeId, Oid, Seq, SourceId, StreamId, TableId};

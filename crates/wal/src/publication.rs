@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 
 use tokio_postgres::Client;
-use types::{TableName, quote_ident};
+use types::{Consistency, TableName, quote_ident};
 
 use crate::WalError;
 
@@ -162,9 +162,10 @@ async fn run(client: &Client, sql: &str, publication: &str, tables: &[TableName]
 
 fn no_right(error: &tokio_postgres::Error, publication: &str, tables: &[TableName]) -> WalError {
     let named: Vec<String> = tables.iter().map(|t| format!(" --table {}", shell(&t.to_string()))).collect();
+    let per_node = if publication.contains(Consistency::PerNode.suffix()) { " --per-node" } else { "" };
     WalError::NoRight {
         what: format!("this role may not change publication {publication}: {}", crate::describe(error)),
-        remedy: format!("run `tributary setup{}` as an administrator", named.concat()),
+        remedy: format!("run `tributary setup{per_node}{}` as an administrator", named.concat()),
     }
 }
 

@@ -105,7 +105,7 @@ pub(crate) fn run(seed: u64, mut rng: StdRng, trace: bool) -> Seen {
 
 fn rules() -> Rules {
     let key = |gid: &Gid| gid.0.strip_prefix("app_").and_then(|rest| rest.split('_').next()).map(str::to_owned);
-    Rules { citus: true, pattern: Some(Box::new(key)) }
+    Rules { citus: true, pattern: Some(Box::new(key)), per_node: false }
 }
 
 impl Machine {

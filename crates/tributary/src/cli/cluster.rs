@@ -9,7 +9,7 @@ use serde_json::json;
 use types::Lsn;
 
 use crate::cli::client::{cluster, refused};
-use crate::cli::{duration, stream, text};
+use crate::cli::{duration, shown, text};
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
@@ -52,6 +52,10 @@ pub(crate) async fn wait(args: &WaitArgs, endpoint: &str) -> anyhow::Result<Exit
     };
     let frontier = answer.map_err(refused)?.into_inner();
     println!("readable at cut {}", frontier.seq);
+    if !frontier.without_nodes.is_empty() {
+        let nodes: Vec<_> = frontier.without_nodes.iter().map(ToString::to_string).collect();
+        println!("but for what committed on nodes that are away: {}", nodes.join(", "));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -69,14 +73,38 @@ fn as_text(s: &v1::Status) -> String {
         text::seconds(s.delay_p99_seconds)
     )];
     lines.extend(s.waiting_for.iter().map(|what| format!("waiting for {what}")));
-    let nodes: Vec<_> = s
-        .nodes
+    let spooled = |bytes| format!("{} of at most {} on disk", text::bytes(bytes), text::bytes(s.spool_limit_bytes));
+    lines.extend((s.spooled_bytes > 0).then(|| format!("buffered: {}", spooled(s.spooled_bytes))));
+    lines.push(String::new());
+    lines.push(nodes(&s.nodes));
+    if let Some(per_node) = &s.per_node {
+        let seq = per_node.frontier.as_ref().map_or(0, |f| f.seq);
+        lines.push(String::new());
+        lines.push(format!("consistency per-node: cut {seq}"));
+        lines.extend(per_node.waiting_for.iter().map(|what| format!("per-node waiting for {what}")));
+        let bytes = per_node.spooled_bytes;
+        lines.extend((bytes > 0).then(|| format!("per-node buffered: {}", spooled(bytes))));
+        lines.push(nodes(&per_node.nodes));
+    }
+    lines.push(String::new());
+    lines.push(shown::summary(&s.stream_tables));
+    lines.join("\n")
+}
+
+/// The table of nodes.
+fn nodes(nodes: &[v1::Node]) -> String {
+    let rows: Vec<_> = nodes
         .iter()
         .map(|n| {
+            let agent = match (n.connected, n.held_back) {
+                (true, true) => "held back",
+                (true, false) => "connected",
+                (false, _) => "away",
+            };
             vec![
                 n.id.to_string(),
                 n.name.clone(),
-                if n.connected { "connected" } else { "away" }.to_owned(),
+                agent.to_owned(),
                 text::position(n.received_lsn),
                 text::position(n.frontier_lsn),
                 text::position(n.confirmed_lsn),
@@ -87,29 +115,13 @@ fn as_text(s: &v1::Status) -> String {
         })
         .collect();
     let header = ["NODE", "NAME", "AGENT", "RECEIVED", "IN CUT", "CONFIRMED", "RETAINED", "BUFFERED", "TROUBLE"];
-    lines.push(String::new());
-    lines.push(text::table(&header, &nodes));
-    lines.push(String::new());
-    lines.push(stream::summary(&s.stream_tables));
-    lines.join("\n")
+    text::table(&header, &rows)
 }
 
-fn as_json(s: &v1::Status) -> serde_json::Value {
+fn nodes_as_json(nodes: &[v1::Node]) -> Vec<serde_json::Value> {
     let position = |lsn: u64| Lsn(lsn).to_string();
-    let frontier = s.frontier.clone().unwrap_or_default();
-    let positions: serde_json::Map<_, _> =
-        frontier.positions.iter().map(|p| (p.node.to_string(), position(p.lsn).into())).collect();
-    json!({
-        "instance": s.instance,
-        "provider": s.provider,
-        "version": s.version,
-        "epoch": s.epoch,
-        "frontier": {"seq": frontier.seq, "epoch": frontier.epoch, "positions": positions},
-        "waiting_for": s.waiting_for,
-        "changes_per_second": s.changes_per_second,
-        "delay_p50_seconds": s.delay_p50_seconds,
-        "delay_p99_seconds": s.delay_p99_seconds,
-        "nodes": s.nodes.iter().map(|n| json!({
+    let node = |n: &v1::Node| {
+        json!({
             "id": n.id,
             "name": n.name,
             "host": n.host,
@@ -121,8 +133,43 @@ fn as_json(s: &v1::Status) -> serde_json::Value {
             "confirmed": position(n.confirmed_lsn),
             "retained_bytes": n.retained_bytes,
             "buffered_bytes": n.buffered_bytes,
-        })).collect::<Vec<_>>(),
-        "stream_tables": s.stream_tables.iter().map(stream::as_json).collect::<Vec<_>>(),
+            "held_back": n.held_back,
+        })
+    };
+    nodes.iter().map(node).collect()
+}
+
+fn frontier_as_json(frontier: &v1::Frontier) -> serde_json::Value {
+    let positions: serde_json::Map<_, _> =
+        frontier.positions.iter().map(|p| (p.node.to_string(), Lsn(p.lsn).to_string().into())).collect();
+    json!({"seq": frontier.seq, "epoch": frontier.epoch, "positions": positions})
+}
+
+fn as_json(s: &v1::Status) -> serde_json::Value {
+    let frontier = s.frontier.clone().unwrap_or_default();
+    let per_node = s.per_node.as_ref().map(|p| {
+        json!({
+            "frontier": frontier_as_json(&p.frontier.clone().unwrap_or_default()),
+            "waiting_for": p.waiting_for,
+            "spooled_bytes": p.spooled_bytes,
+            "nodes": nodes_as_json(&p.nodes),
+        })
+    });
+    json!({
+        "instance": s.instance,
+        "provider": s.provider,
+        "version": s.version,
+        "epoch": s.epoch,
+        "frontier": frontier_as_json(&frontier),
+        "waiting_for": s.waiting_for,
+        "changes_per_second": s.changes_per_second,
+        "delay_p50_seconds": s.delay_p50_seconds,
+        "delay_p99_seconds": s.delay_p99_seconds,
+        "spooled_bytes": s.spooled_bytes,
+        "spool_limit_bytes": s.spool_limit_bytes,
+        "nodes": nodes_as_json(&s.nodes),
+        "per_node": per_node,
+        "stream_tables": s.stream_tables.iter().map(shown::as_json).collect::<Vec<_>>(),
     })
 }
 

@@ -7,6 +7,7 @@ mod duration;
 pub(crate) mod nodes;
 pub(crate) mod progress;
 mod setup;
+mod shown;
 mod stream;
 pub(crate) mod text;
 
@@ -101,6 +102,9 @@ mod tests {
             "tributary agent --database-url postgres://h/d --coordinator http://c:7420 --node 1",
             "tributary stream create a.b --query SELECT --no-wait",
             "tributary --endpoint http://x:1 stream create b --file f.sql --allow-row-security --set TimeZone=UTC",
+            "tributary stream create b --query SELECT --consistency per-node",
+            "tributary stream alter b --query SELECT",
+            "tributary stream alter b --consistency atomic",
             "tributary stream list --endpoint http://x:1",
             "tributary stream describe b --json",
             "tributary stream drop b",
@@ -124,6 +128,9 @@ mod tests {
         for line in [
             "tributary stream create b",
             "tributary stream create b --query a --file f",
+            "tributary stream create b --query a --consistency none",
+            "tributary stream alter b",
+            "tributary stream alter b --query a --consistency atomic",
             "tributary stream explain",
             "tributary stream explain a --query b",
             "tributary wait --timeout soon",

@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use proto::v1;
-use proto::v1::stream_table::State;
-use serde_json::json;
 use types::TableName;
 
 use crate::cli::client::{refused, stream_tables};
+use crate::cli::shown::{as_json, consistency_name, outcome, state_name, summary};
 use crate::cli::{duration, progress, text};
 
 #[derive(Debug, Subcommand)]
@@ -22,7 +21,7 @@ pub(crate) enum StreamCommand {
     List(ListArgs),
     /// Show one stream table
     Describe(DescribeArgs),
-    /// Give a stream table another query of the same columns; returns when it is exact
+    /// Give a stream table another query of the same columns, or another consistency; returns when it is exact
     Alter(AlterArgs),
     /// Remove a stream table
     Drop(DropArgs),
@@ -58,6 +57,24 @@ pub(crate) struct QueryArgs {
     file: Option<PathBuf>,
 }
 
+/// What a stream table does while a node is away or slow.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ConsistencyArg {
+    /// It waits: every transaction is in it whole or not at all, on all nodes
+    Atomic,
+    /// It goes on with the nodes that are there
+    PerNode,
+}
+
+impl From<ConsistencyArg> for v1::Consistency {
+    fn from(arg: ConsistencyArg) -> Self {
+        match arg {
+            ConsistencyArg::Atomic => Self::Atomic,
+            ConsistencyArg::PerNode => Self::PerNode,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
     /// Its name, `name` or `schema.name`
@@ -70,6 +87,9 @@ pub(crate) struct CreateArgs {
     /// Only show how it would be kept, what it would hold and what it would compute again
     #[arg(long, conflicts_with = "no_wait")]
     dry_run: bool,
+    /// What it does while a node is away or slow
+    #[arg(long, value_enum, default_value = "atomic")]
+    consistency: ConsistencyArg,
     #[command(flatten)]
     options: OptionArgs,
 }
@@ -99,11 +119,19 @@ impl From<OptionArgs> for v1::Options {
 }
 
 #[derive(Debug, Args)]
+#[group(id = "altered", required = true, multiple = false, args = ["query", "file", "consistency"])]
 pub(crate) struct AlterArgs {
     /// The stream table
     name: String,
-    #[command(flatten)]
-    query: QueryArgs,
+    /// The query
+    #[arg(long, value_name = "SQL")]
+    query: Option<String>,
+    /// A file that holds the query; - is standard input
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// What it does while a node is away or slow, instead of another query
+    #[arg(long, value_enum)]
+    consistency: Option<ConsistencyArg>,
     /// Compute the stream tables that read it again, too
     #[arg(long)]
     cascade: bool,
@@ -236,16 +264,22 @@ async fn create(args: CreateArgs, endpoint: &str) -> anyhow::Result<()> {
         println!("{}", answer.text.trim_end());
         return Ok(());
     }
-    let request = v1::CreateStreamTableRequest { name: args.name, query, no_wait: args.no_wait, options };
+    let consistency = v1::Consistency::from(args.consistency).into();
+    let request = v1::CreateStreamTableRequest { name: args.name, query, no_wait: args.no_wait, options, consistency };
     let answer = stream_tables(endpoint).await?.create(request).await.map_err(refused)?;
     show(&progress::follow(answer.into_inner()).await?);
     Ok(())
 }
 
 async fn alter(args: AlterArgs, endpoint: &str) -> anyhow::Result<()> {
+    let query = match args.consistency {
+        Some(_) => String::new(),
+        None => query_text(args.query, args.file.as_deref())?,
+    };
     let request = v1::AlterStreamTableRequest {
         name: args.name,
-        query: query_text(args.query.query, args.query.file.as_deref())?,
+        query,
+        consistency: args.consistency.map_or(v1::Consistency::Unspecified, v1::Consistency::from).into(),
         // Those of before, when none are given.
         options: (!args.options.is_empty()).then(|| args.options.into()),
         cascade: args.cascade,
@@ -274,57 +308,6 @@ fn query_text(query: Option<String>, file: Option<&Path>) -> anyhow::Result<Stri
     }
 }
 
-fn outcome(table: &v1::StreamTable) -> String {
-    match table.state() {
-        State::Active => format!("{} is exact at cut {} ({})", table.name, table.seq, text::rows(table.rows)),
-        State::Building | State::Unspecified => format!("{} is being built", table.name),
-        State::Paused => format!("{} is paused at cut {}", table.name, table.seq),
-        State::Failed => format!("{} is stopped at cut {}: {}", table.name, table.seq, table.reason),
-    }
-}
-
-/// A state as commands show it.
-pub(crate) fn state_name(state: State) -> &'static str {
-    match state {
-        State::Unspecified => "unknown",
-        State::Building => "building",
-        State::Active => "active",
-        State::Paused => "paused",
-        State::Failed => "failed",
-    }
-}
-
-/// The table that `list` and `status` show.
-pub(crate) fn summary(tables: &[v1::StreamTable]) -> String {
-    let rows: Vec<_> = tables
-        .iter()
-        .map(|t| {
-            let state = state_name(t.state()).to_owned();
-            vec![t.name.clone(), state, t.seq.to_string(), text::number(t.rows), t.sources.join(", "), t.reason.clone()]
-        })
-        .collect();
-    text::table(&["STREAM TABLE", "STATE", "CUT", "ROWS", "SOURCES", "REASON"], &rows)
-}
-
-/// All that is known of a stream table.
-pub(crate) fn as_json(t: &v1::StreamTable) -> serde_json::Value {
-    json!({
-        "name": t.name,
-        "id": t.id,
-        "query": t.query,
-        "state": state_name(t.state()),
-        "reason": t.reason,
-        "seq": t.seq,
-        "rows": t.rows,
-        "sources": t.sources,
-        "reads": t.reads,
-        "warnings": t.warnings,
-        "columns": t.columns.iter().map(|c| json!({"name": c.name, "type": c.r#type})).collect::<Vec<_>>(),
-        "key": t.key,
-        "options": t.options.as_ref().map(|o| json!({"allow_row_security": o.allow_row_security, "settings": o.settings})),
-    })
-}
-
 async fn list(args: &ListArgs, endpoint: &str) -> anyhow::Result<()> {
     let answer = stream_tables(endpoint).await?.list(v1::ListStreamTablesRequest {}).await.map_err(refused)?;
     let tables = answer.into_inner().stream_tables;
@@ -348,6 +331,7 @@ async fn describe(args: DescribeArgs, endpoint: &str) -> anyhow::Result<()> {
         ("name", table.name.clone()),
         ("state", state_name(table.state()).to_owned()),
         ("reason", table.reason.clone()),
+        ("consistency", consistency_name(table.consistency()).to_owned()),
         ("cut", table.seq.to_string()),
         ("rows", text::number(table.rows)),
         ("sources", table.sources.join(", ")),
@@ -463,6 +447,8 @@ pub(crate) fn table_name(text: &str) -> Option<TableName> {
 
 #[cfg(test)]
 mod tests {
+    use proto::v1::stream_table::State;
+
     use super::*;
 
     #[test]

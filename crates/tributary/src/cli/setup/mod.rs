@@ -14,6 +14,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
+use types::Consistency;
 
 use crate::cli::nodes;
 use crate::cli::stream::table_name;
@@ -40,6 +41,9 @@ pub(crate) struct SetupArgs {
     /// A schema that stream tables may be made in
     #[arg(long = "schema", value_name = "NAME", default_value = "public")]
     schemas: Vec<String>,
+    /// Also for stream tables of consistency per-node, which have publications of their own
+    #[arg(long)]
+    per_node: bool,
     /// Print the SQL, node by node, and change nothing
     #[arg(long)]
     print: bool,
@@ -52,25 +56,24 @@ pub(crate) struct Goal {
     pub(crate) role: String,
     pub(crate) password: Option<String>,
     pub(crate) schemas: Vec<String>,
+    /// Which stream tables there will be.
+    pub(crate) consistencies: Vec<Consistency>,
 }
 
 impl Goal {
-    /// The publication of the tables.
-    pub(crate) fn publication(&self) -> String {
-        format!("tributary_{}", self.instance.name())
-    }
-
-    /// The publication of Citus's catalogs.
-    pub(crate) fn meta_publication(&self) -> String {
-        format!("tributary_{}_meta", self.instance.name())
+    /// The publications of the tables. Behind each, with `_meta`, there is one of Citus's catalogs.
+    pub(crate) fn publications(&self) -> impl Iterator<Item = String> {
+        self.consistencies.iter().map(|c| format!("tributary_{}{}", self.instance.name(), c.suffix()))
     }
 }
 
 pub(crate) async fn run(args: &SetupArgs) -> anyhow::Result<ExitCode> {
     let endpoint = config::endpoint(&args.database_url)?;
     let instance = sink::Instance::new(&config::instance(Some(args.instance.clone()))?)?;
-    let goal =
-        Goal { instance, role: args.role.clone(), password: args.password.clone(), schemas: args.schemas.clone() };
+    let mut consistencies = vec![Consistency::Atomic];
+    consistencies.extend(args.per_node.then_some(Consistency::PerNode));
+    let (role, password, schemas) = (args.role.clone(), args.password.clone(), args.schemas.clone());
+    let goal = Goal { instance, role, password, schemas, consistencies };
     let (client, cluster) = nodes::discover(&endpoint, "tributary setup").await?;
     let named = args.tables.iter().map(|t| table_name(t).ok_or_else(|| anyhow!("'{t}' is not a table's name")));
     let named = named.collect::<anyhow::Result<Vec<_>>>()?;

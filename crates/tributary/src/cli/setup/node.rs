@@ -107,10 +107,12 @@ pub(crate) async fn plan(
         }
     }
     planner.grants(&readable).await?;
-    planner.publication(&goal.publication(), &here).await?;
-    if citus {
-        let catalogs = CITUS_CATALOGS.iter().map(|name| TableName::new("pg_catalog", *name)).collect();
-        planner.publication(&goal.meta_publication(), &catalogs).await?;
+    let catalogs = CITUS_CATALOGS.iter().map(|name| TableName::new("pg_catalog", *name)).collect();
+    for publication in goal.publications() {
+        planner.publication(&publication, &here).await?;
+        if citus {
+            planner.publication(&format!("{publication}_meta"), &catalogs).await?;
+        }
     }
     Ok(NodePlan { title: nodes::title(node), statements: planner.statements, citus })
 }

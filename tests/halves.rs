@@ -1,0 +1,125 @@
+//! A transfer of which halves are left hanging.
+//!
+//! What Citus leaves behind when its coordinator dies between two steps of a commit is made by hand here: the branches with
+//! ids of its own form, the decision in `pg_dist_transaction`. Citus's own recovery, which is off until asked, settles them.
+
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use testkit::{Bank, Cluster, ClusterOptions, Daemon, DaemonOptions, Kind, cli};
+
+use crate::create;
+
+/// No distributed transaction that runs has these numbers.
+pub const HANGING: [&str; 2] = ["citus_0_999999_77000000_1", "citus_0_999999_77000000_2"];
+
+/// A bank with a transfer that can be left hanging. Whatever fails here, fails the test.
+pub struct Hanging {
+    /// Its recovery of prepared transactions is off.
+    pub cluster: Cluster,
+    /// A standalone one.
+    pub daemon: Daemon,
+    /// Two accounts on each worker, and the shard of each.
+    pub accounts: [[(i32, String); 2]; 2],
+}
+
+impl Hanging {
+    /// Makes a bank, a daemon and the stream tables, as (name, query).
+    ///
+    /// # Panics
+    /// When that fails.
+    pub async fn begin(tables: &[(&str, &str)], daemon: DaemonOptions) -> Self {
+        let options = ClusterOptions::new(Kind::Citus).setting("citus.recover_2pc_interval", "-1");
+        let cluster = Cluster::start_with(options).await.unwrap();
+        Bank::create(&cluster, 100).await.unwrap();
+        let sql = "SELECT id, 'accounts_' || shardid FROM (SELECT id, get_shard_id_for_distribution_column('accounts', id)
+                       AS shardid FROM accounts) a JOIN pg_dist_placement USING (shardid) WHERE groupid = $1 ORDER BY id LIMIT 2";
+        let client = cluster.client().await.unwrap();
+        let mut accounts = Vec::new();
+        for group in [1, 2] {
+            let rows = client.query(sql, &[&group]).await.unwrap();
+            accounts.push([0, 1].map(|at| (rows[at].get(0), rows[at].get(1))));
+        }
+        let daemon = Daemon::standalone(&cluster, daemon).await.unwrap();
+        create(&daemon, tables).await.unwrap();
+        Self { cluster, daemon, accounts: accounts.try_into().unwrap() }
+    }
+
+    /// Prepares both halves of a transfer between the workers' first accounts.
+    pub async fn prepare(&self) {
+        for (worker, (change, gid)) in [-100, 100].into_iter().zip(HANGING).enumerate() {
+            let (id, shard) = &self.accounts[worker][0];
+            let client = self.cluster.client_of(worker + 1).await.unwrap();
+            for sql in [
+                "SET citus.enable_manual_changes_to_shards = on".to_owned(),
+                "BEGIN".to_owned(),
+                format!("UPDATE {shard} SET balance = balance + {change} WHERE id = {id}"),
+                format!("PREPARE TRANSACTION '{gid}'"),
+            ] {
+                client.batch_execute(&sql).await.unwrap();
+            }
+        }
+    }
+
+    /// Commits it on the initiator, as the list of its branches.
+    pub async fn decide(&self) {
+        let [first, second] = HANGING;
+        let sql = format!("INSERT INTO pg_dist_transaction (groupid, gid) VALUES (1, '{first}'), (2, '{second}')");
+        self.cluster.run(&sql).await.unwrap();
+    }
+
+    /// Lets Citus settle what hangs; it must be this many branches.
+    pub async fn recover(&self, branches: i32) {
+        let client = self.cluster.client().await.unwrap();
+        let row = client.query_one("SELECT recover_prepared_transactions()", &[]).await.unwrap();
+        assert_eq!(row.get::<_, i32>(0), branches);
+    }
+
+    /// Changes an account by a plain statement.
+    pub async fn add(&self, id: i32, change: i32) {
+        let sql = format!("UPDATE accounts SET balance = balance + {change} WHERE id = {id}");
+        self.cluster.run(&sql).await.unwrap();
+    }
+
+    /// An account's balance in the stream table `by_account`.
+    pub async fn seen(&self, id: i32) -> i64 {
+        self.seen_in("by_account", id).await
+    }
+
+    /// An account's balance in a stream table.
+    pub async fn seen_in(&self, table: &str, id: i32) -> i64 {
+        let client = self.cluster.client().await.unwrap();
+        let sql = format!("SELECT balance FROM {table} WHERE id = $1");
+        client.query_one(&sql, &[&id]).await.unwrap().get(0)
+    }
+
+    /// Until the account has this balance in `by_account`.
+    pub async fn becomes(&self, id: i32, balance: i64) {
+        self.becomes_in("by_account", id, balance).await;
+    }
+
+    /// Until the account has this balance in the stream table.
+    pub async fn becomes_in(&self, table: &str, id: i32, balance: i64) {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        while self.seen_in(table, id).await != balance {
+            let seen = self.seen_in(table, id).await;
+            assert!(tokio::time::Instant::now() < deadline, "account {id} has {seen} in {table}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Until `tributary status` says this.
+    pub async fn says(&self, what: &str) {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        while !self.status().await.contains(what) {
+            assert!(tokio::time::Instant::now() < deadline, "not {what}: {}", self.status().await);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// What `tributary status` says.
+    pub async fn status(&self) -> String {
+        cli(&self.daemon, &["status"]).await.unwrap().ok().unwrap().stdout
+    }
+}
