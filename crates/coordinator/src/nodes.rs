@@ -20,6 +20,7 @@ use tokio::sync::{Notify, mpsc};
 use topology::Cluster;
 use types::{Lsn, NodeId};
 
+use crate::engine::EngineRoom;
 use crate::requests::Requests;
 use crate::sequencer::{Input, NodeState, Sequencer};
 use crate::tables::Spread;
@@ -116,9 +117,12 @@ impl Sequencer {
 
     async fn forget_position(&mut self, node: NodeId) {
         // The engine is idle or at work on an earlier cut, whose positions are as good as none for this node.
-        let forgot = self.engine.call(move |room| room.engine.forget_position(node)).await;
-        if let Ok(Err(error)) = forgot {
-            tracing::error!(%node, %error, "a node's position was not forgotten");
+        let forget =
+            move |room: &mut EngineRoom| room.engine.forget_position(node).map(|()| room.engine.frontier().seq);
+        match self.engine.call(forget).await {
+            Ok(Ok(seq)) => self.members.begins_anew(node, seq),
+            Ok(Err(error)) => tracing::error!(%node, %error, "a node's position was not forgotten"),
+            Err(_) => {}
         }
     }
 }

@@ -56,12 +56,12 @@ impl Waiter {
     pub(crate) async fn reach(&self, positions: &Positions) -> Result<Seq, RequestError> {
         let _now = self.urgency.hold();
         let mut published = self.published.clone();
-        let members = |node: &NodeId| self.members.ids().contains(node);
+        let holds = |p: &Published, node: NodeId, at: Lsn| {
+            at <= p.positions.of(node) && self.members.is_of_present_stream(node, p.seq)
+        };
         // A node that left has no position in later cuts.
-        let reached = published.wait_for(|p| {
-            positions.within(&p.positions)
-                || positions.0.iter().all(|(node, at)| *at <= p.positions.of(*node) || !members(node))
-        });
+        let left = |node: &NodeId| !self.members.ids().contains(node);
+        let reached = published.wait_for(|p| positions.0.iter().all(|(node, at)| holds(p, *node, *at) || left(node)));
         let reached = reached.await;
         reached.map(|p| p.seq).map_err(|_| RequestError::Unavailable("the aggregator stops".into()))
     }
