@@ -30,7 +30,7 @@ async fn while_money_moves(cluster: &Cluster, bank: &Bank, statements: &[String]
         .unwrap();
     println!("{} transfers, {} reads, {} new", report.transfers, report.reads, report.moves);
     assert!(report.wrong.is_empty(), "wrong reads: {:?}", &report.wrong[..report.wrong.len().min(5)]);
-    assert!(report.transfers > 50 && report.moves > 20, "too little happened: {report:?}");
+    assert!(report.transfers > 20 && report.moves > 5, "too little happened: {report:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,7 +161,7 @@ async fn a_standby_promoted_in_place_of_the_citus_coordinator_is_read_again_whil
     let report = writing.await.unwrap();
     println!("{report:?}");
     assert!(report.wrong.is_empty(), "wrong reads: {:?}", &report.wrong[..report.wrong.len().min(5)]);
-    assert!(report.transfers > 50 && report.moves > 20, "too little happened: {report:?}");
+    assert!(report.transfers > 20 && report.moves > 5, "too little happened: {report:?}");
     assert_exact(&cluster, &daemon, &tables).await.unwrap();
     assert_eq!(counter(&daemon, "tributary_nodes_begun_anew_total").await.unwrap(), 1);
     daemon.restart().await.unwrap();

@@ -136,8 +136,13 @@ impl Sequencer {
         let mut findings = shape::read(seen, &others, dropped);
         let mut late = later_than(outcome.looked_at, seen, &ours, &outcome.reread);
         for (id, tables) in std::mem::take(&mut self.pending) {
-            // What came up since a source's tables were looked at was not looked for.
-            let once_more = if mended.contains(&id) { &mut late } else { &mut findings.again };
+            let once_more = match (mended.contains(&id), tables.is_empty()) {
+                (false, _) => &mut findings.again,
+                // In doubt since the source's tables were looked at: it was not looked for.
+                (true, false) => &mut late,
+                // To be looked up once more, with the cut behind this one: nothing has to be read for that as yet.
+                (true, true) => &mut self.pending,
+            };
             once_more.entry(id).or_default().extend(tables);
         }
         if findings.nodes {

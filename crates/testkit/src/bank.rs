@@ -108,6 +108,11 @@ impl Bank {
         })
     }
 
+    /// All the money.
+    pub fn total(&self) -> i64 {
+        self.total
+    }
+
     /// Lets the writers and the readers run while `faults` goes on, and stops them when it is done.
     ///
     /// # Errors
