@@ -94,7 +94,11 @@ impl Running {
                 Ok(difference) if difference.is_empty() => {}
                 // Equal values may be written differently.
                 Ok(difference) if schema.is_loose() && difference.surplus.0 + difference.missing.0 == 0 => {}
-                Ok(difference) => found.push((i, format!("{difference:?} {}", waited.stderr.trim()))),
+                Ok(difference) => {
+                    let shown = cli(&self.daemon, &["stream", "describe", name]).await.unwrap().stdout;
+                    let state: Vec<&str> = shown.lines().filter(|line| line.contains("fail")).collect();
+                    found.push((i, format!("{difference:?} {} {state:?}", waited.stderr.trim())));
+                }
                 Err(error) => found.push((i, format!("{error:#}"))),
             }
         }

@@ -11,8 +11,11 @@ use testkit::{Cluster, ClusterOptions, Kind};
 /// Of the daemon's threads.
 const STACK: usize = 16 << 20;
 
-/// Kinds of nesting, with a number of levels that is planned; four times as many are refused.
-const KINDS: &[(&str, fn(usize) -> String, usize)] = &[
+/// A name, the query with so many levels, and how many are planned.
+type Nested = (&'static str, fn(usize) -> String, usize);
+
+/// Kinds of nesting; four times the levels that are planned are refused.
+const KINDS: &[Nested] = &[
     ("operators", |depth| format!("SELECT {} AS x FROM t", vec!["v"; depth].join(" || ")), 1000),
     ("calls", |depth| format!("SELECT {}v{} AS x FROM t", "upper(".repeat(depth), ")".repeat(depth)), 1000),
     (

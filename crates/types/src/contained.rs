@@ -57,7 +57,7 @@ mod tests {
             assert!(is_contained());
             panic!("outer\nline")
         });
-        let text = bug.map(|()| ()).unwrap_err().to_string();
+        let text = bug.unwrap_err().to_string();
         assert!(text.contains("outer line") && text.contains("report"), "{text}");
         assert!(!is_contained());
     }

@@ -5,7 +5,10 @@ use types::{Oid, PgType, Scalar, ScalarKind, collation, oid};
 
 use crate::casts::{FROM_TEXT, via_text};
 use crate::functions::{AT_ZONE, OF_PARTS, TYPES, column, functions};
-use crate::server::Server;
+use crate::server::{Server, own};
+
+/// `pi()` has no arguments; below.
+const PI: Oid = 1610;
 
 /// `||` of text and anything, which `text_concatenates_with_anything_as_its_cast_does` compares.
 const CONCATENATIONS: [Oid; 2] = [2003, 2004];
@@ -18,6 +21,11 @@ async fn every_native_function_is_compared() {
     let mut compared: Vec<Oid> = tried.map(|f| f.oid).collect();
     compared.extend(OF_PARTS.map(|f| f.0));
     compared.extend(CONCATENATIONS);
+    compared.push(PI);
+    let kind = ScalarKind::Call { func: PI, args: Vec::new(), collation: 0 };
+    let pi = Compiled::new(&Scalar { kind, ty: PgType::plain(oid::FLOAT8) }, &server.env).unwrap();
+    let theirs: f64 = server.client.query_one("SELECT pi()", &[]).await.unwrap().get(0);
+    assert_eq!(own(&pi, &[]), Ok(Some(theirs.to_be_bytes().to_vec())));
     compared.extend(AT_ZONE.map(|f| f.0));
     let sql = "SELECT oid, proname::text, proargtypes::oid[], prorettype FROM pg_proc WHERE prokind = 'f' ORDER BY oid";
     let (mut native, mut left_out) = (0, Vec::new());
