@@ -20,7 +20,7 @@ fn a_list_that_was_expected_from_a_node_that_begins_anew_is_not_waited_for() {
     for leaves in [false, true] {
         let nodes = [NodeId(0), NodeId(1)];
         let at = Positions(nodes.iter().map(|node| (*node, Lsn(100))).collect());
-        let mut frontier = Frontier::new(nodes, at, Rules { citus: true, pattern: None });
+        let mut frontier = Frontier::new(nodes, at, Rules { citus: true, ..Rules::default() });
         for node in nodes {
             frontier.event(node, Event::Progress { lsn: Lsn(100) });
         }
