@@ -26,17 +26,19 @@ impl Given {
             }
         }
         let nulls: String = types.iter().enumerate().map(|(i, (sql, _))| format!(", NULL::{sql} AS c{i}")).collect();
-        let mut selects = vec![format!("SELECT 0 AS i{nulls} WHERE false")];
+        let mut listed = Vec::new();
         for (i, row) in rows.iter().enumerate() {
-            let mut select = format!("SELECT {i}");
+            let mut values = format!("({i}");
             for (&column, (sql, ty)) in given.columns.iter().zip(&types) {
                 given.params.push(row[column].clone().map(Raw));
                 given.oids.push(ty.oid);
-                select.push_str(&format!(", ${}::{sql}", given.params.len()));
+                values.push_str(&format!(", ${}::{sql}", given.params.len()));
             }
-            selects.push(select);
+            listed.push(values + ")");
         }
-        given.sql = format!("({}) r", selects.join(" UNION ALL "));
+        // One list: thousands of SELECTs are more than PostgreSQL's stack takes.
+        let all = if listed.is_empty() { String::new() } else { format!(" UNION ALL VALUES {}", listed.join(", ")) };
+        given.sql = format!("(SELECT 0 AS i{nulls} WHERE false{all}) r");
         given
     }
 
