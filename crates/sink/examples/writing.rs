@@ -1,7 +1,7 @@
 //! What keeping a one-to-one projection costs at the target, as ratios to a binary COPY of the same rows into the same
 //! table, and what a small cut costs.
 //!
-//! `cargo run --release -p tributary-sink --example throughput [rows]`
+//! `cargo run --release -p tributary-sink --example writing [rows]`
 
 use std::time::Instant;
 
