@@ -133,9 +133,17 @@ async fn a_standby_promoted_in_place_of_a_worker_is_read_again() {
 /// A table of the coordinator's own, beside the bank.
 const NOTED: (&str, &str) = ("noted", "SELECT id, note FROM notes");
 
-async fn with_notes(cluster: &Cluster) {
+const WITH_NOTES: [(&str, &str); 3] = [Bank::STREAM_TABLES[0], Bank::STREAM_TABLES[1], NOTED];
+
+/// The bank and the notes with their stream tables, and a standby of Citus's coordinator.
+async fn with_notes_and_standby() -> (Cluster, Bank, Daemon, usize) {
+    let (mut cluster, bank) = cluster().await;
     cluster.run("CREATE TABLE notes (id int PRIMARY KEY, note text)").await.unwrap();
     cluster.run("INSERT INTO notes SELECT i, 'first' FROM generate_series(1, 100) i").await.unwrap();
+    let daemon = Daemon::standalone(&cluster, DaemonOptions::default()).await.unwrap();
+    create(&daemon, &WITH_NOTES).await.unwrap();
+    let standby = cluster.start_standby(0).await.unwrap();
+    (cluster, bank, daemon, standby)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,12 +151,7 @@ async fn a_standby_promoted_in_place_of_the_citus_coordinator_is_read_again_whil
     if !citus_available() {
         return;
     }
-    let (mut cluster, bank) = cluster().await;
-    with_notes(&cluster).await;
-    let mut daemon = Daemon::standalone(&cluster, DaemonOptions::default()).await.unwrap();
-    let tables = [Bank::STREAM_TABLES[0], Bank::STREAM_TABLES[1], NOTED];
-    create(&daemon, &tables).await.unwrap();
-    let standby = cluster.start_standby(0).await.unwrap();
+    let (mut cluster, bank, mut daemon, standby) = with_notes_and_standby().await;
     let writing = bank.run(seed(), async {
         tokio::time::sleep(Duration::from_millis(1000)).await;
         // In order: what had committed is on the standby.
@@ -162,12 +165,12 @@ async fn a_standby_promoted_in_place_of_the_citus_coordinator_is_read_again_whil
     println!("{report:?}");
     assert!(report.wrong.is_empty(), "wrong reads: {:?}", &report.wrong[..report.wrong.len().min(5)]);
     assert!(report.transfers > 20 && report.moves > 5, "too little happened: {report:?}");
-    assert_exact(&cluster, &daemon, &tables).await.unwrap();
+    assert_exact(&cluster, &daemon, &WITH_NOTES).await.unwrap();
     assert_eq!(counter(&daemon, "tributary_nodes_begun_anew_total").await.unwrap(), 1);
     daemon.restart().await.unwrap();
     let more = ["DELETE FROM notes WHERE id > 90", "UPDATE notes SET note = 'third'", "SELECT pg_sleep(1)"];
     while_money_moves(&cluster, &bank, &more.map(str::to_owned)).await;
-    assert_exact(&cluster, &daemon, &tables).await.unwrap();
+    assert_exact(&cluster, &daemon, &WITH_NOTES).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,14 +178,9 @@ async fn a_target_that_lost_cuts_in_a_failover_is_noticed_and_everything_is_buil
     if !citus_available() {
         return;
     }
-    let (mut cluster, bank) = cluster().await;
-    with_notes(&cluster).await;
-    let mut daemon = Daemon::standalone(&cluster, DaemonOptions::default()).await.unwrap();
-    let tables = [Bank::STREAM_TABLES[0], Bank::STREAM_TABLES[1], NOTED];
-    create(&daemon, &tables).await.unwrap();
-    let standby = cluster.start_standby(0).await.unwrap();
+    let (mut cluster, bank, mut daemon, standby) = with_notes_and_standby().await;
     cluster.run("INSERT INTO notes SELECT i, 'kept' FROM generate_series(101, 150) i").await.unwrap();
-    assert_exact(&cluster, &daemon, &tables).await.unwrap();
+    assert_exact(&cluster, &daemon, &WITH_NOTES).await.unwrap();
     let kept = "SELECT count(*) FROM noted";
     let there = cluster.client_of(standby).await.unwrap();
     while there.query_one(kept, &[]).await.unwrap().get::<_, i64>(0) < 150 {
@@ -194,15 +192,15 @@ async fn a_target_that_lost_cuts_in_a_failover_is_noticed_and_everything_is_buil
     let lost = ["INSERT INTO notes SELECT i, 'lost' FROM generate_series(151, 200) i".to_owned()];
     while_money_moves(&cluster, &bank, &lost).await;
     while_money_moves(&cluster, &bank, &["DELETE FROM notes WHERE id <= 10".to_owned()]).await;
-    assert_exact(&cluster, &daemon, &tables).await.unwrap();
+    assert_exact(&cluster, &daemon, &WITH_NOTES).await.unwrap();
     cluster.stop_immediate(0).await.unwrap();
     cluster.fail_over(0, standby).await.unwrap();
     let status = daemon.wait_for_end(Duration::from_secs(30)).await.unwrap();
     assert!(!status.success() && daemon.log_tail().contains("went back"), "{}", daemon.log_tail());
     daemon.start().await.unwrap();
-    assert_exact(&cluster, &daemon, &tables).await.unwrap();
+    assert_exact(&cluster, &daemon, &WITH_NOTES).await.unwrap();
     while_money_moves(&cluster, &bank, &["UPDATE notes SET note = 'third' WHERE id > 120".to_owned()]).await;
-    assert_exact(&cluster, &daemon, &tables).await.unwrap();
+    assert_exact(&cluster, &daemon, &WITH_NOTES).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

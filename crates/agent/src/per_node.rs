@@ -18,7 +18,7 @@ use wal::WalError;
 
 use crate::{AgentError, AgentOptions, agent, slot};
 
-/// Between two tries to take away what is not wanted.
+/// Between two tries to bring about what is wanted.
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// Follows what the aggregator says; ends with it.
@@ -49,12 +49,16 @@ async fn other(wanted: &mut watch::Receiver<Option<bool>>, now: Option<bool>) {
     while wanted.changed().await.is_ok() && *wanted.borrow_and_update() == now {}
 }
 
-/// Until it is refused, which it is when the aggregator has no such stream tables any more: it says so then.
+/// For ever. It is refused when the aggregator has no such stream tables any more, which is said soon, or when the node is not
+/// known there yet.
 async fn read(options: &AgentOptions) {
     // Only the instance's own agents are told.
     let (said, _) = watch::channel(None);
-    let error = Box::pin(agent::run(options, &said)).await;
-    tracing::warn!(node = %options.node, %error, "the agent for stream tables of consistency per-node ended");
+    loop {
+        let error = Box::pin(agent::run(options, &said)).await;
+        tracing::warn!(node = %options.node, %error, "the agent for stream tables of consistency per-node ended; it tries again");
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 async fn take_away(options: &AgentOptions) {

@@ -33,29 +33,27 @@ impl Requests {
             return Err(mixed(&entry, to));
         }
         let id = entry.id;
-        let at = self
-            .call(move |room| {
-                room.engine.drop_stream(id)?;
-                if room.failing.forget(id) {
-                    room.save_failing()?;
-                }
-                Ok(room.engine.frontier().seq)
-            })
-            .await?;
-        // Cuts before that may still be on their way.
-        let mut published = self.published.clone();
-        published.wait_for(|p| p.seq >= at).await.map(drop).ok();
+        let at = self.leave_engine(id).await?;
+        self.written(at).await;
         entry.state = StreamState::Building;
         entry.stopped_at = at;
         self.catalog.set_state(id, StreamState::Building, at);
         fail::fail_point!("crossing-before-definition");
-        let sink = sink::Sink::connect(&self.endpoint, &self.instance, to).await.map_err(RequestError::unavailable)?;
-        sink.replace(&definition(&entry)?).await.map_err(RequestError::unavailable)?;
+        if let Err(error) = self.move_definition(&entry, to).await {
+            // Nobody computes it now: it stands here at its last cut, and `stream resume` computes it again.
+            self.stop(id, &format!("its consistency was not altered: {error}")).await;
+            return Err(error);
+        }
         fail::fail_point!("crossing-after-definition");
         self.catalog.remove(id);
         self.release_sources().await;
         entry.sources = Vec::new();
         Ok(entry)
+    }
+
+    async fn move_definition(&self, entry: &Entry, to: Consistency) -> Result<(), RequestError> {
+        let sink = sink::Sink::connect(&self.endpoint, &self.instance, to).await.map_err(RequestError::unavailable)?;
+        sink.replace(&definition(entry)?).await.map_err(RequestError::unavailable)
     }
 
     /// Takes a stream table that another lane gave up.

@@ -16,7 +16,7 @@ use proto::v1;
 use sink::Sink;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use topology::LogicalTable;
-use types::{Consistency, NodeId, SourceId, StreamId, TableName};
+use types::{Consistency, NodeId, Seq, SourceId, StreamId, TableName};
 use wal::Endpoint;
 
 use crate::catalog::{Catalog, Catalogs, Entry, StreamState};
@@ -303,9 +303,7 @@ impl Requests {
                 Ok(room.engine.frontier().seq)
             })
             .await?;
-        // Cuts before the pause may still be on their way.
-        let mut published = self.published.clone();
-        published.wait_for(|p| p.seq >= at).await.map(drop).ok();
+        self.written(at).await;
         self.catalog.set_state(id, StreamState::Paused, at);
         let sink = self.sink().await?;
         sink.set_state(id, StreamState::Paused.name(), "").await.map_err(RequestError::unavailable)?;
@@ -327,22 +325,31 @@ impl Requests {
 
     async fn remove(&self, sink: &Sink, id: StreamId) -> Result<(), RequestError> {
         let Some(entry) = self.catalog.get(id) else { return Ok(()) };
-        let at = self
-            .call(move |room| {
-                room.engine.drop_stream(id)?;
-                if room.failing.forget(id) {
-                    room.save_failing()?;
-                }
-                Ok(room.engine.frontier().seq)
-            })
-            .await?;
+        let at = self.leave_engine(id).await?;
         self.catalog.set_state(id, StreamState::Building, at);
-        let mut published = self.published.clone();
-        published.wait_for(|p| p.seq >= at).await.map(drop).ok();
+        self.written(at).await;
         sink.drop_table(&table_spec(&entry)).await.map_err(|e| RequestError::Refused(e.to_string()))?;
         self.catalog.remove(id);
         self.release_sources().await;
         Ok(())
+    }
+
+    /// Has the engine forget a stream table; gives the cut behind which it has none of its changes.
+    pub(crate) async fn leave_engine(&self, id: StreamId) -> Result<Seq, RequestError> {
+        self.call(move |room| {
+            room.engine.drop_stream(id)?;
+            if room.failing.forget(id) {
+                room.save_failing()?;
+            }
+            Ok(room.engine.frontier().seq)
+        })
+        .await
+    }
+
+    /// Until what the engine had handed over at this cut is in the target, or nothing more goes there.
+    pub(crate) async fn written(&self, at: Seq) {
+        let mut published = self.published.clone();
+        published.wait_for(|p| p.seq >= at).await.map(drop).ok();
     }
 
     /// Takes back what a failed request made.
@@ -356,9 +363,7 @@ impl Requests {
     async fn halt(&self, id: StreamId, reason: String) -> Result<(), RequestError> {
         let told = reason.clone();
         let at = self.call(move |room| room.engine.fail(id, &told).map(|()| room.engine.frontier().seq)).await?;
-        // Cuts before that may still be on their way.
-        let mut published = self.published.clone();
-        published.wait_for(|p| p.seq >= at).await.map(drop).ok();
+        self.written(at).await;
         self.stop(id, &reason).await;
         Ok(())
     }

@@ -14,17 +14,20 @@ pub struct Instance {
 
 /// A text that cannot name an instance.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' cannot name an instance: 1 to 32 of a-z, 0-9 and _")]
+#[error("'{0}' cannot name an instance: 1 to 32 of a-z, 0-9 and _, not ending in _pernode or _meta")]
 pub struct BadInstance(pub String);
 
 impl Instance {
     /// Checks the name; it becomes part of slot, publication and schema names.
     ///
     /// # Errors
-    /// [`BadInstance`] when it has other characters than those of slot names, or is too long for them.
+    /// [`BadInstance`] when it has other characters than those of slot names, is too long for them, or ends as the
+    /// names do that an instance gives itself.
     pub fn new(name: &str) -> Result<Self, BadInstance> {
         let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-        if (1..=32).contains(&name.len()) && name.chars().all(fits) {
+        // Another instance's own: its second slots, and its publications of the metadata.
+        let taken = [Consistency::PerNode.suffix(), "_meta"].iter().any(|suffix| name.ends_with(suffix));
+        if (1..=32).contains(&name.len()) && name.chars().all(fits) && !taken {
             Ok(Self { name: name.to_owned(), consistency: Consistency::Atomic })
         } else {
             Err(BadInstance(name.to_owned()))
@@ -133,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_name_that_a_slot_cannot_have_is_refused() {
-        for name in ["", "A", "a-b", "a b", "é", &"x".repeat(33)] {
+        for name in ["", "A", "a-b", "a b", "é", "a_pernode", "a_meta", &"x".repeat(33)] {
             assert!(Instance::new(name).is_err(), "{name}");
         }
     }

@@ -5,6 +5,7 @@ mod found;
 mod functions;
 mod grouping_sets;
 mod joins;
+mod quantified;
 mod recursion;
 mod sets;
 mod subqueries;
@@ -22,6 +23,7 @@ pub(crate) fn all() -> Vec<Asked> {
         found::QUERIES,
         grouping_sets::QUERIES,
         joins::QUERIES,
+        quantified::QUERIES,
         recursion::QUERIES,
         sets::QUERIES,
         subqueries::QUERIES,
