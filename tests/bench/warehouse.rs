@@ -17,6 +17,8 @@ const EVERY: u64 = 1000;
 /// What a refresh cost, in milliseconds, medians.
 #[derive(Debug, Clone, Copy)]
 struct Cost {
+    /// Rows inserted, updated and deleted.
+    rows: f64,
     readable: f64,
     engine: f64,
     /// The query in PostgreSQL.
@@ -59,7 +61,7 @@ async fn at(scale: f64) -> anyhow::Result<Vec<(String, Cost)>> {
     eprintln!("making a {kind:?} cluster and filling it");
     let cluster = Cluster::start(kind).await?;
     warehouse::load(&cluster, scale).await?;
-    let daemon = Daemon::standalone(&cluster, DaemonOptions::default()).await?;
+    let daemon = Daemon::standalone(&cluster, options()).await?;
     let client = cluster.client().await?;
     // Keeps every table's rows, so that each stream table finds them, and shows what a refresh costs without a query.
     for (i, table) in warehouse::TABLES.iter().enumerate() {
@@ -72,7 +74,10 @@ async fn at(scale: f64) -> anyhow::Result<Vec<(String, Cost)>> {
     println!("| --- | --- | --- | --- | --- | --- |");
     // As many rows as one in `EVERY` is at the smallest scale.
     let same = (EVERY as f64 * (scale / SCALES[0]).max(1.0)) as u64;
-    let queries = std::iter::once((0, "SELECT 1")).chain(warehouse::QUERIES);
+    // `BENCH_QUERIES=3,5` has just those measured.
+    let chosen = std::env::var("BENCH_QUERIES").ok();
+    let wanted = |number: &u8| chosen.as_ref().is_none_or(|list| list.split(',').any(|n| n == number.to_string()));
+    let queries = std::iter::once((0, "SELECT 1")).chain(warehouse::QUERIES.into_iter().filter(|(n, _)| wanted(n)));
     let (mut round, mut fixed) = (0, Vec::new());
     for (number, query) in queries {
         if number > 0 {
@@ -82,7 +87,10 @@ async fn at(scale: f64) -> anyhow::Result<Vec<(String, Cost)>> {
         }
         let name = if number == 0 { "none: the rows alone are kept".to_owned() } else { number.to_string() };
         let cost = cost(&daemon, &client, query, &mut round, EVERY).await?;
-        let Cost { readable, engine, asked } = cost;
+        let Cost { rows, readable, engine, asked } = cost;
+        if number == 0 {
+            eprintln!("a refresh is {rows:.0} rows");
+        }
         println!(
             "| {name} | {readable:.0} ms | {engine:.1} ms | {asked:.0} ms | {:.2} | {:.3} |",
             readable / asked,
@@ -101,15 +109,21 @@ async fn at(scale: f64) -> anyhow::Result<Vec<(String, Cost)>> {
     Ok(fixed)
 }
 
+/// `BENCH_CACHE` is the memory that the state may have.
+fn options() -> DaemonOptions {
+    let cache = std::env::var("BENCH_CACHE").unwrap_or_else(|_| "1GiB".to_owned());
+    DaemonOptions { args: vec!["--cache-bytes".to_owned(), cache], ..DaemonOptions::default() }
+}
+
 /// Medians over refreshes that touch one row of `every`.
 async fn cost(daemon: &Daemon, client: &Client, query: &str, round: &mut u64, every: u64) -> anyhow::Result<Cost> {
-    let (mut readable, mut engine, mut asked) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut rows, mut readable, mut engine, mut asked) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         *round += 1;
         let statements = warehouse::refresh(*round, every);
         warehouse::change(client, "plain", &statements).await?;
         client.batch_execute("COMMIT").await?;
-        warehouse::change(client, "public", &statements).await?;
+        rows.push(warehouse::change(client, "public", &statements).await? as f64);
         cli(daemon, &["wait"]).await?;
         let before = applied(daemon).await?;
         let started = Instant::now();
@@ -123,7 +137,7 @@ async fn cost(daemon: &Daemon, client: &Client, query: &str, round: &mut u64, ev
         asked.push(seconds(started) * 1000.0);
         client.batch_execute("RESET search_path").await?;
     }
-    Ok(Cost { readable: median(&readable), engine: median(&engine), asked: median(&asked) })
+    Ok(Cost { rows: median(&rows), readable: median(&readable), engine: median(&engine), asked: median(&asked) })
 }
 
 /// Seconds that the engine has worked on cuts.

@@ -51,6 +51,7 @@ pub(crate) struct LaneOptions {
     pub(crate) data_dir: PathBuf,
     pub(crate) queue_bytes: usize,
     pub(crate) spool_bytes: u64,
+    pub(crate) cache_bytes: usize,
     pub(crate) cluster: Cluster,
     pub(crate) rules: Rules,
     pub(crate) catalogs: Catalogs,
@@ -72,7 +73,10 @@ impl LaneOptions {
     pub(crate) async fn start(self) -> Result<(Arc<Lane>, Running), CoordinatorError> {
         let dir = self.data_dir.display().to_string();
         std::fs::create_dir_all(&self.data_dir).map_err(CoordinatorError::io(format!("data directory {dir}")))?;
-        let store = state::Store::open(&self.data_dir.join("state"), &state::Options::default())?;
+        // Half for blocks of files, half for what the engine holds.
+        let half = self.cache_bytes / 2;
+        let options = state::Options { block_cache_bytes: half, ..state::Options::default() };
+        let store = state::Store::open(&self.data_dir.join("state"), &options)?;
         let sink = Sink::connect(&self.endpoint, &self.instance, self.consistency).await?;
         sink.install().await?;
         let epoch = sink.take_over().await?;
@@ -80,6 +84,7 @@ impl LaneOptions {
         let evaluator = PgEvaluator::new(tokio::runtime::Handle::current(), self.endpoint.clone());
         let environment = target::environment(&self.endpoint).await?;
         let mut engine = ivm::Engine::open(store, Box::new(evaluator), environment)?;
+        engine.limit_memory(half);
         let written = engine.note(WRITTEN)?.and_then(|note| note.try_into().ok()).map_or(0, u64::from_be_bytes);
         let (is_older, went_back) = (engine.frontier().seq < target.seq, target.seq.0 < written);
         if is_older || went_back || (engine.frontier().seq.0 == 0 && engine.frontier().positions.0.is_empty()) {

@@ -62,6 +62,7 @@ impl Maker {
             data_dir,
             queue_bytes: self.options.queue_bytes,
             spool_bytes: self.options.spool_bytes,
+            cache_bytes: self.options.cache_bytes,
             cluster,
             rules: Rules { citus, pattern, per_node: by_node },
             catalogs: self.catalogs.clone(),

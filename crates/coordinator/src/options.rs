@@ -20,6 +20,8 @@ pub struct Options {
     pub queue_bytes: usize,
     /// Bytes of changes held on disk for a node that is ahead of the others.
     pub spool_bytes: u64,
+    /// Bytes of the state (rows, groups, blocks of files) held in memory, of each consistency.
+    pub cache_bytes: usize,
     /// How ids of prepared transactions that are not Citus's name their distributed transaction: a regular
     /// expression whose first group is the same in all branches of one.
     pub gid_pattern: Option<String>,
@@ -36,6 +38,7 @@ impl Options {
             http: SocketAddr::from(([127, 0, 0, 1], 7421)),
             queue_bytes: 64 << 20,
             spool_bytes: 16 << 30,
+            cache_bytes: 256 << 20,
             gid_pattern: None,
         }
     }

@@ -14,6 +14,7 @@ mod error;
 mod family;
 mod frozen;
 mod options;
+mod parallel;
 mod store;
 
 pub use batch::{Batch, Write};
@@ -22,4 +23,5 @@ pub use error::StateError;
 pub use family::Family;
 pub use frozen::Frozen;
 pub use options::Options;
+pub use parallel::in_parallel;
 pub use store::{Durability, Read, Store};

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, FlushOptions, LogLevel,
-    Range, WriteOptions, checkpoint::Checkpoint,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBPinnableSlice, Env,
+    FlushOptions, LogLevel, Range, WriteOptions, checkpoint::Checkpoint,
 };
 
+use crate::parallel::{self, in_parallel};
 use crate::{Batch, Cursor, Family, Options, StateError, Write};
 
 /// The format of keys and values; raised when an older program could not read what this one writes.
@@ -37,6 +38,11 @@ pub trait Read {
     /// Reads keys in order, as they are now.
     fn cursor(&self, family: Family) -> Cursor<'_>;
 }
+
+/// Keys that are read at once by one thread.
+const PART: usize = 512;
+
+type Values<'a> = Vec<Result<Option<DBPinnableSlice<'a>>, rocksdb::Error>>;
 
 /// When a write is safe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +92,8 @@ impl Store {
     pub fn open(path: &Path, options: &Options) -> Result<Self, StateError> {
         std::fs::create_dir_all(path).map_err(|source| StateError::Directory { path: path.to_owned(), source })?;
         let rocks = |e| StateError::from_rocks(path, e);
-        let base = database_options(options);
+        let mut base = database_options(options);
+        merge_behind_everything(&mut base).map_err(rocks)?;
         if path.join("CURRENT").exists() {
             let unknown = |name: &String| name != "default" && Family::ALL.iter().all(|f| f.name() != name);
             if let Some(name) = DB::list_cf(&base, path).map_err(rocks)?.into_iter().find(unknown) {
@@ -202,12 +209,16 @@ impl Read for Store {
         keys: &[&[u8]],
         found: &mut dyn FnMut(usize, Option<&[u8]>),
     ) -> Result<(), StateError> {
-        // In parts, so that the values held at once stay few.
-        for (part, keys) in keys.chunks(1024).enumerate() {
-            let values = self.db.batched_multi_get_cf(self.family(family), keys.iter().copied(), false);
-            for (i, value) in values.into_iter().enumerate() {
+        // In parts, so that the values held at once stay few; several parts at a time, each by a thread of its own.
+        let wave = PART * parallel::threads();
+        for (i, keys) in keys.chunks(wave).enumerate() {
+            let read = |part: &[&[u8]]| -> Values<'_> {
+                self.db.batched_multi_get_cf(self.family(family), part.iter().copied(), false)
+            };
+            let parts = in_parallel(keys, PART, read).into_iter();
+            for (j, value) in parts.flat_map(|(_, values)| values).enumerate() {
                 let value = value.map_err(|e| StateError::from_rocks(&self.path, e))?;
-                found(part * 1024 + i, value.as_deref());
+                found(i * wave + j, value.as_deref());
             }
         }
         Ok(())
@@ -233,6 +244,16 @@ fn database_options(options: &Options) -> rocksdb::Options {
     db.set_max_log_file_size(1 << 20);
     db.set_stats_dump_period_sec(0);
     db
+}
+
+/// Merges of files wait for whoever else wants the CPU. When they fall too far behind, writes are held until they have caught
+/// up, so that they get it then.
+fn merge_behind_everything(db: &mut rocksdb::Options) -> Result<(), rocksdb::Error> {
+    // The process's one environment.
+    let mut env = Env::new()?;
+    env.lower_thread_pool_cpu_priority();
+    db.set_env(&env);
+    Ok(())
 }
 
 fn family_options(family: Family, options: &Options, cache: &Cache) -> rocksdb::Options {

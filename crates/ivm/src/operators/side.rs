@@ -101,7 +101,10 @@ impl Keyed {
 }
 
 /// Reads an entry: what is behind the join's key, and the value.
-type ReadEntry<'a> = dyn Fn(&[u8], &[u8]) -> Result<Delta, IvmError> + 'a;
+type ReadEntry<'a> = dyn Fn(&[u8], &[u8]) -> Result<Delta, IvmError> + Sync + 'a;
+
+/// Keys whose ranges are worth a thread.
+const RANGES: usize = 256;
 
 /// What was found for each key.
 #[derive(Debug, Default)]
@@ -218,21 +221,35 @@ impl Index {
         found: &mut Found,
         read: &ReadEntry<'_>,
     ) -> Result<(), Failure> {
-        let mut cursor = store.cursor(family);
-        let mut place = prefix.to_vec();
         // In order, so that neighbours are read from the same blocks.
-        for id in keyed.keys.sorted() {
-            place.truncate(prefix.len());
-            place.extend_from_slice(keyed.keys.key(id));
-            let start = found.rows.len();
-            cursor.seek(&place);
-            while let Some((key, value)) = cursor.next()? {
-                let delta = read(key.get(place.len()..).unwrap_or_default(), value)?;
-                if self.passes(&delta.row)? {
-                    found.rows.push(delta);
+        let ids = keyed.keys.sorted();
+        let read_some = |ids: &[u32]| -> Result<(Vec<Delta>, Vec<usize>), Failure> {
+            let mut cursor = store.cursor(family);
+            let mut place = prefix.to_vec();
+            let (mut rows, mut ends) = (Vec::new(), Vec::with_capacity(ids.len()));
+            for id in ids {
+                place.truncate(prefix.len());
+                place.extend_from_slice(keyed.keys.key(*id));
+                cursor.seek(&place);
+                while let Some((key, value)) = cursor.next()? {
+                    let delta = read(key.get(place.len()..).unwrap_or_default(), value)?;
+                    if self.passes(&delta.row)? {
+                        rows.push(delta);
+                    }
                 }
+                ends.push(rows.len());
             }
-            found.places[id as usize] = (start, found.rows.len());
+            Ok((rows, ends))
+        };
+        for (ids, part) in state::in_parallel(&ids, RANGES, read_some) {
+            let (rows, ends) = part?;
+            let from = found.rows.len();
+            let mut start = from;
+            for (id, end) in ids.iter().zip(ends) {
+                found.places[*id as usize] = (start, from + end);
+                start = from + end;
+            }
+            found.rows.extend(rows);
         }
         Ok(())
     }

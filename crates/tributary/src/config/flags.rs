@@ -40,6 +40,10 @@ pub(crate) struct StandaloneFlags {
     #[arg(long, value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) spool_bytes: Option<String>,
+    /// Memory for rows, groups and blocks of the state [default: 256MiB]
+    #[arg(long, value_name = "SIZE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cache_bytes: Option<String>,
     /// How ids of prepared transactions that are not Citus's name their transaction: a regular expression with one group
     #[arg(long, value_name = "REGEX")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -85,6 +89,10 @@ pub(crate) struct CoordinatorFlags {
     #[arg(long, value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) spool_bytes: Option<String>,
+    /// Memory for rows, groups and blocks of the state [default: 256MiB]
+    #[arg(long, value_name = "SIZE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cache_bytes: Option<String>,
     /// How ids of prepared transactions that are not Citus's name their transaction: a regular expression with one group
     #[arg(long, value_name = "REGEX")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -57,6 +57,7 @@ struct StandaloneSettings {
     http: Option<SocketAddr>,
     queue_bytes: Option<Size>,
     spool_bytes: Option<Size>,
+    cache_bytes: Option<Size>,
     gid_pattern: Option<String>,
     memory_limit: Option<Size>,
     log: Option<String>,
@@ -73,6 +74,7 @@ struct CoordinatorSettings {
     http: Option<SocketAddr>,
     queue_bytes: Option<Size>,
     spool_bytes: Option<Size>,
+    cache_bytes: Option<Size>,
     gid_pattern: Option<String>,
     log: Option<String>,
     log_format: Option<LogFormat>,
@@ -91,7 +93,7 @@ struct AgentSettings {
 }
 
 /// All names that some role knows. A variable of another role's is not this one's business.
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "database_url",
     "data_dir",
     "instance",
@@ -99,6 +101,7 @@ const NAMES: [&str; 13] = [
     "http",
     "queue_bytes",
     "spool_bytes",
+    "cache_bytes",
     "gid_pattern",
     "memory_limit",
     "log",
@@ -120,6 +123,7 @@ pub(crate) fn standalone(flags: &StandaloneFlags, log: &LogFlags) -> Result<Stan
     options.http = s.http.unwrap_or(options.http);
     options.queue_bytes = s.queue_bytes.map_or(options.queue_bytes, Size::usize);
     options.spool_bytes = s.spool_bytes.map_or(options.spool_bytes, Size::u64);
+    options.cache_bytes = s.cache_bytes.map_or(options.cache_bytes, Size::usize);
     options.gid_pattern = s.gid_pattern;
     let agent_memory = s.memory_limit.map_or(AGENT_MEMORY, Size::usize);
     Ok(Standalone { coordinator: options, agent_memory, logging: logging(s.log, s.log_format)? })
@@ -135,6 +139,7 @@ pub(crate) fn coordinator(flags: &CoordinatorFlags, log: &LogFlags) -> Result<Co
     options.http = s.http.unwrap_or(options.http);
     options.queue_bytes = s.queue_bytes.map_or(options.queue_bytes, Size::usize);
     options.spool_bytes = s.spool_bytes.map_or(options.spool_bytes, Size::u64);
+    options.cache_bytes = s.cache_bytes.map_or(options.cache_bytes, Size::usize);
     options.gid_pattern = s.gid_pattern;
     Ok(Coordinator { options, logging: logging(s.log, s.log_format)? })
 }
@@ -204,10 +209,14 @@ mod tests {
     #[test]
     fn a_file_is_overridden_by_flags() {
         let flags = StandaloneFlags { listen: Some("0.0.0.0:1".into()), ..Default::default() };
-        let text =
-            format!("{LEAST}listen = '127.0.0.1:2'\nhttp = '127.0.0.1:3'\nqueue_bytes = '1MiB'\nspool_bytes = 5\n");
+        let text = format!(
+            "{LEAST}listen = '127.0.0.1:2'\nhttp = '127.0.0.1:3'\nqueue_bytes = '1MiB'\nspool_bytes = 5\ncache_bytes = '1GiB'\n"
+        );
         let s = with_file(&text, flags).unwrap().coordinator;
-        assert_eq!((s.listen.port(), s.http.port(), s.queue_bytes, s.spool_bytes), (1, 3, 1 << 20, 5));
+        assert_eq!(
+            (s.listen.port(), s.http.port(), s.queue_bytes, s.spool_bytes, s.cache_bytes),
+            (1, 3, 1 << 20, 5, 1 << 30)
+        );
         assert_eq!(s.instance, "default");
     }
 
