@@ -8,7 +8,7 @@
 //!
 //! While a cut is held the frontier goes on: what comes behind falls into the same cut, which is then larger. Nothing was
 //! taken from the queues, and nodes' positions stay where the engine is, so that an agent that attaches meanwhile begins at
-//! the right place.
+//! the right place. It sends all of the held cut once more: the cut waits for that, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -63,6 +63,10 @@ impl Sequencer {
             return Ok(true);
         }
         let positions = self.frontier.cut();
+        // The queue of an agent that attached in the meantime is filled anew.
+        if self.nodes.iter().any(|(node, state)| state.received < positions.of(*node)) {
+            return Ok(true);
+        }
         if let Some(outcome) = self.hold.as_ref().and_then(|h| h.outcome.as_ref())
             && outcome.reach.0.iter().any(|(node, at)| self.nodes.contains_key(node) && *at > positions.of(*node))
         {
