@@ -143,6 +143,31 @@ impl Everyone {
         Ok(self.cluster.client().await?.query_one(sum, &[]).await?.get(0))
     }
 
+    /// Everything that tributary's processes logged.
+    fn logs(&self) -> String {
+        let read = |daemon: &Daemon| std::fs::read_to_string(daemon.log()).unwrap_or_default();
+        let mut logs = format!("--- coordinator\n{}", read(&self.coordinator));
+        for (number, agent) in self.agents.iter().enumerate() {
+            logs.push_str(&format!("--- agent {number}\n{}", read(agent)));
+        }
+        logs
+    }
+
+    /// For a round that failed: which accounts differ from their stream table when all is at rest, and where they are.
+    async fn differing(&self) -> anyhow::Result<String> {
+        cli(&self.coordinator, &["wait", "--timeout", "60s"]).await?.ok()?;
+        let sql = "SELECT concat_ws(' ', s.id, 'has', a.balance, 'in by_account', b.balance, 'shard', s.shard, 'node', p.groupid)
+                   FROM (SELECT id, CASE WHEN EXISTS (SELECT FROM pg_dist_partition WHERE logicalrelid = 'accounts'::regclass)
+                                         THEN get_shard_id_for_distribution_column('accounts', id) END AS shard
+                         FROM generate_series(1, 400) id) s
+                   LEFT JOIN pg_dist_placement p ON p.shardid = s.shard
+                   JOIN (SELECT * FROM accounts OFFSET 0) a USING (id) FULL JOIN by_account b USING (id)
+                   WHERE a.balance IS DISTINCT FROM b.balance";
+        let rows = self.cluster.client().await?.query(sql, &[]).await?;
+        let lines: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        Ok(format!("the sources' total is {}; these differ: {lines:#?}", self.money().await?))
+    }
+
     /// The third worker has left: its agent and its server go, and another server is ready to be one.
     async fn replace_third(&mut self) -> anyhow::Result<()> {
         drop(self.agents.pop());
@@ -175,7 +200,10 @@ async fn a_kill_in_the_middle_of_any_step_leaves_it_exact() {
             hit = everyone.take(step, victim, &what, &mut random).await?;
             Ok(())
         };
-        while_money_moves(url, &bank, seed + round as u64, &what, Box::pin(taken)).await.unwrap();
+        if let Err(error) = while_money_moves(url, &bank, seed + round as u64, &what, Box::pin(taken)).await {
+            let differing = everyone.differing().await;
+            panic!("{error:#}\n{differing:?}\n{}", everyone.logs());
+        }
         exact(&everyone.cluster, &everyone.coordinator, &what).await.unwrap();
         hits += usize::from(hit);
         // The stream tables are what the tables are. When half a transfer is missing there, too, it is Citus that lost it.
