@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::process::Command;
-use std::time::Duration;
 
 use testkit::{Auth, Cluster, ClusterOptions, Kind, PASSWORD};
 use wal::{Endpoint, ReplicationConnection, WalError, connect};
