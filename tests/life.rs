@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -156,15 +157,23 @@ impl Everyone {
     /// For a round that failed: which accounts differ from their stream table when all is at rest, and where they are.
     async fn differing(&self) -> anyhow::Result<String> {
         cli(&self.coordinator, &["wait", "--timeout", "60s"]).await?.ok()?;
-        let sql = "SELECT concat_ws(' ', s.id, 'has', a.balance, 'in by_account', b.balance, 'shard', s.shard, 'node', p.groupid)
-                   FROM (SELECT id, CASE WHEN EXISTS (SELECT FROM pg_dist_partition WHERE logicalrelid = 'accounts'::regclass)
-                                         THEN get_shard_id_for_distribution_column('accounts', id) END AS shard
-                         FROM generate_series(1, 400) id) s
-                   LEFT JOIN pg_dist_placement p ON p.shardid = s.shard
-                   JOIN (SELECT * FROM accounts OFFSET 0) a USING (id) FULL JOIN by_account b USING (id)
-                   WHERE a.balance IS DISTINCT FROM b.balance";
-        let rows = self.cluster.client().await?.query(sql, &[]).await?;
-        let lines: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        let client = self.cluster.client().await?;
+        let mut held = Vec::new();
+        for table in ["accounts", "by_account"] {
+            let sql = format!("SELECT id, balance FROM {table} ORDER BY id");
+            let rows = client.query(&sql, &[]).await?;
+            held.push(rows.iter().map(|row| (row.get(0), row.get(1))).collect::<BTreeMap<i32, i64>>());
+        }
+        let mut lines = Vec::new();
+        for (id, has) in held[0].iter().filter(|(id, has)| held[1].get(id) != Some(has)) {
+            let sql = format!(
+                "SELECT shardid, groupid FROM pg_dist_placement
+                 WHERE shardid = get_shard_id_for_distribution_column('accounts', {id})"
+            );
+            let at = client.query_opt(&sql, &[]).await.ok().flatten();
+            let at = at.map(|row| (row.get::<_, i64>(0), row.get::<_, i32>(1)));
+            lines.push(format!("{id} has {has}, in by_account {:?}; shard and node {at:?}", held[1].get(id)));
+        }
         Ok(format!("the sources' total is {}; these differ: {lines:#?}", self.money().await?))
     }
 
