@@ -214,9 +214,11 @@ async fn schema_change_and_move() {
     let Some(mut it) = Scenario::with(&TWO_SHARDS, &made, &[BY_STATUS, BY_VALUE]).await else { return };
     it.exact("creation").await;
     it.cluster.run("ALTER TABLE sensors DROP COLUMN meaure_quantity").await.unwrap();
-    // The one that reads the column stays at its last exact cut, the other goes on.
+    // The one that reads the column stays at its last exact cut, the other, kept from its source, is computed again and goes on.
     it.tables = vec![BY_VALUE];
     it.move_one().await;
+    in_state(&it.daemon, "by_status", "failed").await.unwrap();
+    in_state(&it.daemon, "by_value", "active").await.unwrap();
     let insert = "INSERT INTO sensors SELECT i, '2020-01-05', '{}', 'A', 'I <3 Citus' FROM generate_series(11, 30) i";
     it.steps(&[insert, UPDATE, DELETE]).await;
     let said = in_state(&it.daemon, "by_status", "failed").await.unwrap();
