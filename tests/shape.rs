@@ -214,6 +214,38 @@ async fn agents_killed_after_their_shards_were_read_again_lose_nothing() {
     assert_exact(&cluster, &coordinator, &Bank::STREAM_TABLES).await.unwrap();
 }
 
+/// A row is written before a move and behind it, and both come into one cut, since the agent of the node that had the shard is
+/// away. The later change is what counts, whichever of the two nodes comes first.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_changes_before_and_behind_a_move_in_one_cut_the_later_counts() {
+    if !citus_available() {
+        return;
+    }
+    let (cluster, _) = cluster().await;
+    let (coordinator, mut agents) = apart(&cluster, "").await;
+    let rows = [("by_account", "SELECT id, branch, balance FROM accounts")];
+    create(&coordinator, &rows).await.unwrap();
+    let shards = Shards::of(&cluster, "accounts").await.unwrap();
+    let client = cluster.client().await.unwrap();
+    for (from, to) in [(2, 1), (1, 2), (2, 1)] {
+        assert_exact(&cluster, &coordinator, &rows).await.unwrap();
+        agents[from].kill9().await.unwrap();
+        let sql = format!(
+            "SELECT min(shardid) FROM pg_dist_placement JOIN pg_dist_shard USING (shardid)
+             WHERE logicalrelid = 'accounts'::regclass AND groupid = {from}"
+        );
+        let shard: i64 = client.query_one(&sql, &[]).await.unwrap().get(0);
+        let (old, new) = (cluster.node(from).port.into(), cluster.node(to).port.into());
+        cluster.run("UPDATE accounts SET balance = balance + 1").await.unwrap();
+        shards.move_to(shard, old, new, "block_writes").await.unwrap();
+        cluster.run("UPDATE accounts SET balance = balance + 1").await.unwrap();
+        agents[from].start().await.unwrap();
+        assert_exact(&cluster, &coordinator, &rows).await.unwrap();
+        assert_exact(&cluster, &coordinator, &Bank::STREAM_TABLES).await.unwrap();
+    }
+    println!("{} moves followed", counter(&coordinator, "tributary_shard_moves_total").await.unwrap());
+}
+
 /// What a held cut has of a node is in its queue only. An agent that attaches meanwhile sends it once more: the cut, which
 /// waits for nothing else when nothing had to be read, has to wait for that.
 #[tokio::test(flavor = "multi_thread")]

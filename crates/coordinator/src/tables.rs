@@ -397,6 +397,16 @@ impl Tables {
         tables.filter(|t| t.is_shipped(node) || t.was_on(node)).map(|t| (t.id, t.clone())).collect()
     }
 
+    /// Where the tables count whose shards went from node to node and may still be written to in both places in one cut.
+    pub(crate) fn moving(&self) -> BTreeMap<TableId, Vec<Span>> {
+        let notes = self.lock();
+        if notes.restless == Some(false) {
+            return BTreeMap::new();
+        }
+        let tables = notes.sources.values().flat_map(|s| &s.tables).filter(|t| t.spans.len() > 1);
+        tables.map(|t| (t.id, t.spans.clone())).collect()
+    }
+
     /// An agent attaches: it ships what it is told now, and nothing that it was told before. What a move is filling there
     /// is not among that, for nobody knows whether it is there: it is read again when the move ends.
     pub(crate) fn attached(&self, node: NodeId) {
