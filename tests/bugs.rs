@@ -50,7 +50,7 @@ async fn a_bug_ends_one_definition_and_not_the_daemon() {
     // In the engine: one of the two stops, the other has the cut.
     let pid = armed(&mut daemon, "ivm-stream=1*panic->off").await;
     cluster.run("INSERT INTO orders (user_id, id, status, region_id) VALUES (1, -1, 'new', 1)").await.unwrap();
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     let log = || std::fs::read_to_string(daemon.log()).unwrap();
     while !log().contains("stream table stopped at its last exact cut") {
         assert!(tokio::time::Instant::now() < deadline, "{}", daemon.log_tail());

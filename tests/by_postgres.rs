@@ -172,7 +172,7 @@ async fn a_row_that_cannot_be_computed_stops_one_stream_table_until_it_is_repair
             .unwrap();
         let repair = "UPDATE orders SET region_id = 6, status = 'x2024-02-29' WHERE user_id = 3 AND id = 990002";
         cluster.run(repair).await.unwrap();
-        let until = Instant::now() + Duration::from_secs(30);
+        let until = Instant::now() + PATIENCE;
         while !describe(&daemon, "native").await.contains("990005") {
             assert!(Instant::now() < until, "{}", describe(&daemon, "native").await);
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -233,12 +233,15 @@ async fn a_crash_while_one_stops_or_follows_again_leaves_it_stopped_or_exact() {
     daemon.stop().await.unwrap();
 }
 
+/// Attempts come at most a minute apart, or twice as long as the last one took.
+const PATIENCE: Duration = Duration::from_secs(180);
+
 /// Starts it and has it crash there.
 async fn crash(daemon: &mut Daemon, point: &str) {
     daemon.arm(Some(&format!("{point}=panic")));
     // It may come to the point before it is ready.
     if daemon.start().await.is_ok() {
-        daemon.wait_for_end(Duration::from_secs(30)).await.unwrap();
+        daemon.wait_for_end(PATIENCE).await.unwrap();
     }
     daemon.arm(None);
     let log = std::fs::read_to_string(daemon.log()).unwrap();
@@ -251,7 +254,7 @@ async fn describe(daemon: &Daemon, name: &str) -> String {
 
 /// Nobody does anything for it; `wait --stream` refuses for one that is stopped.
 async fn follow_again(daemon: &Daemon, tables: &[(&str, &str)]) {
-    let until = Instant::now() + Duration::from_secs(30);
+    let until = Instant::now() + PATIENCE;
     for (name, _) in tables {
         while cli(daemon, &["wait", "--stream", name]).await.unwrap().code != Some(0) {
             assert!(Instant::now() < until, "{}", describe(daemon, name).await);

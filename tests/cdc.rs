@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -43,6 +43,9 @@ fn insert(from: i64, to: i64) -> String {
          SELECT i, '2020-01-05', '{{}}', 11011.10, 'A', 'I <3 Citus' FROM generate_series({from}, {to}) i"
     )
 }
+
+/// How long a writer goes on until it has written enough.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What is written beside a step.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -96,12 +99,13 @@ impl Scenario {
     /// A step while somebody writes; then everything is exact, and verified by the daemon itself.
     async fn while_written(&self, step: &str, writes: Writes) {
         let ended = Arc::new(AtomicBool::new(false));
-        let (client, end) = (self.cluster.client().await.unwrap(), ended.clone());
+        let written = Arc::new(AtomicU64::new(0));
+        let (client, end, count) = (self.cluster.client().await.unwrap(), ended.clone(), written.clone());
         let writer = tokio::spawn(async move {
-            let (mut written, mut number) = (0, 100_000);
-            // Whatever the step is, some writes come behind it.
-            let mut rest = 5;
-            while rest > 0 {
+            let mut number = 100_000;
+            // Whatever the step is, some writes come before it and some behind it; on a slow machine that takes longer.
+            let (mut rest, deadline) = (5, Instant::now() + PATIENCE);
+            while rest > 0 || (count.load(Ordering::Relaxed) <= 10 && Instant::now() < deadline) {
                 rest -= i32::from(end.load(Ordering::Relaxed));
                 number += 10;
                 let statements = [
@@ -115,19 +119,21 @@ impl Scenario {
                 for sql in statements.into_iter().take(if writes == Writes::All { 3 } else { 1 }) {
                     // Citus gives up one of two that are in each other's way.
                     match client.batch_execute(&sql).await {
-                        Ok(()) => written += 1,
+                        Ok(()) => drop(count.fetch_add(1, Ordering::Relaxed)),
                         Err(error) => assert!(error.as_db_error().is_some(), "{error:?}"),
                     }
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            written
         });
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        while written.load(Ordering::Relaxed) < 3 && !writer.is_finished() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         let done = self.cluster.run(step).await;
         ended.store(true, Ordering::Relaxed);
-        let written = writer.await.unwrap();
+        writer.await.unwrap();
         done.unwrap();
+        let written = written.load(Ordering::Relaxed);
         assert!(written > 10, "{written} statements beside {step}");
         self.exact(step).await;
         cli(&self.daemon, &["stream", "verify"]).await.unwrap().ok().unwrap();
@@ -208,9 +214,11 @@ async fn schema_change_and_move() {
     let Some(mut it) = Scenario::with(&TWO_SHARDS, &made, &[BY_STATUS, BY_VALUE]).await else { return };
     it.exact("creation").await;
     it.cluster.run("ALTER TABLE sensors DROP COLUMN meaure_quantity").await.unwrap();
-    // The one that reads the column stays at its last exact cut, the other goes on.
+    // The one that reads the column stays at its last exact cut, the other, kept from its source, is computed again and goes on.
     it.tables = vec![BY_VALUE];
     it.move_one().await;
+    in_state(&it.daemon, "by_status", "failed").await.unwrap();
+    in_state(&it.daemon, "by_value", "active").await.unwrap();
     let insert = "INSERT INTO sensors SELECT i, '2020-01-05', '{}', 'A', 'I <3 Citus' FROM generate_series(11, 30) i";
     it.steps(&[insert, UPDATE, DELETE]).await;
     let said = in_state(&it.daemon, "by_status", "failed").await.unwrap();

@@ -26,11 +26,12 @@ const POINTS: [(&str, u32); 9] = [
 
 /// Failpoints of other suites: some make the aggregator, or an agent, late; `tests/per_node.rs` crashes between the two lanes; in
 /// `tests/bugs.rs` a panic ends one definition only.
-const ELSEWHERE: [&str; 7] = [
+const ELSEWHERE: [&str; 8] = [
     "agent-before-stream",
     "crossing-after-definition",
     "crossing-before-definition",
     "ivm-stream",
+    "mend-look",
     "mend-read",
     "plan-build",
     "shape-guest-not-received",
@@ -67,7 +68,7 @@ const NEW: &[(&str, &str)] = &[QUERIES[8], QUERIES[18]];
 /// Lets the daemon work until it crashes: definitions, changes of the tables, dropped definitions.
 async fn until_it_crashes(daemon: &mut Daemon, cluster: &Cluster, shop: &mut Shop, point: &str) {
     let session = Shop::session(cluster).await.unwrap();
-    let limit = tokio::time::Instant::now() + Duration::from_secs(60);
+    let limit = tokio::time::Instant::now() + Duration::from_secs(180);
     for table in NEW {
         // The daemon may end in the middle of it.
         cli(daemon, &["stream", "create", table.0, "--query", table.1]).await.unwrap();
@@ -94,7 +95,7 @@ async fn crash_at(kind: Kind, point: &str, passed: u32) {
                 Daemon::standalone(&cluster, options).await.unwrap()
             }
             Ok(mut daemon) => {
-                daemon.wait_for_end(Duration::from_secs(60)).await.expect("it did not crash");
+                daemon.wait_for_end(Duration::from_secs(120)).await.expect("it did not crash");
                 assert!(daemon.log_tail().contains(point), "{}", daemon.log_tail());
                 daemon.arm(None);
                 daemon.start().await.unwrap();

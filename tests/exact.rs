@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use testkit::{Cluster, Daemon, DaemonOptions, Kind, Outcome, Shop, assert_exact, citus_available, seed};
 use tributary_tests::{QUERIES, create, long, shop};
@@ -17,7 +18,9 @@ async fn write(
     let session = Shop::session(cluster).await.unwrap();
     tokio::spawn(async move {
         let mut committed = 0;
-        while !stop.load(Ordering::Relaxed) {
+        // Less would mean nothing; on a slow machine it takes longer.
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !stop.load(Ordering::Relaxed) || (committed <= 5 && Instant::now() < deadline) {
             committed += u32::from(shop.transaction(&session).await? == Outcome::Committed);
         }
         Ok(committed)
@@ -46,7 +49,7 @@ async fn random_changes(kind: Kind) {
         } else {
             daemon.restart().await.unwrap();
         }
-        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
         stop.store(true, Ordering::Relaxed);
         for writer in writers {
             let committed = writer.await.unwrap().unwrap();

@@ -45,12 +45,12 @@ pub async fn shop(kind: Kind, seed: u64, orders: i64) -> anyhow::Result<(Cluster
     Ok((cluster, shop))
 }
 
-/// Until a stream table is in the state, for 20 s; what `describe` says then.
+/// Until a stream table is in the state, for a minute; what `describe` says then.
 ///
 /// # Errors
 /// When it is not.
 pub async fn in_state(daemon: &Daemon, table: &str, state: &str) -> anyhow::Result<String> {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     loop {
         let said = cli(daemon, &["stream", "describe", table]).await?.ok()?.stdout;
         if said.contains(state) {

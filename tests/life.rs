@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -143,6 +144,39 @@ impl Everyone {
         Ok(self.cluster.client().await?.query_one(sum, &[]).await?.get(0))
     }
 
+    /// Everything that tributary's processes logged.
+    fn logs(&self) -> String {
+        let read = |daemon: &Daemon| std::fs::read_to_string(daemon.log()).unwrap_or_default();
+        let mut logs = format!("--- coordinator\n{}", read(&self.coordinator));
+        for (number, agent) in self.agents.iter().enumerate() {
+            logs.push_str(&format!("--- agent {number}\n{}", read(agent)));
+        }
+        logs
+    }
+
+    /// For a round that failed: which accounts differ from their stream table when all is at rest, and where they are.
+    async fn differing(&self) -> anyhow::Result<String> {
+        cli(&self.coordinator, &["wait", "--timeout", "60s"]).await?.ok()?;
+        let client = self.cluster.client().await?;
+        let mut held = Vec::new();
+        for table in ["accounts", "by_account"] {
+            let sql = format!("SELECT id, balance FROM {table} ORDER BY id");
+            let rows = client.query(&sql, &[]).await?;
+            held.push(rows.iter().map(|row| (row.get(0), row.get(1))).collect::<BTreeMap<i32, i64>>());
+        }
+        let mut lines = Vec::new();
+        for (id, has) in held[0].iter().filter(|(id, has)| held[1].get(id) != Some(has)) {
+            let sql = format!(
+                "SELECT shardid, groupid FROM pg_dist_placement
+                 WHERE shardid = get_shard_id_for_distribution_column('accounts', {id})"
+            );
+            let at = client.query_opt(&sql, &[]).await.ok().flatten();
+            let at = at.map(|row| (row.get::<_, i64>(0), row.get::<_, i32>(1)));
+            lines.push(format!("{id} has {has}, in by_account {:?}; shard and node {at:?}", held[1].get(id)));
+        }
+        Ok(format!("the sources' total is {}; these differ: {lines:#?}", self.money().await?))
+    }
+
     /// The third worker has left: its agent and its server go, and another server is ready to be one.
     async fn replace_third(&mut self) -> anyhow::Result<()> {
         drop(self.agents.pop());
@@ -175,7 +209,10 @@ async fn a_kill_in_the_middle_of_any_step_leaves_it_exact() {
             hit = everyone.take(step, victim, &what, &mut random).await?;
             Ok(())
         };
-        while_money_moves(url, &bank, seed + round as u64, &what, Box::pin(taken)).await.unwrap();
+        if let Err(error) = while_money_moves(url, &bank, seed + round as u64, &what, Box::pin(taken)).await {
+            let differing = everyone.differing().await;
+            panic!("{error:#}\n{differing:?}\n{}", everyone.logs());
+        }
         exact(&everyone.cluster, &everyone.coordinator, &what).await.unwrap();
         hits += usize::from(hit);
         // The stream tables are what the tables are. When half a transfer is missing there, too, it is Citus that lost it.

@@ -4,9 +4,12 @@
 
 use std::time::Duration;
 
-use testkit::{Bank, Cluster, ClusterOptions, Daemon, DaemonOptions, Kind, assert_exact, citus_available, seed};
+use testkit::{Bank, Cluster, ClusterOptions, Daemon, DaemonOptions, Kind, Least, assert_exact, citus_available, seed};
 use tributary_tests::create;
 use tributary_tests::shards::counter;
+
+/// Less would mean nothing.
+const ENOUGH: Least = Least { transfers: 21, moves: 6, reads: 0, wrong: 0, own_reads: 0, own_wrong: 0 };
 
 async fn cluster() -> (Cluster, Bank) {
     let cluster = Cluster::start_with(ClusterOptions::new(Kind::Citus)).await.unwrap();
@@ -17,7 +20,7 @@ async fn cluster() -> (Cluster, Bank) {
 /// Runs statements on the coordinator while money moves, one after the other.
 async fn while_money_moves(cluster: &Cluster, bank: &Bank, statements: &[String]) {
     let report = bank
-        .run(seed(), async {
+        .run_until(ENOUGH, seed(), async {
             for sql in statements {
                 tokio::time::sleep(Duration::from_millis(500)).await;
                 cluster.run(sql).await?;
@@ -30,7 +33,7 @@ async fn while_money_moves(cluster: &Cluster, bank: &Bank, statements: &[String]
         .unwrap();
     println!("{} transfers, {} reads, {} new", report.transfers, report.reads, report.moves);
     assert!(report.wrong.is_empty(), "wrong reads: {:?}", &report.wrong[..report.wrong.len().min(5)]);
-    assert!(report.transfers > 20 && report.moves > 5, "too little happened: {report:?}");
+    assert!(report.transfers >= ENOUGH.transfers && report.moves >= ENOUGH.moves, "too little happened: {report:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -152,7 +155,7 @@ async fn a_standby_promoted_in_place_of_the_citus_coordinator_is_read_again_whil
         return;
     }
     let (mut cluster, bank, mut daemon, standby) = with_notes_and_standby().await;
-    let writing = bank.run(seed(), async {
+    let writing = bank.run_until(ENOUGH, seed(), async {
         tokio::time::sleep(Duration::from_millis(1000)).await;
         // In order: what had committed is on the standby.
         cluster.stop(0).await?;
@@ -164,13 +167,100 @@ async fn a_standby_promoted_in_place_of_the_citus_coordinator_is_read_again_whil
     let report = writing.await.unwrap();
     println!("{report:?}");
     assert!(report.wrong.is_empty(), "wrong reads: {:?}", &report.wrong[..report.wrong.len().min(5)]);
-    assert!(report.transfers > 20 && report.moves > 5, "too little happened: {report:?}");
+    assert!(report.transfers >= ENOUGH.transfers && report.moves >= ENOUGH.moves, "too little happened: {report:?}");
     assert_exact(&cluster, &daemon, &WITH_NOTES).await.unwrap();
     assert_eq!(counter(&daemon, "tributary_nodes_begun_anew_total").await.unwrap(), 1);
     daemon.restart().await.unwrap();
     let more = ["DELETE FROM notes WHERE id > 90", "UPDATE notes SET note = 'third'", "SELECT pg_sleep(1)"];
     while_money_moves(&cluster, &bank, &more.map(str::to_owned)).await;
     assert_exact(&cluster, &daemon, &WITH_NOTES).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_promoted_in_place_of_the_citus_coordinator_elsewhere_is_read_after_a_start_with_its_url() {
+    if !citus_available() {
+        return;
+    }
+    let (mut cluster, mut bank, mut daemon, standby) = with_notes_and_standby().await;
+    while_money_moves(&cluster, &bank, &["DELETE FROM notes WHERE id > 95".to_owned()]).await;
+    // In order: what had committed is on the standby.
+    cluster.stop(0).await.unwrap();
+    cluster.fail_over_elsewhere(0, standby).await.unwrap();
+    bank.follow(&cluster);
+    let port = cluster.node(0).port;
+    cluster.run(&format!("SELECT citus_set_coordinator_host('127.0.0.1', {port})")).await.unwrap();
+    // The daemon knows the old address only; nothing that is written now is lost.
+    cluster.run("UPDATE notes SET note = 'second' WHERE id <= 50").await.unwrap();
+    cluster.run("UPDATE accounts SET branch = (branch + 1) % 7 WHERE id <= 50").await.unwrap();
+    daemon.stop().await.unwrap();
+    daemon.point_at(&cluster.url());
+    daemon.start().await.unwrap();
+    assert_exact(&cluster, &daemon, &WITH_NOTES).await.unwrap();
+    assert_eq!(counter(&daemon, "tributary_nodes_begun_anew_total").await.unwrap(), 1);
+    while_money_moves(&cluster, &bank, &["UPDATE notes SET note = 'third' WHERE id > 20".to_owned()]).await;
+    assert_exact(&cluster, &daemon, &WITH_NOTES).await.unwrap();
+}
+
+/// Over `postgres_fdw` no stream tells of servers: they are looked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn over_postgres_fdw_servers_that_are_altered_or_added_are_followed() {
+    let mut cluster = Cluster::start(Kind::Fdw).await.unwrap();
+    Bank::create(&cluster, 300).await.unwrap();
+    let far = "CREATE TABLE days_N (id int, day int, PRIMARY KEY (id, day))";
+    let part = |worker: usize, from: i32, to: i32| {
+        format!(
+            "CREATE FOREIGN TABLE days_{worker} PARTITION OF days FOR VALUES FROM ({from}) TO ({to}) SERVER w{worker}"
+        )
+    };
+    let remote = cluster.client_of(1).await.unwrap();
+    remote.batch_execute(&far.replace('N', "1")).await.unwrap();
+    cluster.run("CREATE TABLE days (id int, day int) PARTITION BY RANGE (day)").await.unwrap();
+    cluster.run(&part(1, 0, 10)).await.unwrap();
+    cluster.run("INSERT INTO days SELECT i, i % 10 FROM generate_series(1, 100) i").await.unwrap();
+    let days = ("by_day", "SELECT day, count(*) AS n FROM days GROUP BY day");
+    let mut daemon = Daemon::standalone(&cluster, DaemonOptions::default()).await.unwrap();
+    create(&daemon, &[Bank::STREAM_TABLES[0], Bank::STREAM_TABLES[1], days]).await.unwrap();
+    let all = [Bank::STREAM_TABLES[0], Bank::STREAM_TABLES[1], days];
+    // A standby takes a worker's place.
+    let standby = cluster.start_standby(1).await.unwrap();
+    drop(remote);
+    cluster.stop(1).await.unwrap();
+    cluster.fail_over_elsewhere(1, standby).await.unwrap();
+    let port = cluster.node(1).port;
+    cluster.run(&format!("ALTER SERVER w1 OPTIONS (SET port '{port}')")).await.unwrap();
+    cluster.run("UPDATE accounts SET balance = balance + id; DELETE FROM days WHERE id < 20").await.unwrap();
+    assert_exact(&cluster, &daemon, &all).await.unwrap();
+    assert_eq!(counter(&daemon, "tributary_nodes_begun_anew_total").await.unwrap(), 1);
+    // Partitions on servers that are new: under a stream table that is there, and under one that comes.
+    for (worker, restarted) in [(3, false), (4, true)] {
+        let spare = cluster.start_spare().await.unwrap();
+        let name = worker.to_string();
+        cluster.client_of(spare).await.unwrap().batch_execute(&far.replace('N', &name)).await.unwrap();
+        let port = cluster.node(spare).port;
+        let server = format!(
+            "CREATE SERVER w{worker} FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '127.0.0.1', port '{port}', dbname 'app');
+             CREATE USER MAPPING FOR postgres SERVER w{worker} OPTIONS (user 'postgres')"
+        );
+        if restarted {
+            daemon.kill9().await.unwrap();
+        }
+        cluster.run(&server).await.unwrap();
+        cluster.run(&part(worker, worker as i32 * 10, worker as i32 * 10 + 10)).await.unwrap();
+        let fill = format!("INSERT INTO days SELECT i, {worker}0 + i % 10 FROM generate_series(1, 100) i");
+        cluster.run(&fill).await.unwrap();
+        if restarted {
+            daemon.start().await.unwrap();
+        }
+        assert_exact(&cluster, &daemon, &all).await.unwrap();
+        cluster
+            .run("UPDATE days SET id = id + 1000 WHERE id % 3 = 0; DELETE FROM days WHERE id % 7 = 0")
+            .await
+            .unwrap();
+        assert_exact(&cluster, &daemon, &all).await.unwrap();
+    }
+    let rows = ("all_days", "SELECT id, day FROM days");
+    create(&daemon, &[rows]).await.unwrap();
+    assert_exact(&cluster, &daemon, &[rows]).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -195,7 +285,7 @@ async fn a_target_that_lost_cuts_in_a_failover_is_noticed_and_everything_is_buil
     assert_exact(&cluster, &daemon, &WITH_NOTES).await.unwrap();
     cluster.stop_immediate(0).await.unwrap();
     cluster.fail_over(0, standby).await.unwrap();
-    let status = daemon.wait_for_end(Duration::from_secs(30)).await.unwrap();
+    let status = daemon.wait_for_end(Duration::from_secs(120)).await.unwrap();
     assert!(!status.success() && daemon.log_tail().contains("went back"), "{}", daemon.log_tail());
     daemon.start().await.unwrap();
     assert_exact(&cluster, &daemon, &WITH_NOTES).await.unwrap();

@@ -43,6 +43,62 @@ async fn after_setup_a_role_without_high_rights_is_enough() {
     }
 }
 
+/// `setup --per-node`, run or printed, is what stream tables of consistency per-node need besides.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_setup_per_node_the_role_may_keep_stream_tables_of_that_consistency() {
+    for (kind, printed) in kinds().into_iter().zip([true, false]) {
+        let (cluster, mut writer) = shop(kind, 7, 100).await.unwrap();
+        let url = cluster.url();
+        let setup = async |more: &[&str]| {
+            let arguments = [&["setup", "--database-url", &url][..], more].concat();
+            program(&[], &arguments).await.unwrap().ok().unwrap().stdout
+        };
+        setup(&[]).await;
+        let options =
+            DaemonOptions { database_url: Some(cluster.url_as(0, "tributary", "")), ..DaemonOptions::default() };
+        let mut daemon = Daemon::standalone(&cluster, options).await.unwrap();
+        create(&daemon, &STREAMS[..1]).await.unwrap();
+        let (name, query) = STREAMS[1];
+        let arguments = ["stream", "create", name, "--query", query, "--consistency", "per-node"];
+        // The role owns no table: it cannot publish one.
+        let refused = cli(&daemon, &arguments).await.unwrap();
+        assert_eq!(refused.code, Some(1), "{kind:?}: {refused:?}");
+        assert!(refused.stderr.contains("tributary setup --per-node"), "{kind:?}: {refused:?}");
+        assert_exact(&cluster, &daemon, &STREAMS[..1]).await.unwrap();
+        if printed {
+            let sql = setup(&["--per-node", "--print"]).await;
+            for (node, part) in sql.split("-- node ").skip(1).enumerate() {
+                let client = cluster.client_of(node).await.unwrap();
+                client.batch_execute(&format!("-- {part}")).await.unwrap_or_else(|e| panic!("{e:?}: {part}"));
+            }
+        } else {
+            setup(&["--per-node"]).await;
+        }
+        let again = setup(&["--per-node"]).await;
+        assert_eq!(again.matches("nothing was missing").count(), cluster.nodes().len(), "{kind:?}: {again}");
+        let session = Shop::session(&cluster).await.unwrap();
+        // The administrator's publications outlive the last such stream table.
+        for _ in 0..2 {
+            cli(&daemon, &arguments).await.unwrap().ok().unwrap();
+            for _ in 0..20 {
+                writer.transaction(&session).await.unwrap();
+            }
+            assert_exact(&cluster, &daemon, STREAMS).await.unwrap();
+            daemon.restart().await.unwrap();
+            writer.transaction(&session).await.unwrap();
+            assert_exact(&cluster, &daemon, STREAMS).await.unwrap();
+            cli(&daemon, &["stream", "drop", name]).await.unwrap().ok().unwrap();
+        }
+        let owners = "SELECT count(*) FROM pg_publication WHERE pubname LIKE 'tributary\\_default\\_pernode%'
+                      AND pubowner = 'postgres'::regrole";
+        for node in cluster.nodes() {
+            let client = cluster.client_of(node.index).await.unwrap();
+            let left: i64 = client.query_one(owners, &[]).await.unwrap().get(0);
+            assert_eq!(left, if kind == Kind::Citus { 2 } else { 1 }, "{kind:?}: node {}", node.index);
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn instances_on_one_cluster_do_not_collide() {
     for kind in kinds() {

@@ -24,9 +24,9 @@ async fn what_was_committed_before_the_wait_is_read_after_it() {
                 .await
                 .unwrap();
             if written % 2 == 0 {
-                client.query_one("SELECT tributary.wait_for_frontier('20 s')", &[]).await.unwrap();
+                client.query_one("SELECT tributary.wait_for_frontier('60 s')", &[]).await.unwrap();
             } else {
-                cli(&daemon, &["wait", "--stream", "counted", "--timeout", "20s"]).await.unwrap().ok().unwrap();
+                cli(&daemon, &["wait", "--stream", "counted", "--timeout", "60s"]).await.unwrap().ok().unwrap();
             }
             let seen: i64 = client.query_one(counted, &[]).await.unwrap().get(0);
             assert_eq!(seen, before + written, "{kind:?}");
@@ -48,7 +48,8 @@ async fn a_wait_ends_at_its_timeout_when_a_node_is_down() {
         let client = cluster.client().await.unwrap();
         let error = client.query_one("SELECT tributary.wait_for_frontier('1 s')", &[]).await.unwrap_err();
         assert!(error.as_db_error().is_some(), "{error}");
-        assert!((Duration::from_secs(3)..Duration::from_secs(15)).contains(&started.elapsed()));
+        // Both, and what it takes to start a program on a busy machine.
+        assert!((Duration::from_secs(3)..Duration::from_secs(60)).contains(&started.elapsed()));
         // What is readable stays so, and status says what is missing.
         assert!(client.query_one("SELECT sum(n)::bigint FROM counted", &[]).await.is_ok());
         let status = cli(&daemon, &["status"]).await.unwrap().ok().unwrap();

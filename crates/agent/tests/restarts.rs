@@ -134,6 +134,8 @@ async fn whatever_dies_nothing_is_lost_and_nothing_counts_twice() {
             }
         }
     }
+    // A slow machine takes longer to come that far.
+    up.until("enough is committed", &mut mirror, |m| m.commits > 50).await;
     stop.store(true, Ordering::Relaxed);
     writer.await.unwrap();
     let client = cluster.client().await.unwrap();

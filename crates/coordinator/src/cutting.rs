@@ -8,7 +8,7 @@
 //!
 //! While a cut is held the frontier goes on: what comes behind falls into the same cut, which is then larger. Nothing was
 //! taken from the queues, and nodes' positions stay where the engine is, so that an agent that attaches meanwhile begins at
-//! the right place.
+//! the right place. It sends all of the held cut once more: the cut waits for that, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +19,7 @@ use types::{Change, Lsn, NodeId, SourceId, TableId};
 
 use crate::engine::{CutWork, EngineHandle, EngineRoom};
 use crate::mend::{Outcome, Reread};
+use crate::placement::Span;
 use crate::queue::Taken;
 use crate::sequencer::Sequencer;
 use crate::shape::{self, Again, Seen};
@@ -63,6 +64,10 @@ impl Sequencer {
             return Ok(true);
         }
         let positions = self.frontier.cut();
+        // The queue of an agent that attached in the meantime is filled anew.
+        if self.nodes.iter().any(|(node, state)| state.received < positions.of(*node)) {
+            return Ok(true);
+        }
         if let Some(outcome) = self.hold.as_ref().and_then(|h| h.outcome.as_ref())
             && outcome.reach.0.iter().any(|(node, at)| self.nodes.contains_key(node) && *at > positions.of(*node))
         {
@@ -103,6 +108,7 @@ impl Sequencer {
             work.transactions.extend(taken.into_iter().map(|t| (node, t)));
             work.confirm.insert(node, self.frontier.safe_to_confirm(node));
         }
+        work.transactions = behind_moves(std::mem::take(&mut work.transactions), &self.tables.moving());
         if self.pending.is_empty() {
             self.finishing.append(&mut self.asked);
         }
@@ -286,6 +292,44 @@ fn later_than(looked_at: Lsn, seen: &[Seen], ours: &[KeptSource], reread: &[Rere
     late
 }
 
+/// Puts what was written to a shard where it went behind what was written to it where it was before: of two changes of one row
+/// the engine keeps the last, and transactions of two nodes have no other order.
+fn behind_moves(transactions: Vec<(NodeId, Taken)>, moved: &BTreeMap<TableId, Vec<Span>>) -> Vec<(NodeId, Taken)> {
+    if moved.is_empty() {
+        return transactions;
+    }
+    let mut all = Vec::with_capacity(transactions.len());
+    let mut later: BTreeMap<usize, Vec<(NodeId, Taken)>> = BTreeMap::new();
+    for (node, mut transaction) in transactions {
+        let (end, commit_time) = (transaction.end, transaction.commit_time);
+        let station = |table: TableId| moved.get(&table)?.iter().position(|s| s.counts(node, end));
+        for (station, piece) in take_later(&mut transaction, |table| station(table).unwrap_or(0)) {
+            later.entry(station).or_default().push((node, Taken { end, commit_time, pieces: vec![piece] }));
+        }
+        all.push((node, transaction));
+    }
+    all.extend(later.into_values().flatten());
+    all
+}
+
+/// Takes the changes of tables at another than their first station out of a transaction, station by station.
+fn take_later(transaction: &mut Taken, station: impl Fn(TableId) -> usize) -> BTreeMap<usize, Bytes> {
+    let mut later: BTreeMap<usize, BytesMut> = BTreeMap::new();
+    for piece in &mut transaction.pieces {
+        let (mut rest, mut kept, mut taken) = (piece.clone(), BytesMut::new(), false);
+        while let Ok(Some(change)) = Change::decode(&mut rest) {
+            let at = station(change.table);
+            taken |= at > 0;
+            change.encode(if at > 0 { later.entry(at).or_default() } else { &mut kept });
+        }
+        if taken {
+            *piece = kept.freeze();
+        }
+    }
+    transaction.pieces.retain(|piece: &Bytes| !piece.is_empty());
+    later.into_iter().map(|(station, changes)| (station, changes.freeze())).collect()
+}
+
 /// Takes the changes of some tables out of a transaction; gives those that had any.
 fn leave_out(transaction: &mut Taken, skip: &BTreeSet<TableId>) -> BTreeSet<TableId> {
     let mut had = BTreeSet::new();
@@ -311,4 +355,56 @@ fn leave_out(transaction: &mut Taken, skip: &BTreeSet<TableId>) -> BTreeSet<Tabl
     }
     transaction.pieces.retain(|piece: &Bytes| !piece.is_empty());
     had
+}
+
+#[cfg(test)]
+mod tests {
+    use types::{Op, Row};
+
+    use super::*;
+
+    fn taken(end: u64, changes: &[(u32, &[u8])]) -> Taken {
+        let mut piece = BytesMut::new();
+        for (table, text) in changes {
+            let row = Row::from_bytes(Bytes::copy_from_slice(text));
+            Change { table: TableId(*table), op: Op::Insert(row) }.encode(&mut piece);
+        }
+        Taken { end: Lsn(end), commit_time: 0, pieces: vec![piece.freeze()] }
+    }
+
+    fn read(transactions: Vec<(NodeId, Taken)>) -> Vec<(u32, u64, Vec<u32>)> {
+        let tables = |t: &Taken| {
+            let mut tables = Vec::new();
+            for mut piece in t.pieces.clone() {
+                while let Ok(Some(change)) = Change::decode(&mut piece) {
+                    tables.push(change.table.0);
+                }
+            }
+            tables
+        };
+        transactions.iter().map(|(node, t)| (node.0, t.end.0, tables(t))).collect()
+    }
+
+    #[test]
+    fn what_was_written_behind_a_move_comes_behind_what_was_written_before_it() {
+        // Table 5 went from node 2 to node 1 and back, table 6 stays where it is.
+        let spans = vec![
+            Span { node: NodeId(2), from: Lsn(0), until: Lsn(20) },
+            Span { node: NodeId(1), from: Lsn(10), until: Lsn(30) },
+            Span::since(NodeId(2), Lsn(40)),
+        ];
+        let all = || {
+            vec![
+                (NodeId(1), taken(15, &[(5, b"b"), (6, b"x")])),
+                (NodeId(1), taken(16, &[(5, b"c")])),
+                (NodeId(2), taken(12, &[(6, b"y"), (5, b"a")])),
+                (NodeId(2), taken(45, &[(5, b"d"), (6, b"z")])),
+            ]
+        };
+        let ordered = read(behind_moves(all(), &[(TableId(5), spans)].into()));
+        let first = [(1, 15, vec![6]), (1, 16, vec![]), (2, 12, vec![6, 5]), (2, 45, vec![6])];
+        let later = [(1, 15, vec![5]), (1, 16, vec![5]), (2, 45, vec![5])];
+        assert_eq!(ordered, [first.as_slice(), later.as_slice()].concat());
+        assert_eq!(read(behind_moves(all(), &BTreeMap::new())), read(all()));
+    }
 }

@@ -99,6 +99,7 @@ impl Requests {
         let mut outcome =
             Outcome { looked_at: self.waiter.position(NodeId(0)).await.unwrap_or_default(), ..Outcome::default() };
         let client = wal::connect(&self.endpoint, "tributary coordinator").await.map_err(RequestError::unavailable)?;
+        tokio::time::sleep(looks_for()).await;
         let cluster = self.members.get();
         for (id, doubted) in again {
             let Some(source) = self.tables.source(*id) else { continue };
@@ -107,7 +108,12 @@ impl Requests {
                 Ok(mut found) => {
                     found.pop().map_or(Err("it was not found".into()), |t| self.place(&source, &t, doubted))
                 }
-                Err(error) if error.is_transient() => return Err(RequestError::unavailable(error)),
+                Err(error) if error.is_transient() => {
+                    if matches!(error, topology::TopologyError::UnknownServer { .. }) {
+                        self.look_for_nodes().await;
+                    }
+                    return Err(RequestError::unavailable(error));
+                }
                 Err(error) => Err(error.to_string()),
             };
             match place {
@@ -139,7 +145,9 @@ impl Requests {
         if !outcome.reread.is_empty() || !outcome.broken.is_empty() {
             outcome.reach = self.waiter.positions().await;
         }
-        tokio::time::sleep(lingers()).await;
+        if !outcome.reread.is_empty() {
+            tokio::time::sleep(lingers()).await;
+        }
         Ok(outcome)
     }
 
@@ -249,6 +257,12 @@ impl Requests {
             tracing::debug!(%error, "shadows stay until the next start");
         }
     }
+}
+
+/// How long a look takes at least: nothing, but for a failpoint.
+fn looks_for() -> Duration {
+    fail::fail_point!("mend-look", |ms| Duration::from_millis(ms.and_then(|ms| ms.parse().ok()).unwrap_or(0)));
+    Duration::ZERO
 }
 
 /// How long after the snapshots it is said that they were taken: at once, but for a failpoint.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   pg_dist_node row in a cut ─▶ look ─▶ Input::Nodes ─▶ sequencer: new ones join, missing ones leave
+//!   (over postgres_fdw: a partition on an unknown server, or in 10 s)    and those at another address are read there
 //!   agent: other system, other timeline, slot lost ─▶ sequencer: the node begins anew
 //! ```
 //!
@@ -27,30 +28,56 @@ use crate::tables::Spread;
 
 /// Nodes are looked for so often also when nothing was heard of them.
 const EVERY: Duration = Duration::from_secs(10);
+/// The sequencer is busy if it has not taken news in by then; whoever waits for it tries again.
+const TAKEN_IN: Duration = Duration::from_secs(5);
 
 /// Looks for nodes whenever the metadata says that they changed.
 pub(crate) async fn follow(requests: Arc<Requests>, changed: Arc<Notify>, inbox: mpsc::WeakSender<Input>) {
     loop {
         let heard = tokio::time::timeout(EVERY, changed.notified()).await.is_ok();
-        let cluster = match discover(&requests).await {
-            Ok(cluster) => cluster,
+        match look(&requests, &inbox).await {
+            Ok(Looked::Stops) => return,
+            Ok(Looked::Same | Looked::New) => {}
             Err(error) => {
                 tracing::debug!(%error, "the cluster's nodes were not looked up");
                 if heard {
                     changed.notify_one();
                     tokio::time::sleep(Duration::from_millis(500)).await;
                 }
-                continue;
             }
-        };
-        let known = requests.members.get();
-        let names = |c: &Cluster| c.nodes.iter().map(|n| (n.id, n.name.clone())).collect::<Vec<_>>();
-        if names(&known) == names(&cluster) {
-            continue;
         }
-        let Some(inbox) = inbox.upgrade() else { return };
-        if inbox.send(Input::Nodes { cluster }).await.is_err() {
-            return;
+    }
+}
+
+/// What came of a look.
+enum Looked {
+    Same,
+    New,
+    /// The aggregator stops.
+    Stops,
+}
+
+/// Looks for nodes once, and has the sequencer take in what is new: also that a node is at another address.
+async fn look(requests: &Requests, inbox: &mpsc::WeakSender<Input>) -> Result<Looked, String> {
+    let cluster = discover(requests).await?;
+    if requests.members.get().nodes == cluster.nodes {
+        return Ok(Looked::Same);
+    }
+    let Some(inbox) = inbox.upgrade() else { return Ok(Looked::Stops) };
+    let sent = inbox.send(Input::Nodes { cluster }).await;
+    Ok(if sent.is_ok() { Looked::New } else { Looked::Stops })
+}
+
+impl Requests {
+    /// Looks for nodes at once: over `postgres_fdw` no stream tells of a server that is new. Returns when one that was found is
+    /// taken in.
+    pub(crate) async fn look_for_nodes(&self) {
+        let mut members = self.members.subscribe();
+        members.mark_unchanged();
+        match look(self, &self.inbox).await {
+            Ok(Looked::New) => drop(tokio::time::timeout(TAKEN_IN, members.changed()).await),
+            Ok(Looked::Same | Looked::Stops) => {}
+            Err(error) => tracing::debug!(%error, "the cluster's nodes were not looked up"),
         }
     }
 }

@@ -25,6 +25,11 @@ impl Span {
     pub(crate) fn since(node: NodeId, from: Lsn) -> Self {
         Self { node, from, until: Lsn::MAX }
     }
+
+    /// Whether a transaction of the node that ends at `end` counts.
+    pub(crate) fn counts(&self, node: NodeId, end: Lsn) -> bool {
+        self.node == node && self.from < end && end <= self.until
+    }
 }
 
 /// A table of the same shard that a move fills on another node. Not written down: after a restart nobody knows for sure
@@ -86,7 +91,7 @@ impl KeptTable {
 
     /// Whether a transaction of the node that ends at `end` counts.
     pub(crate) fn counts(&self, node: NodeId, end: Lsn) -> bool {
-        self.spans.iter().any(|s| s.node == node && s.from < end && end <= s.until)
+        self.spans.iter().any(|s| s.counts(node, end))
     }
 
     /// Whether the node's agent ships it.

@@ -26,6 +26,9 @@ impl Requests {
             identity_hint: HashMap::new(),
             stream_tables: self.catalog.all().into_iter().map(view).collect(),
         };
+        if self.members.get().provider == Provider::Fdw {
+            self.look_for_nodes().await;
+        }
         let cluster = self.members.get();
         let mut unstreamable = Vec::new();
         if cluster.provider == Provider::Fdw {

@@ -33,6 +33,9 @@ use crate::shape::Again;
 use crate::tables::{KeptSource, Tables};
 use crate::wait::Waiter;
 
+/// A trouble that is there twice, so far apart, does not pass by itself soon.
+const STANDSTILL: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// Everything that requests work on.
 pub(crate) struct Requests {
     pub(crate) endpoint: Endpoint,
@@ -93,7 +96,26 @@ impl Requests {
         if present.await.is_err() {
             return Err(RequestError::Unavailable(missing(&self.links.status().borrow()).join("; ")));
         }
-        self.waiter.everything().await.map(drop)
+        tokio::select! {
+            done = self.waiter.everything() => done.map(drop),
+            trouble = self.standstill() => Err(RequestError::Unavailable(trouble)),
+        }
+    }
+
+    /// Until an attached agent has stood still for some time, for want of a right for example; why.
+    async fn standstill(&self) -> String {
+        let mut before = String::new();
+        loop {
+            tokio::time::sleep(STANDSTILL).await;
+            let links = self.links.status().borrow().clone();
+            let troubles = links.iter().filter(|(_, link)| !link.trouble.is_empty());
+            let now =
+                troubles.map(|(node, link)| format!("node {node}: {}", link.trouble)).collect::<Vec<_>>().join("; ");
+            if !now.is_empty() && now == before {
+                return now;
+            }
+            before = now;
+        }
     }
 
     /// Defines a stream table and, unless `no_wait`, returns when it is exact.

@@ -197,6 +197,7 @@ mod tests {
             broken: false,
             disturbed: false,
             hashed: false,
+            definition: None,
         }
     }
 

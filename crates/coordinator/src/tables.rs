@@ -38,6 +38,9 @@ pub(crate) struct KeptSource {
     /// A key decides which of the tables its row is in ([`topology::LogicalTable::hashed`]).
     #[serde(default)]
     pub(crate) hashed: bool,
+    /// Its table's definition, as [`crate::watch`] compares it, when it was last looked up.
+    #[serde(default)]
+    pub(crate) definition: Option<String>,
 }
 
 /// How a source's rows are spread, as far as it matters for following changes of shape.
@@ -80,6 +83,9 @@ pub(crate) struct Notes {
     /// Stream tables that stopped because a table was altered: their queries may fit it all the same.
     #[serde(skip)]
     stopped: Vec<StreamId>,
+    /// Something here has to be written down, and no cut waits for it.
+    #[serde(skip)]
+    unsaved: bool,
     next_source: u32,
     next_table: u32,
     next_stream: u32,
@@ -186,6 +192,7 @@ impl Tables {
             broken: false,
             disturbed: false,
             hashed: table.hashed,
+            definition: None,
         };
         notes.sources.insert(id, source.clone());
         source
@@ -292,6 +299,21 @@ impl Tables {
         self.lock().trouble.clone()
     }
 
+    /// The source was looked up when its table's definition was this, or later.
+    pub(crate) fn looked_up(&self, source: SourceId, definition: String) {
+        let mut notes = self.lock();
+        let Some(source) = notes.sources.get_mut(&source) else { return };
+        if source.definition.as_ref() != Some(&definition) {
+            source.definition = Some(definition);
+            notes.unsaved = true;
+        }
+    }
+
+    /// Whether something has to be written down, once.
+    pub(crate) fn take_unsaved(&self) -> bool {
+        std::mem::take(&mut self.lock().unsaved)
+    }
+
     /// A stream table stopped because of an altered table.
     pub(crate) fn stopped(&self, stream: StreamId) {
         self.lock().stopped.push(stream);
@@ -373,6 +395,16 @@ impl Tables {
         let tables = notes.sources.values().flat_map(|s| &s.tables).filter(|t| !t.is_plain(node, position));
         // Those that were never on the node are not shipped from there.
         tables.filter(|t| t.is_shipped(node) || t.was_on(node)).map(|t| (t.id, t.clone())).collect()
+    }
+
+    /// Where the tables count whose shards went from node to node and may still be written to in both places in one cut.
+    pub(crate) fn moving(&self) -> BTreeMap<TableId, Vec<Span>> {
+        let notes = self.lock();
+        if notes.restless == Some(false) {
+            return BTreeMap::new();
+        }
+        let tables = notes.sources.values().flat_map(|s| &s.tables).filter(|t| t.spans.len() > 1);
+        tables.map(|t| (t.id, t.spans.clone())).collect()
     }
 
     /// An agent attaches: it ships what it is told now, and nothing that it was told before. What a move is filling there

@@ -7,16 +7,21 @@
 //!
 //! What is written between such a change and the look is not lost: the stream describes a table anew before its next row,
 //! and the agent stops it there if it does not fit any more.
+//!
+//! The definition that a source was last looked up with is written down. A new process looks those up at once whose definition
+//! is another now; the others when all nodes of theirs are there (a table made again on its node alone is found so), for
+//! over `postgres_fdw` a node that is away cannot be asked for its tables, and nothing that goes on without it may wait for that.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_postgres::Client;
-use types::{SourceId, TableName};
+use types::{NodeId, SourceId, TableName};
 use wal::Endpoint;
 
+use crate::engine::EngineRoom;
 use crate::error::RequestError;
 use crate::progress::ProgressSender;
 use crate::requests::Requests;
@@ -40,6 +45,14 @@ pub(crate) struct Definitions {
 struct Seen {
     client: Option<Client>,
     known: HashMap<SourceId, Option<String>>,
+    /// Not looked up in this process: their definitions are what they were.
+    later: BTreeSet<SourceId>,
+}
+
+/// Sources that are being looked up.
+struct Look {
+    definitions: Vec<(SourceId, Option<String>)>,
+    finished: oneshot::Receiver<u64>,
 }
 
 impl Definitions {
@@ -52,11 +65,25 @@ impl Definitions {
     /// # Errors
     /// Node 0 cannot be asked, or the aggregator stops. Nothing is lost by it: the next look finds the same.
     pub(crate) async fn look(&self) -> Result<(), RequestError> {
-        let Some(finished) = self.find().await? else { return Ok(()) };
-        finished.await.map(drop).map_err(|_| RequestError::Unavailable("the aggregator stops".into()))
+        let Some(look) = self.find().await? else { return Ok(()) };
+        self.finish(look).await
     }
 
-    async fn find(&self) -> Result<Option<oneshot::Receiver<u64>>, RequestError> {
+    /// Has those looked up that were left for later, if the nodes of their tables are `there`.
+    async fn look_later(&self, there: impl Fn(NodeId) -> bool) -> Result<(), RequestError> {
+        let mut seen = self.seen.lock().await;
+        let here = |id: &SourceId| self.tables.source(*id).is_none_or(|s| s.tables.iter().all(|t| there(t.node)));
+        let ready: Vec<SourceId> = seen.later.iter().filter(|id| here(id)).copied().collect();
+        seen.later.retain(|id| !ready.contains(id));
+        let definitions: Vec<_> = ready.iter().filter_map(|id| Some((*id, seen.known.get(id)?.clone()))).collect();
+        drop(seen);
+        if definitions.is_empty() {
+            return Ok(());
+        }
+        self.finish(self.begin(definitions).await?).await
+    }
+
+    async fn find(&self) -> Result<Option<Look>, RequestError> {
         let sources: Vec<_> = self.tables.sources().into_iter().filter(|s| s.ready && !s.broken).collect();
         let mut seen = self.seen.lock().await;
         if sources.is_empty() {
@@ -70,23 +97,41 @@ impl Definitions {
         let now = definitions(&session, &names).await.map_err(RequestError::unavailable)?;
         seen.client = Some(session);
         seen.known.retain(|id, _| sources.iter().any(|s| s.id == *id));
-        let mut again = Again::new();
+        let mut new = Vec::new();
         for source in &sources {
             let definition = now.get(&source.name).cloned();
-            // Looked at for the first time, too: it may have changed since its first read began.
-            if seen.known.insert(source.id, definition.clone()) != Some(definition) {
-                again.entry(source.id).or_default();
+            let before = seen.known.insert(source.id, definition.clone());
+            if before.is_none() && definition.is_some() && definition == source.definition {
+                seen.later.insert(source.id);
+            } else if before.as_ref() != Some(&definition) {
+                // Looked at for the first time, too: it may have changed since its first read began.
+                new.push((source.id, definition));
             }
         }
-        if again.is_empty() {
-            return Ok(None);
-        }
-        let stops = || RequestError::Unavailable("the aggregator stops".into());
+        if new.is_empty() { Ok(None) } else { self.begin(new).await.map(Some) }
+    }
+
+    async fn begin(&self, definitions: Vec<(SourceId, Option<String>)>) -> Result<Look, RequestError> {
+        let again: Again = definitions.iter().map(|(id, _)| (*id, BTreeSet::new())).collect();
         let inbox = self.inbox.upgrade().ok_or_else(stops)?;
         let (done, finished) = oneshot::channel();
         inbox.send(Input::Again { again, done: Some(done) }).await.map_err(|_| stops())?;
-        Ok(Some(finished))
+        Ok(Look { definitions, finished })
     }
+
+    async fn finish(&self, look: Look) -> Result<(), RequestError> {
+        look.finished.await.map_err(|_| stops())?;
+        for (source, definition) in look.definitions {
+            if let Some(definition) = definition {
+                self.tables.looked_up(source, definition);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn stops() -> RequestError {
+    RequestError::Unavailable("the aggregator stops".into())
 }
 
 /// Until the process ends.
@@ -95,10 +140,21 @@ pub(crate) async fn run(requests: Arc<Requests>) {
         tokio::time::sleep(EVERY).await;
         try_again(&requests);
         // Whoever is not reached now is asked again.
-        if let Err(error) = requests.waiter.definitions.look().await {
+        if let Err(error) = look(&requests).await {
             tracing::debug!(%error, "the sources' definitions could not be looked at");
         }
     }
+}
+
+async fn look(requests: &Requests) -> Result<(), RequestError> {
+    let definitions = &requests.waiter.definitions;
+    definitions.look().await?;
+    let links = requests.links.status().borrow().clone();
+    definitions.look_later(|node| links.get(&node).is_some_and(|l| l.connected && l.trouble.is_empty())).await?;
+    if requests.tables.take_unsaved() {
+        requests.call(EngineRoom::save_tables).await?;
+    }
+    Ok(())
 }
 
 /// A stream table whose source was altered stops. When its query reads as before (the change was to a column that

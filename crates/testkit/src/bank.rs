@@ -61,12 +61,59 @@ pub struct BankReport {
     pub own_wrong: u64,
 }
 
+/// What has to be reached before a run ends, as in [`BankReport`]: on a slow machine that takes longer. A run that does not
+/// reach it within a minute ends all the same.
+#[derive(Debug, Clone, Copy, Default)]
+#[allow(missing_docs, reason = "named as in the report")]
+pub struct Least {
+    pub transfers: u64,
+    pub reads: u64,
+    pub moves: u64,
+    pub wrong: u64,
+    pub own_reads: u64,
+    pub own_wrong: u64,
+}
+
+/// How long a run goes on for the least that has to be reached.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 #[derive(Debug, Default)]
 struct Counters {
     stop: AtomicBool,
     transfers: AtomicU64,
     failed: AtomicU64,
     number: AtomicU64,
+    reads: AtomicU64,
+    moves: AtomicU64,
+    wrong: AtomicU64,
+    own_reads: AtomicU64,
+    own_wrong: AtomicU64,
+}
+
+/// Counts one more, or none.
+fn count(counter: &AtomicU64, one: bool) {
+    counter.fetch_add(u64::from(one), Ordering::Relaxed);
+}
+
+fn load(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+impl Counters {
+    async fn reach(&self, least: Least) {
+        let reached = || {
+            load(&self.transfers) >= least.transfers
+                && load(&self.reads) >= least.reads
+                && load(&self.moves) >= least.moves
+                && load(&self.wrong) >= least.wrong
+                && load(&self.own_reads) >= least.own_reads
+                && load(&self.own_wrong) >= least.own_wrong
+        };
+        let deadline = Instant::now() + PATIENCE;
+        while !reached() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
 }
 
 impl Bank {
@@ -108,6 +155,11 @@ impl Bank {
         })
     }
 
+    /// Has its writers and readers go where the nodes are now.
+    pub fn follow(&mut self, cluster: &Cluster) {
+        self.urls = (0..self.urls.len()).map(|node| cluster.node_url(node)).collect();
+    }
+
     /// All the money.
     pub fn total(&self) -> i64 {
         self.total
@@ -118,6 +170,19 @@ impl Bank {
     /// # Errors
     /// When `faults` fails or a transfer cannot be settled afterwards. Wrong reads are in the report.
     pub async fn run(&self, seed: u64, faults: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<BankReport> {
+        self.run_until(Least::default(), seed, faults).await
+    }
+
+    /// The same, and goes on until this much has happened.
+    ///
+    /// # Errors
+    /// As [`Bank::run`].
+    pub async fn run_until(
+        &self,
+        least: Least,
+        seed: u64,
+        faults: impl Future<Output = anyhow::Result<()>>,
+    ) -> anyhow::Result<BankReport> {
         let counters = Arc::new(Counters::default());
         // Ids must not come again in a later run: a prepared transaction's is its name.
         counters.number.store(rand::random_range(1..1_000_000_000), Ordering::Relaxed);
@@ -136,23 +201,25 @@ impl Bank {
         let reader = tokio::spawn(read_streams(self.urls[0].clone(), self.total, Arc::clone(&counters)));
         let own = tokio::spawn(read_own(self.urls[0].clone(), self.total, Arc::clone(&counters)));
         let faulted = faults.await;
+        if faulted.is_ok() {
+            counters.reach(least).await;
+        }
         counters.stop.store(true, Ordering::Relaxed);
         while let Some(writer) = writers.join_next().await {
             writer?.context("a writer")?;
         }
         let seen = reader.await??;
-        let (own_reads, own_wrong) = own.await??;
+        own.await??;
         faulted?;
-        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Ok(BankReport {
             transfers: load(&counters.transfers),
             failed: load(&counters.failed),
-            reads: seen.reads,
-            moves: seen.moves,
+            reads: load(&counters.reads),
+            moves: load(&counters.moves),
             standstill: seen.standstill,
             wrong: seen.wrong,
-            own_reads,
-            own_wrong,
+            own_reads: load(&counters.own_reads),
+            own_wrong: load(&counters.own_wrong),
         })
     }
 }
@@ -343,8 +410,6 @@ async fn reader_again(url: &str, counters: &Counters) -> anyhow::Result<Client> 
 /// What the reader of the stream tables saw; as in [`BankReport`].
 #[derive(Debug, Default)]
 struct Seen {
-    reads: u64,
-    moves: u64,
     standstill: Duration,
     wrong: Vec<String>,
 }
@@ -369,12 +434,13 @@ async fn read_streams(url: String, total: i64, counters: Arc<Counters>) -> anyho
         let distribution: Option<i64> = row.get(2);
         so_far.standstill = so_far.standstill.max(changed.elapsed());
         if last != Some(distribution) {
-            so_far.moves += u64::from(last.is_some());
+            count(&counters.moves, last.is_some());
             (last, changed) = (Some(distribution), Instant::now());
         }
-        so_far.reads += 1;
+        count(&counters.reads, true);
         if seen != (Some(total), Some(total)) {
-            so_far.wrong.push(format!("read {}: {seen:?} instead of {total}", so_far.reads));
+            count(&counters.wrong, true);
+            so_far.wrong.push(format!("read {}: {seen:?} instead of {total}", load(&counters.reads)));
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
@@ -387,19 +453,18 @@ fn is_down(client: &Client, error: &tokio_postgres::Error) -> bool {
 }
 
 /// What the cluster itself answers. Nodes may be down.
-async fn read_own(url: String, total: i64, counters: Arc<Counters>) -> anyhow::Result<(u64, u64)> {
+async fn read_own(url: String, total: i64, counters: Arc<Counters>) -> anyhow::Result<()> {
     let mut client = reader(&url).await?;
-    let (mut reads, mut wrong) = (0, 0);
     while !counters.stop.load(Ordering::Relaxed) {
         match client.query_one("SELECT sum(balance)::bigint FROM accounts", &[]).await {
             Ok(row) => {
-                reads += 1;
-                wrong += u64::from(row.get::<_, Option<i64>>(0) != Some(total));
+                count(&counters.own_reads, true);
+                count(&counters.own_wrong, row.get::<_, Option<i64>>(0) != Some(total));
             }
             Err(error) if is_down(&client, &error) => client = reader_again(&url, &counters).await?,
             Err(_) => {}
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    Ok((reads, wrong))
+    Ok(())
 }

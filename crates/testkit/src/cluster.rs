@@ -189,9 +189,8 @@ impl Cluster {
                 client.batch_execute(&format!("{citus} ALTER ROLE postgres PASSWORD '{PASSWORD}'")).await?;
                 let hba = "host all all 127.0.0.1/32 scram-sha-256\nhost replication all 127.0.0.1/32 scram-sha-256\n";
                 std::fs::write(node.data_dir.join("pg_hba.conf"), hba)?;
-                client.batch_execute("SELECT pg_reload_conf()").await?;
+                self.reload(node.index).await?;
             }
-            tokio::time::sleep(Duration::from_millis(200)).await;
         }
         match self.options.kind {
             Kind::Citus => self.prepare_citus().await,
@@ -312,6 +311,25 @@ impl Cluster {
         // Ends with the client; an error is seen by the client's next statement.
         tokio::spawn(connection);
         Ok(client)
+    }
+
+    /// Has a server read its configuration again; returns when new sessions are under it.
+    ///
+    /// # Errors
+    /// The server's, or when it does not.
+    pub async fn reload(&self, index: usize) -> anyhow::Result<()> {
+        // A session has this from the postmaster that it was forked from, which reads all files before it forks again.
+        let loaded = "SELECT extract(epoch FROM pg_conf_load_time())::float8";
+        let client = self.client_of(index).await?;
+        let before: f64 = client.query_one(loaded, &[]).await?.get(0);
+        client.batch_execute("SELECT pg_reload_conf()").await?;
+        for _ in 0..600 {
+            if self.client_of(index).await?.query_one(loaded, &[]).await?.get::<_, f64>(0) > before {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Err(anyhow!("node {index} does not read its configuration again"))
     }
 
     /// Runs statements on the coordinator.

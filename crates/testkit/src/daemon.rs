@@ -14,7 +14,7 @@ use crate::installation::signal;
 use crate::server::free_port;
 
 /// How long a daemon may take to be ready, on a busy machine.
-const READY: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_secs(120);
 
 /// What a daemon is started with.
 #[derive(Debug, Clone, Default)]
@@ -72,7 +72,18 @@ impl Daemon {
     }
 
     async fn aggregator(role: &str, cluster: &Cluster, options: DaemonOptions) -> anyhow::Result<Self> {
-        let (listen, http) = (free_port()?, free_port()?);
+        // A port that was free a moment ago can be taken.
+        for _ in 0..4 {
+            match Self::aggregator_once(role, cluster, &options).await {
+                Err(error) if format!("{error:#}").contains("listening on 127.0.0.1") => {}
+                started => return started,
+            }
+        }
+        Self::aggregator_once(role, cluster, &options).await
+    }
+
+    async fn aggregator_once(role: &str, cluster: &Cluster, options: &DaemonOptions) -> anyhow::Result<Self> {
+        let (options, listen, http) = (options.clone(), free_port()?, free_port()?);
         let root = tempdir()?;
         let data_dir = options.data_dir.clone().unwrap_or_else(|| root.join("state"));
         let url = options.database_url.clone().unwrap_or_else(|| cluster.url());
@@ -302,6 +313,14 @@ impl Daemon {
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.stop().await?;
         self.start().await
+    }
+
+    /// Another URL of its database, for the next start.
+    pub fn point_at(&mut self, url: &str) {
+        let given = self.arguments.iter().position(|argument| argument == "--database-url");
+        if let Some(value) = given.and_then(|at| self.arguments.get_mut(at + 1)) {
+            url.clone_into(value);
+        }
     }
 
     /// Arms other failpoints, or none, for the next start.

@@ -18,7 +18,7 @@ mod template;
 pub mod tpch;
 mod workload;
 
-pub use bank::{Bank, BankReport};
+pub use bank::{Bank, BankReport, Least};
 pub use certificates::Certificates;
 pub use cluster::{Auth, Cluster, ClusterOptions, Kind, PASSWORD, kinds};
 pub use daemon::{Daemon, DaemonOptions, Output, cli, program};

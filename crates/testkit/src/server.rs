@@ -69,7 +69,7 @@ impl Node {
 
     /// Starts the server and returns when it takes connections.
     pub(crate) async fn start(&self) -> anyhow::Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(120);
         loop {
             self.spawn()?;
             match self.ready(deadline).await {
@@ -160,10 +160,12 @@ impl Node {
 }
 
 /// A port on the loopback that is free now, below the range that outgoing connections take theirs from: a server that is
-/// stopped and started again must find it free.
+/// stopped and started again must find it free. Tests that run side by side, each in a process, take theirs from different parts.
 pub(crate) fn free_port() -> anyhow::Result<u16> {
-    for _ in 0..200 {
-        let port = rand::random_range(12_000..32_000u16);
+    let part = (std::process::id() % 100) as u16 * 200;
+    for attempt in 0..400 {
+        let from = if attempt < 200 { part } else { rand::random_range(0..100) * 200 };
+        let port = 12_000 + from + rand::random_range(0..200);
         if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return Ok(port);
         }

@@ -79,6 +79,18 @@ impl Cluster {
         self.promote(of).await
     }
 
+    /// Puts a standby in the place of a node that was stopped, at its own address, and promotes it: whoever reached the node
+    /// has to be told.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn fail_over_elsewhere(&mut self, of: usize, standby: usize) -> anyhow::Result<()> {
+        self.promote(standby).await?;
+        let port = self.node(standby).port;
+        self.swap_servers(of, standby, port);
+        Ok(())
+    }
+
     /// Copies the data of a stopped node.
     ///
     /// # Errors

@@ -123,13 +123,13 @@ async fn servers_end_when_their_test_is_killed() {
         .spawn()
         .unwrap();
     let wait = async |what: &str, done: &dyn Fn() -> bool| {
-        for _ in 0..600 {
+        for _ in 0..1200 {
             if done() {
                 return;
             }
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
-        panic!("{what} did not happen in 30 s");
+        panic!("{what} did not happen in 60 s");
     };
     wait("the start", &|| note.exists()).await;
     let text = std::fs::read_to_string(&note).unwrap();

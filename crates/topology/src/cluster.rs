@@ -56,7 +56,7 @@ impl Cluster {
 }
 
 /// One PostgreSQL node.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
     /// On Citus its group; elsewhere numbered in the order of the servers' names, from 1.
     pub id: NodeId,

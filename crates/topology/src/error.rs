@@ -66,7 +66,7 @@ pub enum TopologyError {
     },
     /// A partition's server is not one of the cluster's nodes.
     #[error(
-        "partition {table} lives on server {server}, which was not there when the cluster was discovered; restart tributary"
+        "partition {table} lives on server {server}, which was not there when the cluster's nodes were last looked for"
     )]
     UnknownServer {
         /// The partition.
@@ -94,7 +94,8 @@ impl TopologyError {
                 code.starts_with("08") || code.starts_with("53") || code.starts_with("57") || code.starts_with("40")
             }),
             Self::Connect { source, .. } => source.is_transient(),
-            Self::NoPlacement { .. } => true,
+            // Nodes are looked for again and again.
+            Self::NoPlacement { .. } | Self::UnknownServer { .. } => true,
             _ => false,
         }
     }

@@ -10,7 +10,7 @@ use anyhow::{Context, anyhow};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use topology::{Cluster, Provider};
+use topology::{Cluster, Node, Provider};
 use types::NodeId;
 use wal::Endpoint;
 
@@ -121,16 +121,16 @@ struct Agents {
     instance: String,
     address: String,
     memory: usize,
-    /// What ends each of them, with the address that it reads.
-    running: BTreeMap<NodeId, (String, CancellationToken)>,
+    /// What ends each of them, with what it reads.
+    running: BTreeMap<NodeId, (Node, CancellationToken)>,
     tasks: JoinSet<anyhow::Result<()>>,
 }
 
 impl Agents {
-    /// Starts those that are missing, ends those whose node left or has another address.
+    /// Starts those that are missing, ends those whose node left or is reached otherwise.
     fn follow(&mut self, cluster: &Cluster) -> anyhow::Result<()> {
-        self.running.retain(|id, (name, stop)| {
-            let stays = cluster.node(*id).is_some_and(|n| n.name == *name);
+        self.running.retain(|id, (node, stop)| {
+            let stays = cluster.node(*id) == Some(node);
             if !stays {
                 stop.cancel();
             }
@@ -144,7 +144,7 @@ impl Agents {
             let mut options = AgentOptions::new(instance, node.id, node.endpoint.clone(), address, cluster.provider);
             options.memory_limit = self.memory;
             let (id, agent, stop) = (node.id, Agent::spawn(options)?, CancellationToken::new());
-            self.running.insert(id, (node.name.clone(), stop.clone()));
+            self.running.insert(id, (node.clone(), stop.clone()));
             self.tasks.spawn(async move {
                 tokio::select! {
                     ended = agent.join() => ended.with_context(|| format!("the agent of node {id}")),

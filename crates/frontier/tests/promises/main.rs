@@ -318,7 +318,8 @@ fn a_million_plain_commits_take_little_time() {
         c.plain((n % 3) as u32, 1000 + n);
     }
     assert!(c.cut().is_some());
-    assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
+    // Seconds anywhere; hours, were a commit's work to grow with those before it.
+    assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
 }
 
 #[test]

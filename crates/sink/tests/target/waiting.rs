@@ -9,7 +9,7 @@ async fn a_reader_waits_until_its_cut_is_there() {
         t.publish(&totals(1), vec![], 1).await;
         assert!(t.sink.wait_requests().await.unwrap().is_empty());
         let readers: Vec<_> = futures_readers(&t, 3).await;
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        asked(&t, 3).await;
         let tokens = t.sink.wait_requests().await.unwrap();
         assert_eq!(tokens.len(), 1);
         assert!(t.sink.wait_requests().await.unwrap().is_empty(), "given out once");
@@ -20,16 +20,30 @@ async fn a_reader_waits_until_its_cut_is_there() {
         // Cut 8 changed nothing and was not written.
         t.sink.answer_wait(tokens[0], Seq(8)).await.unwrap();
         for reader in readers {
-            assert_eq!(tokio::time::timeout(Duration::from_secs(2), reader).await.unwrap().unwrap().unwrap(), 7);
+            assert_eq!(tokio::time::timeout(PATIENCE, reader).await.unwrap().unwrap().unwrap(), 7);
         }
         // An old answer is none for a new reader.
         let late = futures_readers(&t, 1).await.remove(0);
+        asked(&t, 4).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert!(!late.is_finished());
         let restarted = t.another("default").await;
         let tokens = restarted.wait_requests().await.unwrap();
         restarted.answer_wait(tokens[0], Seq(7)).await.unwrap();
         late.await.unwrap().unwrap();
+    }
+}
+
+/// How long something may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Until this many readers have asked.
+async fn asked(t: &Target, readers: i64) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let tokens = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM tributary.wait_tokens";
+    while t.one::<i64>(tokens).await < readers {
+        assert!(tokio::time::Instant::now() < deadline, "not all readers have asked");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -40,7 +54,7 @@ async fn futures_readers(t: &Target, count: usize) -> Vec<Reader> {
     for _ in 0..count {
         let client = t.cluster.client().await.unwrap();
         readers.push(tokio::spawn(async move {
-            client.query_one("SELECT tributary.wait_for_frontier('20 s')", &[]).await.map(|r| r.get(0))
+            client.query_one("SELECT tributary.wait_for_frontier('60 s')", &[]).await.map(|r| r.get(0))
         }));
     }
     readers

@@ -111,7 +111,7 @@ impl Tap {
     pub(crate) async fn until(&mut self, what: &str) -> Vec<Said> {
         let mut all = Vec::new();
         while !all.iter().any(|said: &Said| said.what == what) {
-            let patience = tokio::time::timeout(Duration::from_secs(30), self.batch());
+            let patience = tokio::time::timeout(Duration::from_secs(60), self.batch());
             all.extend(patience.await.unwrap_or_else(|_| panic!("no '{what}' behind {all:?}")).unwrap());
         }
         all
@@ -120,7 +120,7 @@ impl Tap {
     /// The stream's end.
     pub(crate) async fn end(&mut self) -> WalError {
         loop {
-            let next = tokio::time::timeout(Duration::from_secs(30), self.batch());
+            let next = tokio::time::timeout(Duration::from_secs(60), self.batch());
             if let Err(error) = next.await.expect("the stream ends") {
                 return error;
             }
@@ -185,9 +185,10 @@ fn text(tuple: &Tuple<'_>) -> String {
     columns.collect::<Vec<_>>().join(",")
 }
 
-/// Asks again and again, for ten seconds.
+/// Asks again and again, for a minute.
 pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    for _ in 0..500 {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    while tokio::time::Instant::now() < deadline {
         if holds().await {
             return;
         }
