@@ -32,8 +32,7 @@ impl Services {
     /// # Errors
     /// Why it is refused.
     pub async fn create(&self, name: &str, query: &str) -> Result<v1::StreamTable, Status> {
-        let request =
-            v1::CreateStreamTableRequest { name: name.into(), query: query.into(), ..Default::default() };
+        let request = v1::CreateStreamTableRequest { name: name.into(), query: query.into(), ..Default::default() };
         let mut progress = self.tables.clone().create(request).await?.into_inner();
         while let Some(said) = progress.message().await? {
             if let Some(Kind::Done(table)) = said.kind {
