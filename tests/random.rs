@@ -199,7 +199,7 @@ impl Running {
                 queries.push(query);
                 match refused {
                     None => {
-                        if i % 4 == 0 {
+                        if i.is_multiple_of(4) {
                             generator.may_read(&name, &types);
                         }
                         kept.push((name, text));
@@ -216,7 +216,7 @@ impl Running {
                             *tally.borrow_mut().refused.entry(format!("PostgreSQL: {message}")).or_default() += 1;
                         }
                         None => {
-                            tally.borrow_mut().wrong(format!("-- TRIBUTARY_SEED={seed}\n-- refused: {why}\n{text}"))
+                            tally.borrow_mut().wrong(format!("-- TRIBUTARY_SEED={seed}\n-- refused: {why}\n{text}"));
                         }
                     },
                 }
