@@ -9,6 +9,7 @@
 
 pub mod halves;
 mod queries;
+mod services;
 pub mod shards;
 pub mod steps;
 pub mod warehouse;
@@ -19,6 +20,7 @@ use anyhow::Context;
 use testkit::{Cluster, Daemon, Kind, Shop, cli};
 
 pub use queries::{QUERIES, VIEW};
+pub use services::Services;
 
 /// Defines stream tables, given as (name, query); each is exact when this returns.
 ///

@@ -2,17 +2,19 @@
 //!
 //! Many stream tables are kept over the same tables at once, some defined before the changes and some between them.
 //! `TRIBUTARY_SEED` runs the same again, beginning with the tables that a failure names; `TRIBUTARY_CASES` says
-//! how many queries. A query that fails is printed as the shortest script found that fails again by itself.
+//! how many queries; with many of them, several clusters run side by side. A query that fails is printed as the shortest script found that fails again by itself.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use testkit::random::{Changes, Generator, Query, Schema, fewer, shrink};
-use testkit::{Cluster, Daemon, DaemonOptions, Kind, Oracle, citus_available, cli, seed};
+use futures_util::future::join_all;
+use testkit::random::{Changes, Generator, Query, Schema, Ty, fewer, shrink};
+use testkit::{Cluster, Daemon, DaemonOptions, Kind, Oracle, citus_available, seed};
 use tokio_postgres::Client;
-use tributary_tests::long;
+use tributary_tests::{Services, long};
 
 /// Stream tables over the same tables.
 const PER_SCHEMA: usize = 25;
@@ -23,12 +25,30 @@ const PER_CLUSTER: u64 = 12;
 /// How long a failing case may take to be made smaller.
 const SHRINKING: Duration = Duration::from_secs(180);
 
+/// A product of four tables, which PostgreSQL does not look at to its end in EXISTS, takes a minute.
+const PATIENCE: f64 = 170.0;
+
 /// Why a random query may be refused. Whoever lets more queries in takes reasons out.
 const REASONS: &[&str] = &["cannot be kept yet"];
+
+/// What came of all queries.
+#[derive(Default)]
+struct Tally {
+    exact: usize,
+    /// Kept, but PostgreSQL has no answer over the rows of the end.
+    unanswered: usize,
+    refused: BTreeMap<String, usize>,
+    /// Of those that went wrong.
+    scripts: Vec<String>,
+}
+
+/// Stream tables that differ from their queries, with how, and how many cannot be told.
+type Differences = (Vec<(usize, String)>, usize);
 
 struct Running {
     cluster: Cluster,
     daemon: Daemon,
+    services: Services,
     client: Client,
 }
 
@@ -37,19 +57,23 @@ impl Running {
         let kind = if citus_available() { Kind::Citus } else { Kind::Fdw };
         let cluster = Cluster::start(kind).await.unwrap();
         let daemon = Daemon::standalone(&cluster, DaemonOptions::default()).await.unwrap();
+        let services = Services::of(&daemon).await.unwrap();
         let client = testkit::Shop::session(&cluster).await.unwrap();
         client.batch_execute("SET client_min_messages = error").await.unwrap();
-        Self { cluster, daemon, client }
+        Self { cluster, daemon, services, client }
     }
 
     /// Why it is refused, if it is.
     async fn create(&self, name: &str, query: &str) -> Option<String> {
-        let output = cli(&self.daemon, &["stream", "create", name, "--query", query]).await.unwrap();
-        (output.code != Some(0)).then(|| output.stderr.trim().to_owned())
+        self.services.create(name, query).await.err().map(|status| status.message().to_owned())
     }
 
-    async fn drop(&self, name: &str) {
-        cli(&self.daemon, &["stream", "drop", name]).await.unwrap();
+    /// Removes them, which are all that there are.
+    async fn drop(&self, names: impl Iterator<Item = &str>) {
+        // Those that read another have gone with it when their own turn comes.
+        join_all(names.map(|name| self.services.drop(name))).await;
+        let left = self.services.list().await.unwrap();
+        assert!(left.is_empty(), "not dropped: {left:?}");
     }
 
     /// A transaction; one that PostgreSQL does not take (an overflow, a key that is there) is rolled back.
@@ -76,41 +100,41 @@ impl Running {
         }
     }
 
-    /// How these stream tables differ from their queries; nothing of those that PostgreSQL itself cannot answer.
-    async fn differences(&self, schema: &Schema, tables: &[(String, String)]) -> Vec<(usize, String)> {
-        // A product of four tables, which PostgreSQL does not look at to its end in EXISTS, takes a minute.
-        let waited = cli(&self.daemon, &["wait", "--timeout", "170s"]).await.unwrap();
+    /// Plain PostgreSQL over the rows that there are, where these stream tables are views.
+    async fn oracle(&self, schema: &Schema, tables: &[(String, String)]) -> Oracle {
         let names: Vec<&str> = schema.tables.iter().map(|t| t.name.as_str()).collect();
         let oracle = Oracle::of(&self.cluster, &names).await.unwrap();
         for (name, query) in tables {
             oracle.view(name, query).await.unwrap();
         }
-        let mut found = Vec::new();
+        oracle
+    }
+
+    /// How these stream tables differ from their queries; nothing is said of those that PostgreSQL itself cannot answer.
+    async fn differences(&self, schema: &Schema, tables: &[(String, String)]) -> Differences {
+        let waited = self.services.wait(PATIENCE).await.err().map(|status| status.message().to_owned());
+        let oracle = self.oracle(schema, tables).await;
+        let (mut found, mut unanswered) = (Vec::new(), 0);
         for (i, (name, query)) in tables.iter().enumerate() {
-            if oracle.fails(query).await.unwrap().is_some() {
-                continue;
-            }
             match oracle.compare(name, query).await {
                 Ok(difference) if difference.is_empty() => {}
                 // Equal values may be written differently.
                 Ok(difference) if schema.is_loose() && difference.surplus.0 + difference.missing.0 == 0 => {}
                 Ok(difference) => {
-                    let shown = cli(&self.daemon, &["stream", "describe", name]).await.unwrap().stdout;
-                    let state: Vec<&str> = shown.lines().filter(|line| line.contains("fail")).collect();
-                    found.push((i, format!("{difference:?} {} {state:?}", waited.stderr.trim())));
+                    let reason = self.services.get(name).await.map(|table| table.reason);
+                    found.push((i, format!("{difference:?} {waited:?} {reason:?}")));
                 }
+                Err(_) if oracle.fails(query).await.unwrap().is_some() => unanswered += 1,
                 Err(error) => found.push((i, format!("{error:#}"))),
             }
         }
-        found
+        (found, unanswered)
     }
 
     /// Whether a case goes wrong by itself: the stream table is defined over these rows, then the transactions come.
     async fn fails_alone(&self, schema: &Schema, rows: &[String], query: &str, transactions: &[String]) -> bool {
         self.empty(schema).await;
-        for row in rows {
-            self.transact(row).await;
-        }
+        self.transact(&rows.join("; ")).await;
         let name = "alone";
         if self.create(name, query).await.is_some() {
             return false;
@@ -118,9 +142,9 @@ impl Running {
         for transaction in transactions {
             self.transact(transaction).await;
         }
-        let wrong = !self.differences(schema, &[(name.into(), query.into())]).await.is_empty();
-        self.drop(name).await;
-        wrong
+        let (wrong, _) = self.differences(schema, &[(name.into(), query.into())]).await;
+        self.drop([name].into_iter()).await;
+        !wrong.is_empty()
     }
 
     /// The shortest script found that goes wrong by itself, or the whole one when it does not.
@@ -148,6 +172,90 @@ impl Running {
         let script = [tables.join("\n"), rows.join(";\n"), format!("-- {text}"), transactions.join(";\n")];
         format!("{alone}{}", script.join("\n"))
     }
+
+    /// Random tables, stream tables over them, transactions; then all are compared.
+    async fn round(&self, round: u64, seed: u64, tally: &RefCell<Tally>) {
+        let mut rng = rand::SeedableRng::seed_from_u64(seed);
+        let schema = Schema::random(&format!("r{round}_t"), &mut rng);
+        let rows = schema.rows(&mut rng, 10);
+        let mut generator = Generator::new(seed, &schema);
+        let mut queries: Vec<Query> = Vec::new();
+        let mut changes = Changes::new(seed, &schema);
+        self.make(&schema).await;
+        self.transact(&rows.join("; ")).await;
+        let mut kept: Vec<(String, String)> = Vec::new();
+        let mut of: Vec<usize> = Vec::new();
+        let mut transactions = Vec::new();
+        while queries.len() < PER_SCHEMA {
+            // At once those that do not read each other: every fourth can be read by those behind it.
+            let first = queries.len();
+            let last = first.next_multiple_of(4).min(PER_SCHEMA - 1);
+            let drawn: Vec<(Query, Vec<Ty>)> = (first..=last).map(|_| generator.query()).collect();
+            let named: Vec<(String, String)> =
+                (first..).zip(&drawn).map(|(i, (query, _))| (format!("s{round}_{i}"), query.to_string())).collect();
+            let created = join_all(named.iter().map(|(name, text)| self.create(name, text))).await;
+            for (((query, types), (name, text)), refused) in drawn.into_iter().zip(named).zip(created) {
+                let i = queries.len();
+                queries.push(query);
+                match refused {
+                    None => {
+                        if i.is_multiple_of(4) {
+                            generator.may_read(&name, &types);
+                        }
+                        kept.push((name, text));
+                        of.push(i);
+                    }
+                    Some(why) if REASONS.iter().any(|r| why.contains(r)) => {
+                        let construct = why.split(": cannot").next().unwrap_or_default();
+                        let construct = construct.split(['{', '(']).next().unwrap_or_default();
+                        *tally.borrow_mut().refused.entry(construct.to_owned()).or_default() += 1;
+                    }
+                    // PostgreSQL does not take it either, or cannot compute it over these rows.
+                    Some(why) => match self.oracle(&schema, &kept).await.fails(&text).await.unwrap() {
+                        Some(message) => {
+                            *tally.borrow_mut().refused.entry(format!("PostgreSQL: {message}")).or_default() += 1;
+                        }
+                        None => {
+                            tally.borrow_mut().wrong(format!("-- TRIBUTARY_SEED={seed}\n-- refused: {why}\n{text}"));
+                        }
+                    },
+                }
+            }
+            // The later ones are defined over tables that change.
+            for _ in first.max(PER_SCHEMA / 2)..=last {
+                let transaction = changes.transaction();
+                self.transact(&transaction).await;
+                transactions.push(transaction);
+            }
+        }
+        for _ in 0..20 {
+            let transaction = changes.transaction();
+            self.transact(&transaction).await;
+            transactions.push(transaction);
+        }
+        let (wrong, unanswered) = self.differences(&schema, &kept).await;
+        {
+            let mut tally = tally.borrow_mut();
+            tally.exact += kept.len() - wrong.len() - unanswered;
+            tally.unanswered += unanswered;
+        }
+        self.drop(kept.iter().map(|(name, _)| name.as_str())).await;
+        for (i, how) in wrong {
+            // What it reads comes along.
+            let read = (0..i).map(|before| (kept[before].0.clone(), queries[of[before]].clone()));
+            let query = queries[of[i]].clone().within(&read.collect::<Vec<_>>());
+            let script = self.shortest(&schema, &rows, query, &transactions).await;
+            let script = format!("-- TRIBUTARY_SEED={seed}, query {}\n{script}\n-- {how}", of[i]);
+            tally.borrow_mut().wrong(script);
+        }
+    }
+}
+
+impl Tally {
+    fn wrong(&mut self, script: String) {
+        eprintln!("{script}\n");
+        self.scripts.push(script);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -158,84 +266,32 @@ async fn random_queries_are_exact_after_random_changes() {
     let anew = ["TRIBUTARY_LONG", "TRIBUTARY_SEED"].iter().any(|name| std::env::var_os(name).is_some());
     let first = if anew { seed() } else { 268_699 };
     eprintln!("TRIBUTARY_SEED={first}");
-    let mut running = Running::start().await;
-    let (mut exact, mut scripts) = (0, Vec::new());
-    let mut refused: BTreeMap<String, usize> = BTreeMap::new();
-    for round in 0..cases.div_ceil(PER_SCHEMA) as u64 {
-        if round > 0 && round % PER_CLUSTER == 0 {
-            running = Running::start().await;
-        }
-        let seed = first + round;
-        let mut rng = rand::SeedableRng::seed_from_u64(seed);
-        let schema = Schema::random(&format!("r{round}_t"), &mut rng);
-        let rows = schema.rows(&mut rng, 10);
-        let mut generator = Generator::new(seed, &schema);
-        let mut queries: Vec<Query> = Vec::new();
-        let mut changes = Changes::new(seed, &schema);
-        running.make(&schema).await;
-        for row in &rows {
-            running.transact(row).await;
-        }
-        let mut kept: Vec<(String, String)> = Vec::new();
-        let mut of: Vec<usize> = Vec::new();
-        let mut transactions = Vec::new();
-        for i in 0..PER_SCHEMA {
-            let (query, types) = generator.query();
-            let (name, text) = (format!("s{round}_{i}"), query.to_string());
-            queries.push(query);
-            match running.create(&name, &text).await {
-                None => {
-                    // Others read it, like a table.
-                    if i % 4 == 0 {
-                        generator.may_read(&name, &types);
-                    }
-                    kept.push((name, text));
-                    of.push(i);
-                }
-                Some(why) if REASONS.iter().any(|r| why.contains(r)) => {
-                    let construct = why.split(": cannot").next().unwrap_or_default();
-                    let construct = construct.split(['{', '(']).next().unwrap_or_default();
-                    *refused.entry(construct.to_owned()).or_default() += 1;
-                }
-                // PostgreSQL does not take it, or cannot compute it over these rows.
-                Some(why) if running.client.query(&text, &[]).await.is_err() => {
-                    *refused.entry(format!("PostgreSQL: {why}")).or_default() += 1;
-                }
-                Some(why) => scripts.push(format!("-- TRIBUTARY_SEED={seed}\n-- refused: {why}\n{text}")),
+    let most = number("TRIBUTARY_FAILURES").unwrap_or(3);
+    let rounds = cases.div_ceil(PER_SCHEMA) as u64;
+    let clusters = if rounds > PER_CLUSTER { std::thread::available_parallelism().map_or(1, usize::from) } else { 1 };
+    let (next, tally, started) = (Cell::new(0), RefCell::new(Tally::default()), Instant::now());
+    let run = async || {
+        let mut running = Running::start().await;
+        let mut done = 0;
+        while next.get() < rounds && tally.borrow().scripts.len() < most {
+            let round = next.replace(next.get() + 1);
+            if done == PER_CLUSTER {
+                running = Running::start().await;
+                done = 0;
             }
-            // The later ones are defined over tables that change.
-            if i >= PER_SCHEMA / 2 {
-                let transaction = changes.transaction();
-                running.transact(&transaction).await;
-                transactions.push(transaction);
+            running.round(round, first + round, &tally).await;
+            done += 1;
+            if next.get() % PER_CLUSTER == 0 {
+                let (exact, seconds) = (tally.borrow().exact, started.elapsed().as_secs());
+                eprintln!("{exact} exact up to TRIBUTARY_SEED={} after {seconds} s", first + round);
             }
         }
-        for _ in 0..20 {
-            let transaction = changes.transaction();
-            running.transact(&transaction).await;
-            transactions.push(transaction);
-        }
-        let wrong = running.differences(&schema, &kept).await;
-        exact += kept.len() - wrong.len();
-        for (name, _) in kept.iter().rev() {
-            running.drop(name).await;
-        }
-        for (i, how) in wrong {
-            // What it reads comes along.
-            let read = (0..i).map(|before| (kept[before].0.clone(), queries[of[before]].clone()));
-            let query = queries[of[i]].clone().within(&read.collect::<Vec<_>>());
-            let script = running.shortest(&schema, &rows, query, &transactions).await;
-            let script = format!("-- TRIBUTARY_SEED={seed}, query {}\n{script}\n-- {how}", of[i]);
-            eprintln!("{script}\n");
-            scripts.push(script);
-        }
-        if scripts.len() >= number("TRIBUTARY_FAILURES").unwrap_or(3) {
-            break;
-        }
-    }
+        running.daemon.stop().await.unwrap();
+    };
+    join_all((0..clusters).map(|_| run())).await;
+    let Tally { exact, unanswered, refused, scripts } = tally.into_inner();
     let total: usize = refused.values().sum();
-    eprintln!("{exact} exact, {} wrong, {total} refused: {refused:#?}", scripts.len());
+    eprintln!("{exact} exact, {} wrong, {unanswered} without an answer, {total} refused: {refused:#?}", scripts.len());
     assert!(scripts.is_empty(), "{} queries are wrong:\n{}", scripts.len(), scripts.join("\n\n"));
-    running.daemon.stop().await.unwrap();
     assert!(exact * 8 > cases, "too few queries are kept");
 }

@@ -104,19 +104,17 @@ impl Planner<'_> {
         Ok((rel, scalars))
     }
 
-    /// Rows on which all conditions hold. Native ones that raise no errors are tried first; the others in their order,
-    /// so that one can guard those behind it.
+    /// Rows on which all conditions hold, tried in PostgreSQL's order.
     pub(crate) fn filter(&self, built: Built, conditions: &[Expr]) -> Result<Built, PlanError> {
+        self.filter_in_turn(built, &self.ordered(conditions))
+    }
+
+    /// Rows on which all conditions hold, tried in this order: each can guard those behind it.
+    pub(crate) fn filter_in_turn(&self, built: Built, conditions: &[&Expr]) -> Result<Built, PlanError> {
         let width = built.columns.len();
-        let safe = |c: &&Expr| native(c, self.env).is_ok() && self.raises_no_error(c);
-        let (first, rest): (Vec<_>, Vec<_>) = conditions.iter().partition(safe);
-        let ordered: Vec<&Expr> = first.into_iter().chain(rest).collect();
         let mut rel = built.rel;
-        for run in ordered.chunk_by(|a, b| native(a, self.env).is_ok() == native(b, self.env).is_ok()) {
-            let predicate = match run {
-                [one] => (*one).clone(),
-                many => Expr::and(many.iter().map(|c| (*c).clone()).collect()),
-            };
+        for run in conditions.chunk_by(|a, b| native(a, self.env).is_ok() == native(b, self.env).is_ok()) {
+            let predicate = self.in_turn(run);
             let is_native = native(&predicate, self.env).is_ok();
             let (below, mut scalars) = self.scalars(rel, width, &[predicate])?;
             rel = Rel::Filter { input: Box::new(below), predicate: scalars.remove(0) };
@@ -126,16 +124,6 @@ impl Planner<'_> {
             }
         }
         Ok(Built { rel, ..built })
-    }
-
-    /// Whether the expression can be evaluated over rows that the query does not evaluate it over.
-    pub(crate) fn raises_no_error(&self, expr: &Expr) -> bool {
-        let itself = match &expr.kind {
-            ExprKind::Call { func, .. } | ExprKind::Any { func, .. } => self.catalog.comparisons.contains(func),
-            ExprKind::ViaText(_) | ExprKind::Cast(_) | ExprKind::Template(_) | ExprKind::Window { .. } => false,
-            _ => true,
-        };
-        itself && expr.children().into_iter().all(|child| self.raises_no_error(child))
     }
 
     /// One column out an expression; keys follow where their columns go through unchanged.

@@ -66,6 +66,8 @@ pub(crate) struct FunctionInfo {
     /// It gives rows.
     pub(crate) returns_set: bool,
     pub(crate) is_aggregate: bool,
+    /// As the planner estimates it; that of most is 1.
+    pub(crate) cost: f32,
     /// Names and types of its OUT arguments.
     pub(crate) outs: Vec<(String, Oid)>,
     pub(crate) source_hash: String,
@@ -317,7 +319,7 @@ impl Catalog {
         let sql = "SELECT p.oid, n.nspname::text, p.proname::text,
                 GREATEST(p.provolatile::text, parts.volatility) AS volatility, p.proargtypes::oid[],
                 pg_catalog.md5(p.prosrc || COALESCE(p.prosqlbody::text, '') || COALESCE(parts.source, '')),
-                p.provariadic <> 0, p.proisstrict, p.proretset, outs.names, outs.types, p.prokind = 'a'
+                p.provariadic <> 0, p.proisstrict, p.proretset, outs.names, outs.types, p.prokind = 'a', p.procost
             FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
             LEFT JOIN LATERAL (
                 SELECT max(f.provolatile::text) AS volatility, string_agg(f.prosrc, ' ' ORDER BY f.oid) AS source
@@ -342,6 +344,7 @@ impl Catalog {
                 is_strict: row.get(7),
                 returns_set: row.get(8),
                 is_aggregate: row.get(11),
+                cost: row.get(12),
                 outs: outs.0.into_iter().zip(outs.1).collect(),
             };
             self.functions.insert(row.get(0), info);

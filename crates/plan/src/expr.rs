@@ -331,6 +331,11 @@ pub(crate) fn is_null(arg: Expr, not: bool) -> Expr {
     Expr { kind, ty: PgType::plain(types::oid::BOOL), declared: types::oid::BOOL }
 }
 
+/// Whether it is true, neither false nor NULL.
+pub(crate) fn is_true(arg: Expr) -> Expr {
+    Expr { kind: ExprKind::BoolTest { arg: Box::new(arg), want: Some(true), negated: false }, ..boolean(true) }
+}
+
 /// Whether they are equal, or both NULL.
 pub(crate) fn same(left: Expr, right: Expr) -> Expr {
     let kind = ExprKind::Same(Box::new(left), Box::new(right));

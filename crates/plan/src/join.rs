@@ -178,25 +178,22 @@ impl Planner<'_> {
         Ok(vec![KeyPair { left: value(a)?, right: value(b)?, collation }, nulls])
     }
 
-    /// All conditions of a pair. Native ones that raise no errors come first; where PostgreSQL has to be asked, it is
-    /// asked for all of them in their order, so that one can guard those behind it.
+    /// All conditions of a pair. Where PostgreSQL has to be asked, it is asked for all of them, so that one can guard those
+    /// behind it.
     fn condition(&self, conditions: &[Expr], width: usize) -> Result<Condition, PlanError> {
-        let (first, rest): (Vec<_>, Vec<_>) =
-            conditions.iter().partition(|c| native(c, self.env).is_ok() && self.raises_no_error(c));
-        let mut predicates: Vec<Scalar> = first.iter().filter_map(|c| native(c, self.env).ok()).collect();
-        let mut exprs = Vec::new();
-        let natives: Vec<Scalar> = rest.iter().filter_map(|c| native(c, self.env).ok()).collect();
-        if natives.len() == rest.len() {
-            predicates.extend(natives);
-        } else {
-            exprs.push(pg_expr(&Expr::and(conditions.to_vec()), self.catalog)?);
-            predicates.push(Scalar::column(width, PgType::plain(oid::BOOL)));
+        let ordered = self.ordered(conditions);
+        let all = self.in_turn(&ordered);
+        if let Ok(predicate) = native(&all, self.env) {
+            return Ok(Condition { exprs: Vec::new(), predicate });
         }
+        let safe = ordered.iter().filter(|c| self.is_safe(c));
+        let mut predicates: Vec<Scalar> = safe.filter_map(|c| native(c, self.env).ok()).collect();
+        predicates.push(Scalar::column(width, PgType::plain(oid::BOOL)));
         let predicate = match predicates.len() {
             1 => predicates.remove(0),
             _ => Scalar { kind: types::ScalarKind::And(predicates), ty: PgType::plain(oid::BOOL) },
         };
-        Ok(Condition { exprs, predicate })
+        Ok(Condition { exprs: vec![pg_expr(&all, self.catalog)?], predicate })
     }
 
     /// The side with every key as a column, and which columns those are.

@@ -15,6 +15,7 @@ mod array;
 mod built;
 mod calls;
 mod catalog;
+mod conditions;
 mod constant;
 mod convert;
 mod deparse;

@@ -46,7 +46,7 @@ impl<'a> Planner<'a> {
         while let Some(sub) = exprs.iter().find_map(innermost) {
             let known = |g: &Expr| !g.has_sub() && g.columns().iter().all(|c| *c < base.columns.len());
             let guards: Vec<Expr> = guards(exprs, &sub).into_iter().filter(known).collect();
-            let base = self.filter(base.clone(), &guards)?;
+            let base = self.filter_in_turn(base.clone(), &guards.iter().collect::<Vec<_>>())?;
             let (next, value) = self.value(built, &sub, &base, level)?;
             built = next;
             for expr in &mut *exprs {

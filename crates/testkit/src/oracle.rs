@@ -13,6 +13,9 @@ use crate::daemon::{Daemon, cli};
 /// The column that a stream table has besides its query's when the query has no natural key.
 const ROW_ID: &str = "__tributary_row_id";
 
+/// The answer to the query that is compared.
+const ANSWER: &str = "__answer";
+
 /// How a stream table differs from its query; samples are rows as text.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Difference {
@@ -121,12 +124,15 @@ impl Oracle {
             .await
             .with_context(|| format!("the columns of {table}"))?;
         let columns: Vec<String> = columns.iter().map(|row| row.get(0)).collect();
-        let held = format!("SELECT {} FROM {table}", columns.join(", "));
+        // The query is evaluated once, however often its answer is read.
+        let answer = format!("DROP TABLE IF EXISTS pg_temp.{ANSWER}; CREATE TEMPORARY TABLE {ANSWER} AS {query}");
+        self.client.batch_execute(&answer).await.with_context(|| answer.clone())?;
+        let (held, query) = (format!("SELECT {} FROM {table}", columns.join(", ")), format!("TABLE pg_temp.{ANSWER}"));
         let text = |inner: &str| format!("SELECT x::text AS row FROM ({inner}) x");
         let surplus = self.sample(&format!("({held}) EXCEPT ALL ({query})")).await?;
         let missing = self.sample(&format!("({query}) EXCEPT ALL ({held})")).await?;
         let rendered = if surplus.0 == 0 && missing.0 == 0 {
-            self.sample(&format!("({}) EXCEPT ALL ({})", text(&held), text(query))).await?
+            self.sample(&format!("({}) EXCEPT ALL ({})", text(&held), text(&query))).await?
         } else {
             (0, Vec::new())
         };

@@ -27,6 +27,10 @@ pub(crate) struct Members {
     columns: Vec<usize>,
 }
 
+/// More rows of one group are not sent to PostgreSQL. A join of few values can make millions of equal rows, which take no more room than
+/// one until then.
+const MOST_COPIES: usize = 20_000_000;
+
 /// What is kept of one row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Member {
@@ -169,12 +173,19 @@ impl Members {
     }
 }
 
-/// A group's rows as PostgreSQL gets them: each as often as it is there.
-pub(crate) fn copies(group: &Group) -> Vec<Row> {
-    let times = |(row, member): (&Row, &Member)| {
-        std::iter::repeat_n(row.clone(), usize::try_from(member.count).unwrap_or_default())
-    };
-    group.iter().flat_map(times).collect()
+/// A group's rows as PostgreSQL gets them: each as often as it is there. A group that is too large for it fails.
+pub(crate) fn copies(group: &Group) -> Result<Vec<Row>, Failure> {
+    let counts = group.values().map(|member| usize::try_from(member.count).unwrap_or_default());
+    let total = counts.clone().fold(0, usize::saturating_add);
+    if total > MOST_COPIES {
+        let what = format!("a group of {total} rows for PostgreSQL to compute again; {MOST_COPIES} is the most");
+        return Err(Failure::Stream(what));
+    }
+    let mut rows = Vec::with_capacity(total);
+    for (row, count) in group.keys().zip(counts) {
+        rows.extend(std::iter::repeat_n(row.clone(), count));
+    }
+    Ok(rows)
 }
 
 fn encode(key: usize, member: &Member) -> Vec<u8> {
@@ -219,6 +230,14 @@ mod tests {
             (row(b"b"), Member { count: 1, more: vec![] }),
             (row(b"a"), Member { count: 2, more: vec![] }),
         ]);
-        assert_eq!(copies(&group), [row(b"a"), row(b"a"), row(b"b")]);
+        assert_eq!(copies(&group).unwrap(), [row(b"a"), row(b"a"), row(b"b")]);
+    }
+
+    #[test]
+    fn a_group_that_is_too_large_for_postgresql_fails_before_it_takes_the_memory() {
+        let many = |count| Group::from([(Row::default(), Member { count, more: vec![] })]);
+        let failed = copies(&many(1 << 40));
+        assert!(matches!(&failed, Err(Failure::Stream(why)) if why.contains("1099511627776 rows")), "{failed:?}");
+        assert_eq!(copies(&many(0)).unwrap(), []);
     }
 }

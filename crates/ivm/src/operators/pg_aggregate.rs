@@ -111,7 +111,7 @@ impl PgGroups {
                 member.count += diff;
                 self.members.put(cx, key, row, member)?;
             }
-            batch.groups.push(copies(&group));
+            batch.groups.push(copies(&group)?);
             batch.keys.push(key.to_vec());
         }
         let keys: Vec<Vec<u8>> = batch.keys.iter().map(|key| self.key(key)).collect();
@@ -127,7 +127,7 @@ impl PgGroups {
         let mut any = false;
         self.members.each(cx, &mut |cx, key, group: Group| {
             any = true;
-            let rows = copies(&group);
+            let rows = copies(&group)?;
             size += rows.len();
             batch.keys.push(key);
             batch.groups.push(rows);

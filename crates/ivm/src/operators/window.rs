@@ -46,7 +46,8 @@ struct Change {
 impl Partitions {
     /// Computes partitions, writes what is different and gives it.
     fn compute(&self, cx: &mut Cx<'_>, changes: Vec<Change>) -> Result<Vec<Delta>, Failure> {
-        let partitions: Vec<Vec<Row>> = changes.iter().map(|c| copies(&c.new)).filter(|p| !p.is_empty()).collect();
+        let mut partitions = changes.iter().map(|c| copies(&c.new)).collect::<Result<Vec<_>, _>>()?;
+        partitions.retain(|rows| !rows.is_empty());
         let mut results = if partitions.is_empty() {
             Vec::new()
         } else {

@@ -4,6 +4,7 @@ mod aggregates;
 mod found;
 mod functions;
 mod grouping_sets;
+mod guards;
 mod joins;
 mod quantified;
 mod recursion;
@@ -22,6 +23,7 @@ pub(crate) fn all() -> Vec<Asked> {
         functions::QUERIES,
         found::QUERIES,
         grouping_sets::QUERIES,
+        guards::QUERIES,
         joins::QUERIES,
         quantified::QUERIES,
         recursion::QUERIES,

@@ -7,14 +7,23 @@ use super::generate::{Generator, Scope};
 use super::query::From;
 use super::ty::Ty;
 
+/// Joins of a query without an equality. Each multiplies the rows of all that is above it, for the engine at every change.
+const MOST_PRODUCTS: usize = 2;
+
 impl Generator<'_> {
+    /// Counts a join without an equality, if there may be one more.
+    fn may_multiply(&mut self) -> bool {
+        self.products += 1;
+        self.products <= MOST_PRODUCTS
+    }
+
     /// A FROM list, and the columns that it gives.
     pub(super) fn from(&mut self, depth: usize, outer: &[Expr]) -> (Vec<From>, Vec<Expr>) {
         let count = [1, 1, 1, 2, 2, 3][self.rng.random_range(0..6)];
         let (mut tree, mut columns) = self.input(depth, outer);
         let mut list = Vec::new();
         for _ in 1..count {
-            if self.often(25) {
+            if self.often(25) && self.may_multiply() {
                 list.push(tree);
                 let around: Vec<Expr> = columns.iter().chain(outer).cloned().collect();
                 let (next, more) = if self.often(15) { self.function(&around) } else { self.input(depth, outer) };
@@ -33,7 +42,7 @@ impl Generator<'_> {
     }
 
     fn join(&mut self, left: From, known: &[Expr], depth: usize, outer: &[Expr]) -> (From, Vec<Expr>) {
-        if depth > 0 && self.often(12) {
+        if depth > 0 && self.often(12) && self.may_multiply() {
             let around: Vec<Expr> = known.iter().chain(outer).cloned().collect();
             let types = self.types(2);
             let query = self.of_types(&types, depth - 1, &around);
@@ -50,13 +59,15 @@ impl Generator<'_> {
             45..70 => "LEFT JOIN",
             70..82 => "RIGHT JOIN",
             82..92 => "FULL JOIN",
-            _ => "CROSS JOIN",
+            _ if self.may_multiply() => "CROSS JOIN",
+            _ => "JOIN",
         };
         let pairs: Vec<(Expr, Expr)> = known
             .iter()
             .flat_map(|l| columns.iter().filter(|r| r.ty == l.ty).map(|r| (l.clone(), r.clone())))
             .collect();
-        let mut on = match self.pick(&pairs).filter(|_| words == "FULL JOIN" || self.often(80)) {
+        let mut on = match self.pick(&pairs).filter(|_| words == "FULL JOIN" || self.often(80) || !self.may_multiply())
+        {
             Some((l, r)) => Expr::of("(? = ?)", vec![l, r], Ty::Bool),
             None => {
                 if words == "FULL JOIN" {

@@ -17,6 +17,8 @@ pub struct Generator<'s> {
     pub(super) aliases: usize,
     /// Items of WITH that can be named, with their columns' types.
     pub(super) items: Vec<(String, Vec<Ty>)>,
+    /// Joins without an equality in the query that is being made.
+    pub(super) products: usize,
     /// Views and stream tables that can be named.
     views: Vec<(String, Vec<Ty>)>,
 }
@@ -41,7 +43,7 @@ impl Scope {
 impl<'s> Generator<'s> {
     /// A generator whose queries follow from the seed.
     pub fn new(seed: u64, schema: &'s Schema) -> Self {
-        Self { rng: StdRng::seed_from_u64(seed), schema, aliases: 0, items: Vec::new(), views: Vec::new() }
+        Self { rng: StdRng::seed_from_u64(seed), schema, aliases: 0, items: Vec::new(), products: 0, views: Vec::new() }
     }
 
     pub(super) fn often(&mut self, percent: u32) -> bool {
@@ -66,6 +68,7 @@ impl<'s> Generator<'s> {
     pub fn query(&mut self) -> (Query, Vec<Ty>) {
         let types = self.types(4);
         self.items.clone_from(&self.views);
+        self.products = 0;
         (self.of_types(&types, 3, &[]), types)
     }
 
