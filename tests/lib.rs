@@ -1,7 +1,8 @@
 //! End-to-end suites: the binary against real clusters.
 //!
 //! One file a promise: `bank` (no half transactions), `exact` (twenty queries), `tpch` (its 22), `by_postgres` (what
-//! PostgreSQL computes), `recursive`, `random` (any query), `crash` (every step of the pipeline), `hanging` (prepared transactions),
+//! PostgreSQL computes), `catalog` (all that its
+//! catalogs have), `failing` (rows that a query cannot be computed over), `recursive`, `random` (any query), `crash` (every step of the pipeline), `hanging` (prepared transactions),
 //! `per_node` (those that do not wait), `pressure` (those that wait, and for how much),
 //! `cdc` (Citus's own scenarios), `life`, `shape`, `nodes` and `tables` (what operators do), `refused` (bad input), `rights`, `wait`,
 //! `beside` (new ones while others go on), `nested` (stream tables over stream tables), `idle`, `large` and `readme`. What they

@@ -81,6 +81,13 @@ impl Labels {
     }
 }
 
+/// ` of the group 7, "x"`: the first columns of a row; empty when there are none.
+pub(crate) fn group_name(types: &[Oid], row: &Row) -> String {
+    let shown = |(at, ty): (usize, &Oid)| shown(*ty, row.field(at).value()).unwrap_or_else(|| "…".into());
+    let columns: Vec<String> = types.iter().enumerate().map(shown).collect();
+    if columns.is_empty() { String::new() } else { format!(" of the group {}", columns.join(", ")) }
+}
+
 fn shown(ty: Oid, value: Option<&[u8]>) -> Option<String> {
     let Some(value) = value else { return Some("NULL".into()) };
     Some(match ty {
@@ -111,6 +118,9 @@ mod tests {
         let row = b.finish();
         assert_eq!(labels.describe(&row), " at the row with orders.id = 7, orders.code = \"x\", orders.n = NULL");
         assert_eq!(Labels::default().describe(&row), "");
+        let types = [oid::INT8, oid::JSONB, oid::TEXT];
+        assert_eq!(group_name(&types, &row), " of the group 7, …, NULL");
+        assert_eq!(group_name(&[], &row), "");
     }
 
     #[test]

@@ -82,6 +82,14 @@ struct Arg {
 }
 
 impl AggCall {
+    /// `count(*)`.
+    pub(crate) fn of_rows() -> Self {
+        let native = Some(Native { func: AggregateFunc::CountStar, distinct: false });
+        let call = Template::new("pg_catalog.count(*)");
+        let (order, ty) = (Order::Free, PgType::plain(oid::INT8));
+        Self { native, call, filter: None, order, ty, declared: oid::INT8 }
+    }
+
     /// The arguments and the filter.
     pub(crate) fn exprs(&self) -> impl Iterator<Item = &Expr> {
         self.call.args.iter().chain(&self.filter)

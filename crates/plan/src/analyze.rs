@@ -125,7 +125,11 @@ async fn in_transaction(client: &Client, query: &str, options: &PlanOptions) -> 
     let root = queries.first().and_then(Tree::node);
     let root = root.ok_or_else(|| PlanError::Tree("the rule is empty".into()))?;
     let mut nested = Nested { there_are: &options.stream_tables, settings: &settings, met: Vec::new() };
-    let catalog = Catalog::load(client, &tree, probe, &mut nested).await?;
+    let mut catalog = Catalog::load(client, &tree, probe, &mut nested).await?;
+    let read = options.stream_tables.iter().filter(|v| nested.met.contains(&v.name)).map(|v| v.query.as_str());
+    let texts: Vec<&str> = read.chain([text]).collect();
+    let path = settings.iter().find(|(name, _)| name == "search_path").map_or("", |(_, path)| path);
+    catalog.load_literals(client, &tree, &texts, path).await?;
     let output = output(client, probe, &catalog).await?;
     let env = environment(client).await?;
     let mut planner = Planner {

@@ -125,6 +125,8 @@ pub(crate) struct Catalog {
     pub(crate) field_types: BTreeMap<(Oid, i64), (Oid, i32, Oid)>,
     /// Types with modifiers as SQL writes them.
     modified: HashMap<(Oid, i32), String>,
+    /// How constants of other types are written, by type and bytes in memory.
+    pub(crate) literals: HashMap<(Oid, Vec<u8>), String>,
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "taken by map_err")]

@@ -5,10 +5,11 @@ use types::{Oid, oid, quote_literal};
 use crate::PlanError;
 use crate::array::array;
 use crate::catalog::Catalog;
-use crate::expr::{Constant, Expr, ExprKind};
+use crate::expr::{Constant, Expr, ExprKind, Template};
 use crate::jsonb;
 use crate::range::range;
 use crate::reader::{Node, Tree};
+use crate::volatility::names_an_object;
 
 const CIDR: Oid = 650;
 /// A literal that goes to a function of anything, such as a key in `jsonb_build_object`.
@@ -40,12 +41,23 @@ pub(crate) fn constant(node: &Node, catalog: &Catalog) -> Result<Expr, PlanError
     } else {
         bytes.clone()
     };
-    value(&content, ty.oid, declared, ty, sql_type, catalog)?.ok_or_else(|| {
+    if let Some(known) = value(&content, ty.oid, declared, ty, sql_type, catalog)? {
+        return Ok(known);
+    }
+    if names_an_object(declared) {
+        return Err(PlanError::refused(
+            format!("a constant of type {sql_type}"),
+            "what it names can be dropped and made again while the rows stay",
+            "write its oid as a number",
+        ));
+    }
+    let literal = catalog.literals.get(&(declared, bytes.clone())).ok_or_else(|| {
         PlanError::not_yet(
             format!("a constant of type {sql_type}"),
             format!("write it as ('…'::text)::{sql_type}, which PostgreSQL computes"),
         )
-    })
+    })?;
+    Ok(Expr { kind: ExprKind::Template(Template::new(literal)), ty, declared })
 }
 
 /// NULL of a type.

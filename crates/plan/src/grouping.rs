@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 
+use types::oid;
+
 use crate::PlanError;
 use crate::aggregates::AggCall;
 use crate::built::{Built, Shown};
 use crate::convert::convert;
-use crate::expr::{Expr, ExprKind};
+use crate::expr::{Expr, ExprKind, INT4_EQUAL, INT8_GREATER};
 use crate::grouping_sets::{self, SET_NUMBER};
 use crate::items::flatten;
 use crate::outer::{Mode, reads_outer};
@@ -14,6 +16,11 @@ use crate::query::Planner;
 use crate::reader::Node;
 use crate::scope::Level;
 use crate::tree::JoinKind;
+
+/// The numbers of the sets without groups.
+fn places_of_totals(sets: Option<&[Vec<i64>]>) -> Vec<usize> {
+    sets.unwrap_or_default().iter().enumerate().filter(|(_, set)| set.is_empty()).map(|(at, _)| at).collect()
+}
 
 impl<'a> Planner<'a> {
     /// Groups the rows, keeps those groups that HAVING keeps, and computes the target list.
@@ -33,19 +40,14 @@ impl<'a> Planner<'a> {
         }
         let mut hidden = hidden.to_vec();
         let mut mark = None;
-        if one_group && level.has_values() {
+        level.grouping_sets = grouping_sets::sets(query)?;
+        let totals: Vec<usize> = places_of_totals(level.grouping_sets.as_deref());
+        if (one_group || !totals.is_empty()) && level.has_values() {
             // Each combination of values has its group, also of no rows.
             (built, mark) = self.with_empty_groups(built, &mut level).map(|(built, mark)| (built, Some(mark)))?;
             hidden = level.values();
         }
-        level.grouping_sets = grouping_sets::sets(query)?;
-        if let Some(sets) = &level.grouping_sets {
-            if level.frame.is_some() && sets.iter().any(Vec::is_empty) {
-                return Err(PlanError::not_yet(
-                    "a grouping set of everything in a subquery that reads the query around it",
-                    "write UNION ALL of a GROUP BY and a total",
-                ));
-            }
+        if level.grouping_sets.is_some() {
             let names = level.one_column_a_name(built.columns.len());
             built = self.extend(built, &names)?;
         }
@@ -91,6 +93,8 @@ impl<'a> Planner<'a> {
         };
         let mut calls = level.aggregates.take().unwrap_or_default();
         self.note_orders(&built, &calls);
+        let counted = (!totals.is_empty() && mark.is_some()).then_some(calls.len());
+        calls.extend(counted.map(|_| AggCall::of_rows()));
         for call in &mut calls {
             if let Some(mark) = &mark {
                 call.only_where(mark);
@@ -164,6 +168,16 @@ impl<'a> Planner<'a> {
             })
         };
         let mut conditions = Vec::new();
+        if let Some(counted) = counted {
+            // Without rows only the totals have their row.
+            let set = |at: &usize| crate::expr::int4(i32::try_from(*at).unwrap_or(i32::MAX));
+            let number = || Expr::column(groups.len(), set(&0).ty, oid::INT4);
+            let is_total = totals.iter().map(|at| crate::expr::comparison(INT4_EQUAL, number(), set(at)));
+            let count = Expr::column(first + counted, crate::expr::int8(0).ty, oid::INT8);
+            let some = crate::expr::comparison(INT8_GREATER, count, crate::expr::int8(0));
+            let kind = ExprKind::Or(is_total.chain([some]).collect());
+            conditions.push(Expr { kind, ..crate::expr::boolean(true) });
+        }
         having.iter().for_each(|h| flatten(over_groups(h), &mut conditions));
         let (subs, plain): (Vec<_>, Vec<_>) = conditions.into_iter().partition(Expr::has_sub);
         built = self.filter(built, &plain)?;

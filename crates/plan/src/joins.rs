@@ -117,7 +117,7 @@ impl Joins<'_, '_, '_> {
                     sides
                 } else if self.is_function(&right) {
                     let left = self.item(*left, above)?;
-                    let mut joined = self.outer_function(left, &right, &on)?;
+                    let mut joined = self.outer_function(left, &right, on)?;
                     self.apply(&mut joined, above, false)?;
                     return Ok(joined);
                 } else {
@@ -169,23 +169,66 @@ impl Joins<'_, '_, '_> {
         Ok(joined)
     }
 
-    /// `LEFT JOIN LATERAL f(…) ON true`.
-    fn outer_function(&mut self, left: Joined, right: &Item<Vec<Expr>>, on: &[Condition]) -> Result<Joined, PlanError> {
+    /// `LEFT JOIN LATERAL f(…) ON …`.
+    fn outer_function(
+        &mut self,
+        mut left: Joined,
+        right: &Item<Vec<Expr>>,
+        mut on: Vec<Condition>,
+    ) -> Result<Joined, PlanError> {
         let at = right.inputs().first().copied().unwrap_or_default();
-        let is_true = |e: &Expr| matches!(&e.kind, ExprKind::Const(c) if c.value == Some(vec![1]));
-        if !on.iter().all(|(c, _)| is_true(c)) {
-            return Err(PlanError::not_yet(
-                "a function in FROM with a condition of its outer join",
-                "put the condition within: LEFT JOIN LATERAL (SELECT … FROM f(…) WHERE …) x ON true",
-            ));
-        }
         if !self.functions.get(&at).is_some_and(|f| f.reads.is_subset(&left.inputs)) {
             return Err(PlanError::not_yet(
                 "a function in FROM that reads beyond its outer join",
                 "join what it reads to the left side first",
             ));
         }
-        self.with_function(left, at, true)
+        let is_true = |e: &Expr| matches!(&e.kind, ExprKind::Const(c) if c.value == Some(vec![1]));
+        if on.iter().all(|(c, _)| is_true(c)) {
+            return self.with_function(left, at, true);
+        }
+        let (mut right, links) = self.function_apart(&left, at)?;
+        on.extend(links);
+        self.values_of_sides(&mut left, &mut right, &mut on)?;
+        self.pair(left, right, JoinKind::Left, &on)
+    }
+
+    /// The function's rows for each combination of what it reads of the left side, and the conditions by which they belong to the
+    /// left side's rows.
+    fn function_apart(&mut self, left: &Joined, at: usize) -> Result<(Joined, Vec<Condition>), PlanError> {
+        let odd = || PlanError::Tree("a function of FROM is read twice".into());
+        let Lateral { functions, .. } = self.functions.remove(&at).ok_or_else(odd)?;
+        let mut args: Vec<Expr> = Vec::new();
+        for call in functions.args() {
+            call.rewrite(&mut |e| {
+                if matches!(e.kind, ExprKind::Column(_)) && !args.contains(e) {
+                    args.push(e.clone());
+                }
+                None
+            });
+        }
+        let placed: Vec<Expr> = args.iter().map(|arg| left.place(arg)).collect();
+        let values = self.planner.project(left.built.clone(), &placed)?;
+        for column in &values.columns {
+            self.planner.groupable(column, "a function in FROM with a condition of its outer join")?;
+        }
+        let values = self.planner.distinct(values)?;
+        let mut shown = HashMap::new();
+        let mut links = Vec::new();
+        for (place, arg) in args.iter().enumerate() {
+            // A column that lies beyond all inputs' own.
+            let column = self.level.width + self.beyond;
+            self.beyond += 1;
+            shown.insert(column, place);
+            let link = crate::expr::same(arg.clone(), Expr::column(column, arg.ty, arg.declared));
+            links.push((link, self.level.inputs_of(arg)));
+        }
+        let place = |column: usize| args.iter().position(|a| a.as_column() == Some(column)).unwrap_or(usize::MAX);
+        let functions = functions.over(|call| call.map_columns(&place));
+        let first = self.level.inputs[at].first;
+        shown.extend((0..functions.width()).map(|c| (first + c, args.len() + c)));
+        let built = self.planner.with_functions(values, &functions, false)?;
+        Ok((Joined { built, inputs: BTreeSet::from([at]), placed: shown }, links))
     }
 
     /// Joins all that wait, and tries the conditions as soon as their inputs are there. Functions are applied when what they read
@@ -323,7 +366,8 @@ impl Joins<'_, '_, '_> {
 
     fn pair(&mut self, left: Joined, mut right: Joined, kind: JoinKind, on: &[Condition]) -> Result<Joined, PlanError> {
         let one_row = |built: &Built| built.keys.iter().any(Vec::is_empty);
-        let connected = on.iter().any(|(c, _)| self.is_key(c, &left.inputs, &right.inputs));
+        let links = |c: &Expr| matches!(c.kind, ExprKind::Same(..)) || self.is_key(c, &left.inputs, &right.inputs);
+        let connected = on.iter().any(|(c, _)| links(c));
         if !connected && !one_row(&left.built) && !one_row(&right.built) {
             self.planner.warnings.push(
                 "two inputs are joined without an equality that a join can go by: every row of one side meets \

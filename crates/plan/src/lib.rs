@@ -34,6 +34,7 @@ mod join;
 mod join_key;
 mod joins;
 mod jsonb;
+mod literals;
 mod named;
 mod native;
 mod nested;

@@ -127,6 +127,13 @@ pub(crate) fn check(catalog: &Catalog, func: Oid) -> Result<(), PlanError> {
 /// Types whose text form depends on the catalogs: regproc, regclass and their kin.
 const NAMES_OF_OBJECTS: &[Oid] = &[24, 2202, 2203, 2204, 2205, 2206, 3734, 3769, 4089, 4096, 4191];
 
+/// Whether a constant of the type is a name of something that can be dropped and made again; a text search configuration
+/// or dictionary is as stable as a function.
+pub(crate) fn names_an_object(ty: Oid) -> bool {
+    const OF_TEXT_SEARCH: [Oid; 2] = [3734, 3769];
+    NAMES_OF_OBJECTS.contains(&ty) && !OF_TEXT_SEARCH.contains(&ty)
+}
+
 /// Refuses text forms that change while the rows stay.
 pub(crate) fn check_text_form(ty: Oid) -> Result<(), PlanError> {
     if NAMES_OF_OBJECTS.contains(&ty) {

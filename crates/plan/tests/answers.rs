@@ -68,6 +68,9 @@ const TABLES: &str = r#"
     CREATE VIEW totals AS SELECT region, sum(amount) AS total, count(*) AS n FROM priced GROUP BY region;
     CREATE RECURSIVE VIEW counted (n) AS SELECT 1 UNION ALL SELECT n + 1 FROM counted WHERE n < 5;
     CREATE VIEW busy AS SELECT t.region, t.n + 1 AS n FROM totals t JOIN priced p ON p.region = t.region AND p.amount = t.total / 2;
+    CREATE VIEW pathed AS SELECT id, jsonb_path_query_first(doc, '$.list[1]') AS second FROM orders WHERE doc @? '$.n ? (@ > 0)';
+    CREATE TABLE searched (id int PRIMARY KEY, body text, vector tsvector GENERATED ALWAYS AS (to_tsvector('english', body)) STORED);
+    INSERT INTO searched (id, body) VALUES (1, 'two cats'), (2, 'cats and dogs'), (3, 'a dog'), (4, NULL);
     CREATE VIEW folded WITH (security_barrier) AS SELECT id, upper(status) AS status FROM orders WHERE status <> '';
 "#;
 

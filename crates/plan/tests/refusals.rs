@@ -67,8 +67,12 @@ async fn constructs_that_are_not_kept_are_named() {
         ),
         ("SELECT id FROM t WHERE at > (SELECT max(at) FROM t v WHERE v.at < now() AND v.id = t.id)", &["now()"]),
         (
-            "SELECT t.id, k FROM t LEFT JOIN LATERAL generate_series(1, t.a) k ON k > 1",
-            &["a function in FROM with a condition", "LEFT JOIN LATERAL (SELECT"],
+            "SELECT t.id, l.lexeme FROM t LEFT JOIN LATERAL unnest(t.doc) l ON l.lexeme > 'b'",
+            &["a function in FROM with a condition of its outer join on type tsvector", "cast it to text"],
+        ),
+        (
+            "SELECT id FROM t WHERE id::oid = 't'::regclass",
+            &["a constant of type regclass", "can be dropped and made again", "its oid as a number"],
         ),
         (
             "SELECT t.id, k FROM t, generate_series(1, t.a) k FULL JOIN u ON u.id = k",

@@ -18,7 +18,6 @@ const TABLES: &str = "
 /// Queries that `refusals.rs` does not have, with words of the answer.
 const ASKED: &[(&str, &[&str])] = &[
     (" ;", &["the query is empty", "write a SELECT"]),
-    ("SELECT id FROM t WHERE doc @@ 'a & b'::tsquery", &["a constant of type tsquery", "which PostgreSQL computes"]),
     ("SELECT t.id, m FROM t, made(n => t.a) m", &["a set-returning function with arguments by name", "by position"]),
     ("SELECT xmlforest(a) AS x FROM t", &["an expression of kind XMLEXPR", "in a function of your own"]),
     ("SELECT (ROW(a, b)).f2 AS f FROM t", &["a field of a record without a type", "cast it"]),

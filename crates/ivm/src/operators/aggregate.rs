@@ -5,7 +5,7 @@
 //! there is always exactly one group.
 
 use state::{Family, Read, Store, Write};
-use types::{Delta, Field, Row, push_field};
+use types::{Delta, Field, Oid, Row, push_field};
 
 use super::extremes::{ValueChanges, is_true};
 use super::group::Group;
@@ -14,6 +14,7 @@ use super::{CHUNK, Cx, Emit, Node};
 use crate::cache::Cache;
 use crate::error::{Failure, IvmError};
 use crate::key::{FieldMap, KeyEncoder};
+use crate::layout::group_name;
 use crate::table::KeyTable;
 
 /// Groups its input's rows.
@@ -29,6 +30,8 @@ pub(crate) struct Groups {
     state: u32,
     key: KeyEncoder,
     shape: Shape,
+    /// Of the key columns.
+    types: Vec<Oid>,
     /// How many columns of a row are looked at.
     reach: usize,
     cache: Cache<Group>,
@@ -40,7 +43,7 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
-    pub(crate) fn new(state: u32, key: KeyEncoder, shape: Shape) -> Self {
+    pub(crate) fn new(state: u32, key: KeyEncoder, types: Vec<Oid>, shape: Shape) -> Self {
         let columns = shape.adders.iter().flat_map(|a| a.column.into_iter().chain(a.filter));
         let values = shape.values.iter().flat_map(|v| std::iter::once(v.column).chain(v.filter));
         let reach = columns.chain(values).map(|c| c + 1).max().unwrap_or(0).max(key.reach);
@@ -48,6 +51,7 @@ impl Groups {
             state,
             key,
             shape,
+            types,
             reach,
             cache: Cache::default(),
             touched: Vec::new(),
@@ -166,9 +170,10 @@ impl Groups {
                 Shown::Greatest(values) => field(extremes(values).and_then(|e| e.greatest()), &mut out),
                 Shown::Of { accumulator, func, ty } => {
                     if let Some(accumulator) = group.accumulators.get(accumulator) {
-                        accumulator
-                            .finish(func, ty, &mut out)
-                            .map_err(|e| Failure::Stream(format!("{e} ({}) in an aggregate", e.sqlstate())))?;
+                        accumulator.finish(func, ty, &mut out).map_err(|e| {
+                            let of = group_name(&self.types, &Row::from_bytes(group.key.clone().into()));
+                            Failure::Stream(format!("{e} ({}) in an aggregate{of}", e.sqlstate()))
+                        })?;
                     }
                 }
             }

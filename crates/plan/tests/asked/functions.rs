@@ -60,6 +60,42 @@ pub(crate) const QUERIES: &[Asked] = &[
         "SELECT o.id, e.key, e.value FROM orders o LEFT JOIN LATERAL jsonb_each(o.doc) e ON true",
     ),
     (
+        "left join of a function with a condition",
+        "SELECT o.id, k FROM orders o LEFT JOIN LATERAL generate_series(1, o.user_id) k ON k > 1",
+    ),
+    (
+        "left join of a function with a condition of both sides",
+        "SELECT o.id, t.v, t.n FROM orders o LEFT JOIN LATERAL unnest(o.tags) WITH ORDINALITY t (v, n) ON t.v LIKE 'q%' AND t.n > o.user_id",
+    ),
+    (
+        "left join of a function with an equality",
+        "SELECT o.id, e.key, e.value, r.name FROM orders o LEFT JOIN jsonb_each_text(o.doc) e ON e.key = o.short OR e.value = o.short LEFT JOIN regions r ON r.name > e.key",
+    ),
+    (
+        "left join of a function with a condition of the other side",
+        "SELECT o.id, k FROM orders o LEFT JOIN LATERAL generate_series(o.region, o.user_id) k ON o.paid",
+    ),
+    (
+        "left join of a function with a subquery",
+        "SELECT o.id, k FROM orders o LEFT JOIN LATERAL generate_series(1, o.user_id) k ON k IN (SELECT id FROM regions) AND EXISTS (SELECT FROM users u WHERE u.id = o.region)",
+    ),
+    (
+        "left joins of functions with conditions, one over the other",
+        "SELECT u.id, k, m FROM users u LEFT JOIN LATERAL generate_series(0, u.id) k ON k <> u.region LEFT JOIN LATERAL generate_series(k, 2) m ON m > k",
+    ),
+    (
+        "left join of a function with a condition, grouped!",
+        "SELECT t, count(o.id) AS n FROM orders o LEFT JOIN unnest(o.tags) t ON t <> 'z' AND o.user_id > 1 GROUP BY t",
+    ),
+    (
+        "left join of a function with a condition by PostgreSQL",
+        "SELECT o.id, t FROM orders o LEFT JOIN unnest(o.tags) t ON md5(t) > md5(o.status)",
+    ),
+    (
+        "left join of a function with a condition that is false",
+        "SELECT o.id, t FROM orders o LEFT JOIN unnest(o.tags) t ON false",
+    ),
+    (
         "left join of a function of nothing!",
         "SELECT o.id, o.status, t.v, t.n FROM orders o LEFT JOIN unnest(o.tags[5:6]) WITH ORDINALITY t (v, n) ON true",
     ),

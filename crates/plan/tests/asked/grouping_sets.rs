@@ -110,6 +110,40 @@ pub(crate) const QUERIES: &[Asked] = &[
         "sets with limit",
         "SELECT region, status, count(*) AS n FROM orders GROUP BY CUBE (region, status) ORDER BY GROUPING(region, status) DESC, count(*) DESC, region, status LIMIT 4",
     ),
+    (
+        "a total of what is around",
+        "SELECT u.id, (SELECT count(*) FROM orders o WHERE o.user_id = u.id AND o.id > 20 GROUP BY ()) AS n FROM users u",
+    ),
+    (
+        "rollup of what is around",
+        "SELECT u.id, s.region, s.n, s.t FROM users u LEFT JOIN LATERAL
+            (SELECT o.region, count(*) AS n, sum(o.amount) AS t FROM orders o WHERE o.user_id = u.id AND o.id > 20 GROUP BY ROLLUP (o.region)) s ON true",
+    ),
+    (
+        "cube of what is around",
+        "SELECT u.id, s.r, s.p, s.g, s.n, s.m FROM users u, LATERAL
+            (SELECT o.region AS r, o.paid AS p, GROUPING(o.region, o.paid) AS g, count(*) AS n, max(o.id) + u.id AS m
+             FROM orders o WHERE o.user_id = u.id AND o.id > 21 GROUP BY CUBE (o.region, o.paid)) s",
+    ),
+    (
+        "several totals of what is around",
+        "SELECT u.id, s.r, s.n FROM users u, LATERAL
+            (SELECT o.region AS r, count(*) AS n FROM orders o WHERE o.user_id > u.id AND o.id < 3 GROUP BY GROUPING SETS ((o.region), (), ())) s",
+    ),
+    (
+        "totals of what is around by PostgreSQL",
+        "SELECT u.id, s.r, s.ids FROM users u, LATERAL
+            (SELECT o.region AS r, array_agg(o.id ORDER BY o.id) AS ids FROM orders o WHERE o.user_id = u.boss GROUP BY ROLLUP (o.region)) s",
+    ),
+    (
+        "totals of what is around, some left out",
+        "SELECT u.id, s.r, s.n FROM users u, LATERAL
+            (SELECT o.region AS r, count(*) AS n FROM orders o WHERE o.user_id = u.id AND o.region <> u.region GROUP BY ROLLUP (o.region) HAVING count(*) < 3) s",
+    ),
+    (
+        "exists in sets of what is around",
+        "SELECT u.id FROM users u WHERE EXISTS (SELECT FROM orders o WHERE o.user_id = u.id AND o.id > 22 GROUP BY GROUPING SETS ((o.paid), ()) HAVING count(*) = 0)",
+    ),
     ("sets without aggregates", "SELECT region, status FROM orders GROUP BY ROLLUP (region, status)"),
     ("sets of a table without keys", "SELECT a, b, sum(c) AS s FROM whole GROUP BY GROUPING SETS ((a, b), (b), ())"),
 ];

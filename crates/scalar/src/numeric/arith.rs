@@ -135,6 +135,11 @@ impl Numeric {
         if let Some(special) = self.special_quotient(other)? {
             return Ok(special);
         }
+        self.divide(other, self.quotient_scale(other), true)?.stored()
+    }
+
+    /// The same of finite values, whatever the size of the result.
+    pub(crate) fn div_unchecked(&self, other: &Self) -> Result<Self, EvalError> {
         self.divide(other, self.quotient_scale(other), true)
     }
 
@@ -146,7 +151,7 @@ impl Numeric {
         if let Some(special) = self.special_quotient(other)? {
             return Ok(special);
         }
-        self.divide(other, 0, false)
+        self.divide(other, 0, false)?.stored()
     }
 
     fn special_quotient(&self, other: &Self) -> Result<Option<Self>, EvalError> {
@@ -228,7 +233,7 @@ impl Numeric {
         if round && (r.magnitude() << 1u32) >= *d.magnitude() {
             q += if n.is_negative() == d.is_negative() { 1 } else { -1 };
         }
-        Self::from_big(q, scale).stored()
+        Ok(Self::from_big(q, scale))
     }
 
     /// `self % other`; the sign is that of `self`.

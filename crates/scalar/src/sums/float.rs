@@ -2,7 +2,7 @@
 //!
 //! PostgreSQL's own sums of floats depend on the order of the rows. This one is exact: an integer times a power of two holds
 //! the sum without any rounding, so that the order does not matter and values can be taken out; the result is
-//! rounded once, correctly. NaN and the infinities are counted.
+//! rounded once, correctly. NaN and the infinities are counted, and so is -0: the sum of nothing else is -0.
 
 use num_bigint::{BigInt, BigUint};
 use num_traits::{Signed, ToPrimitive, Zero};
@@ -17,6 +17,7 @@ pub struct FloatSum {
     nan: i64,
     infinity: i64,
     neg_infinity: i64,
+    neg_zero: i64,
     sum: Exact,
 }
 
@@ -113,6 +114,9 @@ impl FloatSum {
             *side += count;
         } else {
             let bits = value.to_bits();
+            if bits == 1 << 63 {
+                self.neg_zero += count;
+            }
             let fraction = i128::from(bits & ((1 << 52) - 1));
             let exponent = (bits >> 52 & 0x7FF) as i32;
             let (m, e) = if exponent == 0 { (fraction, -1074) } else { (fraction | 1 << 52, exponent - 1075) };
@@ -128,6 +132,7 @@ impl FloatSum {
         self.nan += other.nan;
         self.infinity += other.infinity;
         self.neg_infinity += other.neg_infinity;
+        self.neg_zero += other.neg_zero;
         let (m, e) = other.sum.parts();
         self.sum = self.sum.plus_big(&m, e);
     }
@@ -138,6 +143,7 @@ impl FloatSum {
         self.count
     }
 
+    /// The sum, where it is none of finite numbers other than -0.
     fn special(&self) -> Option<f64> {
         if self.nan > 0 || (self.infinity > 0 && self.neg_infinity > 0) {
             Some(f64::NAN)
@@ -145,6 +151,8 @@ impl FloatSum {
             Some(f64::INFINITY)
         } else if self.neg_infinity > 0 {
             Some(f64::NEG_INFINITY)
+        } else if self.neg_zero == self.count {
+            Some(-0.0)
         } else {
             None
         }
@@ -187,12 +195,13 @@ impl FloatSum {
     /// # Errors
     /// As for [`Self::double`].
     pub fn average(&self) -> Result<Option<f64>, EvalError> {
-        Ok(self.double()?.map(|sum| sum / self.count as f64))
+        // PostgreSQL begins with 0, to which -0 adds nothing.
+        Ok(self.double()?.map(|sum| (sum + 0.0) / self.count as f64))
     }
 
     /// Appends the stored form.
     pub fn encode(&self, into: &mut Vec<u8>) {
-        for count in [self.count, self.nan, self.infinity, self.neg_infinity] {
+        for count in [self.count, self.nan, self.infinity, self.neg_infinity, self.neg_zero] {
             put(into, i128::from(count));
         }
         let (m, e) = self.sum.canonical();
@@ -208,7 +217,7 @@ impl FloatSum {
     /// When the bytes are none.
     pub fn decode(from: &mut &[u8]) -> Result<Self, DatumError> {
         let (count, nan) = (take_i64(from)?, take_i64(from)?);
-        let (infinity, neg_infinity) = (take_i64(from)?, take_i64(from)?);
+        let (infinity, neg_infinity, neg_zero) = (take_i64(from)?, take_i64(from)?, take_i64(from)?);
         let damaged = DatumError::Damaged(types::oid::FLOAT8);
         let e = i32::try_from(take(from)?).map_err(|_| damaged.clone())?;
         if !(-1074..=2048).contains(&e) {
@@ -216,7 +225,8 @@ impl FloatSum {
         }
         let length = take(from)?;
         let mantissa = take_bytes(from, length)?;
-        Ok(Self { count, nan, infinity, neg_infinity, sum: Exact::of(BigInt::from_signed_bytes_be(mantissa), e) })
+        let sum = Exact::of(BigInt::from_signed_bytes_be(mantissa), e);
+        Ok(Self { count, nan, infinity, neg_infinity, neg_zero, sum })
     }
 }
 

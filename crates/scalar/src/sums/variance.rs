@@ -33,6 +33,11 @@ impl VarianceSum {
     /// # Errors
     /// When PostgreSQL cannot store the result.
     pub fn variance(&self, sample: bool) -> Result<Option<Numeric>, EvalError> {
+        self.unchecked(sample)?.map(|v| v.add(&Numeric::ZERO)).transpose()
+    }
+
+    /// The variance, also where only its root can be stored.
+    fn unchecked(&self, sample: bool) -> Result<Option<Numeric>, EvalError> {
         let count = self.count();
         if count == 0 || (sample && count == 1) {
             return Ok(None);
@@ -45,7 +50,7 @@ impl VarianceSum {
             return Ok(Some(Numeric::ZERO));
         }
         let others = if sample { count - 1 } else { count };
-        numerator.div(&Numeric::from(count).times(others)).map(Some)
+        numerator.div_unchecked(&Numeric::from(count).times(others)).map(Some)
     }
 
     /// `stddev_samp` (or, not of a sample, `stddev_pop`); `None` (NULL) of too few values.
@@ -57,7 +62,7 @@ impl VarianceSum {
             Some(scale) if !v.is_zero() => v.sqrt_at(scale),
             _ => v,
         };
-        Ok(self.variance(sample)?.map(root))
+        self.unchecked(sample)?.map(|v| root(v).add(&Numeric::ZERO)).transpose()
     }
 
     /// Appends the stored form.
