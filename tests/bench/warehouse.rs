@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use testkit::{Cluster, Daemon, DaemonOptions, Kind};
 use tokio_postgres::Client;
-use tributary_tests::warehouse;
+use tributary_tests::{Services, warehouse};
 
 use crate::ground::{cli, median, seconds};
 
@@ -13,6 +13,9 @@ const SCALES: [f64; 2] = [0.1, 1.0];
 const ROUNDS: u64 = 3;
 /// One row of so many changes.
 const EVERY: u64 = 1000;
+
+/// Seconds that a refresh may take.
+const PATIENCE: f64 = 300.0;
 
 /// What a refresh cost, in milliseconds, medians.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +66,7 @@ async fn at(scale: f64) -> anyhow::Result<Vec<(String, Cost)>> {
     warehouse::load(&cluster, scale).await?;
     let daemon = Daemon::standalone(&cluster, options()).await?;
     let client = cluster.client().await?;
+    let services = Services::of(&daemon).await?;
     // Keeps every table's rows, so that each stream table finds them, and shows what a refresh costs without a query.
     for (i, table) in warehouse::TABLES.iter().enumerate() {
         let query = format!("SELECT * FROM {} WHERE false", table.name);
@@ -86,7 +90,7 @@ async fn at(scale: f64) -> anyhow::Result<Vec<(String, Cost)>> {
             eprintln!("query {number}: exact after {:.1} s", seconds(started));
         }
         let name = if number == 0 { "none: the rows alone are kept".to_owned() } else { number.to_string() };
-        let cost = cost(&daemon, &client, query, &mut round, EVERY).await?;
+        let cost = cost(&daemon, &services, &client, query, &mut round, EVERY).await?;
         let Cost { rows, readable, engine, asked } = cost;
         if number == 0 {
             eprintln!("a refresh is {rows:.0} rows");
@@ -98,7 +102,7 @@ async fn at(scale: f64) -> anyhow::Result<Vec<(String, Cost)>> {
         );
         fixed.push((
             name,
-            if same == EVERY { cost } else { self::cost(&daemon, &client, query, &mut round, same).await? },
+            if same == EVERY { cost } else { self::cost(&daemon, &services, &client, query, &mut round, same).await? },
         ));
         if number > 0 {
             let differ = warehouse::differences(&client, "kept", query).await?;
@@ -116,7 +120,14 @@ fn options() -> DaemonOptions {
 }
 
 /// Medians over refreshes that touch one row of `every`.
-async fn cost(daemon: &Daemon, client: &Client, query: &str, round: &mut u64, every: u64) -> anyhow::Result<Cost> {
+async fn cost(
+    daemon: &Daemon,
+    services: &Services,
+    client: &Client,
+    query: &str,
+    round: &mut u64,
+    every: u64,
+) -> anyhow::Result<Cost> {
     let (mut rows, mut readable, mut engine, mut asked) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         *round += 1;
@@ -124,11 +135,11 @@ async fn cost(daemon: &Daemon, client: &Client, query: &str, round: &mut u64, ev
         warehouse::change(client, "plain", &statements).await?;
         client.batch_execute("COMMIT").await?;
         rows.push(warehouse::change(client, "public", &statements).await? as f64);
-        cli(daemon, &["wait"]).await?;
+        services.wait(PATIENCE).await?;
         let before = applied(daemon).await?;
         let started = Instant::now();
         client.batch_execute("COMMIT").await?;
-        cli(daemon, &["wait"]).await?;
+        services.wait(PATIENCE).await?;
         readable.push(seconds(started) * 1000.0);
         engine.push((applied(daemon).await? - before) * 1000.0);
         client.batch_execute("SET search_path = plain").await?;
