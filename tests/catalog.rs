@@ -161,11 +161,16 @@ async fn every_aggregate_of_the_catalog_is_kept_exactly() {
         .collect();
     assert!(tables.len() > 130, "{}", tables.len());
     create_all(&daemon, &tables).await;
-    exact(&cluster, &daemon, &tables).await;
-    change(&client).await;
-    exact(&cluster, &daemon, &tables).await;
-    client.batch_execute("DELETE FROM things").await.unwrap();
-    exact(&cluster, &daemon, &tables).await;
+    let of_equal = |t: &Table| t.0.starts_with("min_") || t.0.starts_with("max_");
+    let (any, others): (Vec<Table>, Vec<Table>) = tables.iter().cloned().partition(of_equal);
+    for round in 0..3 {
+        exact(&cluster, &daemon, &others).await;
+        exact_but_for_writing(&cluster, &daemon, &any).await;
+        match round {
+            0 => change(&client).await,
+            _ => client.batch_execute("DELETE FROM things").await.unwrap(),
+        }
+    }
     println!("{} aggregates", tables.len());
 }
 
@@ -293,7 +298,27 @@ async fn every_immutable_set_returning_function_of_the_catalog_is_kept_exactly()
 }
 
 /// Built-in types without a key of their own here: what groups by them is refused with the cast that helps.
-const WITHOUT_KEY: &[&str] = &[];
+const WITHOUT_KEY: &[&str] = &[
+    "int2vector",
+    "regproc",
+    "tid",
+    "xid",
+    "cid",
+    "oidvector",
+    "xid8",
+    "regprocedure",
+    "regoper",
+    "regoperator",
+    "regclass",
+    "regcollation",
+    "regtype",
+    "regrole",
+    "regnamespace",
+    "tsvector",
+    "tsquery",
+    "regconfig",
+    "regdictionary",
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_type_of_the_catalog_passes_through_and_is_equal_by_its_own_equality() {
@@ -325,7 +350,7 @@ async fn every_type_of_the_catalog_passes_through_and_is_equal_by_its_own_equali
     tables.clear();
     let mut refused = Vec::new();
     for (name, _) in literals() {
-        let has = async |sql: &str| client.query(sql, &[]).await.is_ok();
+        let has = async |sql: &str| client.prepare(sql).await.is_ok();
         let c = format!("c_{name}");
         if has(&format!("SELECT DISTINCT {c} FROM things")).await {
             let query = format!(
@@ -379,7 +404,7 @@ async fn same_text(client: &Client, daemon: &Daemon, tables: &[Table]) {
     }
 }
 
-/// Which of several equal values a group shows is nobody's promise.
+/// Which of several equal values a group shows, or min and max take, is nobody's promise.
 async fn exact_but_for_writing(cluster: &Cluster, daemon: &Daemon, tables: &[Table]) {
     cli(daemon, &["wait", "--timeout", "120s"]).await.unwrap().ok().unwrap();
     let oracle = testkit::Oracle::take(cluster).await.unwrap();
