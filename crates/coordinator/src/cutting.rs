@@ -372,7 +372,7 @@ mod tests {
         Taken { end: Lsn(end), commit_time: 0, pieces: vec![piece.freeze()] }
     }
 
-    fn read(transactions: Vec<(NodeId, Taken)>) -> Vec<(u32, u64, Vec<u32>)> {
+    fn read(transactions: &[(NodeId, Taken)]) -> Vec<(u32, u64, Vec<u32>)> {
         let tables = |t: &Taken| {
             let mut tables = Vec::new();
             for mut piece in t.pieces.clone() {
@@ -401,10 +401,10 @@ mod tests {
                 (NodeId(2), taken(45, &[(5, b"d"), (6, b"z")])),
             ]
         };
-        let ordered = read(behind_moves(all(), &[(TableId(5), spans)].into()));
+        let ordered = read(&behind_moves(all(), &[(TableId(5), spans)].into()));
         let first = [(1, 15, vec![6]), (1, 16, vec![]), (2, 12, vec![6, 5]), (2, 45, vec![6])];
         let later = [(1, 15, vec![5]), (1, 16, vec![5]), (2, 45, vec![5])];
         assert_eq!(ordered, [first.as_slice(), later.as_slice()].concat());
-        assert_eq!(read(behind_moves(all(), &BTreeMap::new())), read(all()));
+        assert_eq!(read(&behind_moves(all(), &BTreeMap::new())), read(&all()));
     }
 }

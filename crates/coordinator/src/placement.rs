@@ -41,6 +41,8 @@ pub(crate) struct Guest {
     pub(crate) shipped_from: Option<Lsn>,
     /// Tells two tables of the same shard and node apart.
     pub(crate) ticket: u64,
+    /// It was announced before, by a move that failed and left a table of the name: which of the two is shipped is not known.
+    pub(crate) unsure: bool,
 }
 
 /// A physical table of a source: a shard, wherever it is, or a table that stays where it is.

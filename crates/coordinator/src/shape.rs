@@ -184,7 +184,7 @@ mod tests {
         let name = TableName::new("public", "t_102");
         let at = topology::Placement { node: NodeId(1), table: name, shard: Some(102), relation: 0 };
         let mut table = KeptTable::new(TableId(5), at);
-        table.guests = vec![Guest { node: NodeId(2), shipped_from: guest.map(Lsn), ticket: 1 }];
+        table.guests = vec![Guest { node: NodeId(2), shipped_from: guest.map(Lsn), ticket: 1, unsure: false }];
         KeptSource {
             id: SourceId(3),
             name: TableName::new("public", "t"),

@@ -243,20 +243,21 @@ impl Tables {
         for source in notes.sources.values_mut().filter(|s| s.spread != Spread::Copied) {
             let columns = (column_names(source), column_types(source));
             for table in source.tables.iter_mut().filter(|t| t.shard == shard && t.node != node) {
+                let unsure = table.guests.iter().any(|g| g.node == node);
                 table.guests.retain(|g| g.node != node);
                 table.note(node);
-                table.guests.push(Guest { node, shipped_from: None, ticket });
+                table.guests.push(Guest { node, shipped_from: None, ticket, unsure });
                 wanted.push(subscribe(table, node, columns.clone()));
             }
         }
         wanted
     }
 
-    /// The guests of the ticket are shipped from here on.
+    /// The guests of the ticket are shipped from here on, unless they may be others of the name: those are read when the move ends.
     pub(crate) fn guest_arrived(&self, ticket: u64, from: Lsn) {
         let mut notes = self.lock();
         let tables = notes.sources.values_mut().flat_map(|s| &mut s.tables);
-        for guest in tables.flat_map(|t| &mut t.guests).filter(|g| g.ticket == ticket) {
+        for guest in tables.flat_map(|t| &mut t.guests).filter(|g| g.ticket == ticket && !g.unsure) {
             guest.shipped_from = Some(from);
         }
     }
@@ -451,4 +452,40 @@ pub(crate) fn column_names(source: &KeptSource) -> Vec<String> {
 
 pub(crate) fn column_types(source: &KeptSource) -> Vec<Oid> {
     source.columns.iter().map(|c| c.ty.oid).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_that_is_announced_twice_is_not_relied_on() {
+        let tables = Tables::default();
+        let name = TableName::new("public", "t");
+        let at = TableName::new("public", "t_102");
+        let placement = topology::Placement { node: NodeId(1), table: at, shard: Some(102), relation: 0 };
+        let table = LogicalTable {
+            name,
+            relation: 77,
+            kind: TableKind::Distributed,
+            placements: vec![placement],
+            columns: Vec::new(),
+            generated: Vec::new(),
+            identity: Vec::new(),
+            replica_full: true,
+            hashed: false,
+            row_security: false,
+        };
+        let source = tables.add(Vec::new(), Vec::new(), &table).id;
+        let announced = |ticket, from| {
+            tables.expect_guest(102, NodeId(2), ticket);
+            tables.guest_arrived(ticket, Lsn(from));
+            tables.source(source).unwrap().tables[0].guests[0].shipped_from
+        };
+        assert_eq!(announced(1, 5), Some(Lsn(5)));
+        assert_eq!(announced(2, 9), None);
+        // An agent that attaches knows of neither.
+        tables.attached(NodeId(2));
+        assert_eq!(announced(3, 12), Some(Lsn(12)));
+    }
 }
