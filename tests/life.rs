@@ -1,5 +1,8 @@
 //! The life of a table on Citus, from plain to plain again, while money moves: no reader ever sees a wrong sum, and each
 //! step is exact, also when somebody is killed in the middle of it.
+//!
+//! Kills of some kind alone, many of them: `TRIBUTARY_STEPS=MoveLogical,MoveBlocking`, `TRIBUTARY_VICTIMS=CitusCoordinator`
+//! and `TRIBUTARY_ROUNDS=300` (then steps are a round each, in this order, and the table is distributed all the time).
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -186,6 +189,16 @@ impl Everyone {
     }
 }
 
+/// Those that a variable names, or all.
+fn chosen<T: std::fmt::Debug + Copy>(variable: &str, all: &[T]) -> Vec<T> {
+    let Ok(names) = std::env::var(variable) else { return all.to_vec() };
+    let named = |name: &str| all.iter().find(|one| format!("{one:?}") == name).copied();
+    names
+        .split(',')
+        .map(|name| named(name).unwrap_or_else(|| panic!("{variable}: {name} is none of {all:?}")))
+        .collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_in_the_middle_of_any_step_leaves_it_exact() {
     if !citus_available() {
@@ -194,14 +207,18 @@ async fn a_kill_in_the_middle_of_any_step_leaves_it_exact() {
     let (cluster, bank) = cluster().await.unwrap();
     let seed = seed();
     let mut random = StdRng::seed_from_u64(seed);
-    Step::Undistribute.take(&cluster, 0, &mut random).await.unwrap();
+    let (steps, victims) = (chosen("TRIBUTARY_STEPS", &Step::ALL), chosen("TRIBUTARY_VICTIMS", &VICTIMS));
+    if steps.contains(&Step::Distribute) {
+        Step::Undistribute.take(&cluster, 0, &mut random).await.unwrap();
+    }
     let mut everyone = Everyone::start(cluster).await;
     create(&everyone.coordinator, &TABLES).await.unwrap();
     // 44 rounds are every victim in every step.
-    let rounds = if long() { 110 } else { Step::ALL.len() };
-    let (mut hits, first) = (0, random.random_range(0..VICTIMS.len()));
+    let rounds = std::env::var("TRIBUTARY_ROUNDS").ok().map(|n| n.parse().unwrap());
+    let rounds = rounds.unwrap_or(if long() { 110 } else { Step::ALL.len() });
+    let (mut hits, first) = (0, random.random_range(0..victims.len()));
     for round in 0..rounds {
-        let (step, victim) = (Step::ALL[round % Step::ALL.len()], VICTIMS[(first + round) % VICTIMS.len()]);
+        let (step, victim) = (steps[round % steps.len()], victims[(first + round) % victims.len()]);
         let what = format!("round {round}, {step:?}, {victim:?} killed");
         let mut hit = false;
         let url = everyone.cluster.url();
