@@ -115,7 +115,7 @@ async fn at(scale: f64) -> anyhow::Result<Vec<(String, Cost)>> {
 
 /// `BENCH_CACHE` is the memory that the state may have.
 fn options() -> DaemonOptions {
-    let cache = std::env::var("BENCH_CACHE").unwrap_or_else(|_| "1GiB".to_owned());
+    let cache = std::env::var("BENCH_CACHE").unwrap_or_else(|_| "4GiB".to_owned());
     DaemonOptions { args: vec!["--cache-bytes".to_owned(), cache], ..DaemonOptions::default() }
 }
 
