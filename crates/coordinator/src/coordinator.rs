@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics_exporter_prometheus::PrometheusHandle;
 use proto::v1;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -87,12 +88,13 @@ impl Coordinator {
             .await
             .map_err(CoordinatorError::io(format!("listening on {}", options.http)))?;
         let listen = grpc.local_addr().map_err(CoordinatorError::io("the gRPC socket"))?;
+        let metrics = http::recorder();
         let (new, new_lanes) = mpsc::channel(1);
         let lanes = Lanes::start(Maker::new(options, endpoint)?, new).await?;
         let members = lanes.atomic().requests.members.clone();
         let (stop, stopping) = watch::channel(false);
         let (done, ended) = oneshot::channel();
-        let running = Running { lanes: Arc::new(lanes), new_lanes, grpc, web, stopping };
+        let running = Running { lanes: Arc::new(lanes), new_lanes, grpc, web, metrics, stopping };
         tokio::spawn(async move {
             let _nobody_asks_any_more = done.send(running.run().await);
         });
@@ -107,6 +109,7 @@ struct Running {
     new_lanes: mpsc::Receiver<RunningLane>,
     grpc: TcpListener,
     web: TcpListener,
+    metrics: Option<PrometheusHandle>,
     stopping: watch::Receiver<bool>,
 }
 
@@ -142,7 +145,7 @@ impl Running {
             )))
             .add_service(v1::cluster_service_server::ClusterServiceServer::new(ClusterControl(self.lanes)));
         let serve = server.serve_with_incoming(TcpListenerStream::new(self.grpc));
-        let web = http::serve(self.web, ready, stopped(self.stopping.clone()));
+        let web = http::serve(self.web, ready, self.metrics, stopped(self.stopping.clone()));
         let mut serving = JoinSet::new();
         serving.spawn(async move { serve.await.map_err(|e| CoordinatorError::Setting(format!("gRPC: {e}"))) });
         serving.spawn(async move { web.await.map_err(CoordinatorError::io("HTTP")) });

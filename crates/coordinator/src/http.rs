@@ -16,8 +16,9 @@ struct Shared {
     metrics: Option<PrometheusHandle>,
 }
 
-/// Installs the process's metrics recorder; `None` when something else has installed one.
-fn recorder() -> Option<PrometheusHandle> {
+/// Installs the process's metrics recorder; `None` when something else has installed one. What is counted before is counted
+/// nowhere, so this comes first.
+pub(crate) fn recorder() -> Option<PrometheusHandle> {
     PrometheusBuilder::new().install_recorder().ok()
 }
 
@@ -25,9 +26,10 @@ fn recorder() -> Option<PrometheusHandle> {
 pub(crate) async fn serve(
     listener: TcpListener,
     ready: watch::Receiver<Option<String>>,
+    recorded: Option<PrometheusHandle>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    let shared = Shared { ready, metrics: recorder() };
+    let shared = Shared { ready, metrics: recorded };
     let router = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
