@@ -82,10 +82,7 @@ async fn shards_that_move_under_full_load_are_followed_and_no_row_is_read_again(
     assert_exact(&cluster, &daemon, &Bank::STREAM_TABLES).await.unwrap();
     let followed = counter(&daemon, "tributary_shard_moves_total").await.unwrap();
     let read = counter(&daemon, "tributary_rows_read_again_total").await.unwrap();
-    println!("{followed} of {moves} moves followed, {read} rows read again");
-    // Where the machine stands still for as long as a move takes, its shard is read again: of 25 rows, for two sources.
-    assert!(followed <= moves && followed * 4 >= moves * 3, "{followed} of {moves} moves followed");
-    assert!(read <= (moves - followed) * 200, "{read} rows read again, {followed} of {moves} moves followed");
+    assert_eq!((read, followed), (0, moves), "rows read again, moves followed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,7 +100,7 @@ async fn shards_whose_new_table_is_published_too_late_are_read_again_and_stay_ex
     assert_eq!(counter(&daemon, "tributary_shard_moves_total").await.unwrap(), 0);
     // Of one shard in 16 each time, for two sources; never of a whole table.
     let read = counter(&daemon, "tributary_rows_read_again_total").await.unwrap();
-    assert!((6..6 * 400).contains(&read), "{read}");
+    assert!((6..800).contains(&read), "{read}");
 }
 
 /// Steps that change which shards there are, each while money moves.

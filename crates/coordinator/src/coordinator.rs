@@ -16,7 +16,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::TcpListenerStream;
 use topology::Cluster;
-use types::Consistency;
 use wal::Endpoint;
 
 use crate::error::CoordinatorError;
@@ -74,10 +73,6 @@ impl Coordinator {
     /// # Errors
     /// When the target, the data directory or a socket cannot be used: one clear line.
     pub async fn start(options: Options) -> Result<Handle, CoordinatorError> {
-        let suffix = Consistency::PerNode.suffix();
-        if options.instance.ends_with(suffix) {
-            return Err(CoordinatorError::Setting(format!("instance: a name cannot end with '{suffix}'")));
-        }
         let endpoint = Endpoint::parse(&options.database_url)?;
         std::fs::create_dir_all(&options.data_dir)
             .map_err(CoordinatorError::io(format!("data directory {}", options.data_dir.display())))?;

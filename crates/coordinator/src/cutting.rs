@@ -303,7 +303,7 @@ fn behind_moves(transactions: Vec<(NodeId, Taken)>, moved: &BTreeMap<TableId, Ve
     for (node, mut transaction) in transactions {
         let (end, commit_time) = (transaction.end, transaction.commit_time);
         let station = |table: TableId| moved.get(&table)?.iter().position(|s| s.counts(node, end));
-        for (station, piece) in take_later(&mut transaction, |table| station(table).unwrap_or(0)) {
+        for (station, piece) in take_out(&mut transaction, |table| station(table).unwrap_or(0)) {
             later.entry(station).or_default().push((node, Taken { end, commit_time, pieces: vec![piece] }));
         }
         all.push((node, transaction));
@@ -312,49 +312,48 @@ fn behind_moves(transactions: Vec<(NodeId, Taken)>, moved: &BTreeMap<TableId, Ve
     all
 }
 
-/// Takes the changes of tables at another than their first station out of a transaction, station by station.
-fn take_later(transaction: &mut Taken, station: impl Fn(TableId) -> usize) -> BTreeMap<usize, Bytes> {
-    let mut later: BTreeMap<usize, BytesMut> = BTreeMap::new();
+/// Takes the changes of some tables out of a transaction; gives those that had any.
+fn leave_out(transaction: &mut Taken, skip: &BTreeSet<TableId>) -> BTreeSet<TableId> {
+    let mut had = BTreeSet::new();
+    if !skip.is_empty() {
+        take_out(transaction, |table| {
+            let out = skip.contains(&table);
+            if out {
+                had.insert(table);
+            }
+            usize::from(out)
+        });
+    }
+    had
+}
+
+/// Takes the changes of tables that have a number above 0 out of a transaction; gives them by the numbers.
+fn take_out(transaction: &mut Taken, mut number: impl FnMut(TableId) -> usize) -> BTreeMap<usize, Bytes> {
+    let mut out: BTreeMap<usize, BytesMut> = BTreeMap::new();
     for piece in &mut transaction.pieces {
         let (mut rest, mut kept, mut taken) = (piece.clone(), BytesMut::new(), false);
-        while let Ok(Some(change)) = Change::decode(&mut rest) {
-            let at = station(change.table);
-            taken |= at > 0;
-            change.encode(if at > 0 { later.entry(at).or_default() } else { &mut kept });
+        loop {
+            let here = rest.clone();
+            match Change::decode(&mut rest) {
+                Ok(Some(change)) => {
+                    let number = number(change.table);
+                    taken |= number > 0;
+                    change.encode(if number > 0 { out.entry(number).or_default() } else { &mut kept });
+                }
+                Ok(None) => break,
+                // Damage is the engine's to complain about.
+                Err(_) => {
+                    kept.extend_from_slice(&here);
+                    break;
+                }
+            }
         }
         if taken {
             *piece = kept.freeze();
         }
     }
     transaction.pieces.retain(|piece: &Bytes| !piece.is_empty());
-    later.into_iter().map(|(station, changes)| (station, changes.freeze())).collect()
-}
-
-/// Takes the changes of some tables out of a transaction; gives those that had any.
-fn leave_out(transaction: &mut Taken, skip: &BTreeSet<TableId>) -> BTreeSet<TableId> {
-    let mut had = BTreeSet::new();
-    if skip.is_empty() {
-        return had;
-    }
-    for piece in &mut transaction.pieces {
-        let mut rest = piece.clone();
-        let mut kept = BytesMut::new();
-        let mut left_out = false;
-        // Damage is the engine's to complain about: it gets the piece as it came.
-        while let Ok(Some(change)) = Change::decode(&mut rest) {
-            if skip.contains(&change.table) {
-                left_out = true;
-                had.insert(change.table);
-            } else {
-                change.encode(&mut kept);
-            }
-        }
-        if left_out {
-            *piece = kept.freeze();
-        }
-    }
-    transaction.pieces.retain(|piece: &Bytes| !piece.is_empty());
-    had
+    out.into_iter().map(|(number, changes)| (number, changes.freeze())).collect()
 }
 
 #[cfg(test)]
@@ -406,5 +405,15 @@ mod tests {
         let later = [(1, 15, vec![5]), (1, 16, vec![5]), (2, 45, vec![5])];
         assert_eq!(ordered, [first.as_slice(), later.as_slice()].concat());
         assert_eq!(read(&behind_moves(all(), &BTreeMap::new())), read(&all()));
+    }
+
+    #[test]
+    fn what_is_damaged_stays_for_the_engine_to_complain_about() {
+        let mut transaction = taken(15, &[(5, b"a"), (6, b"b")]);
+        let whole = transaction.pieces[0].clone();
+        let cut = whole.slice(..whole.len() - 1);
+        transaction.pieces = vec![cut.clone()];
+        assert_eq!(leave_out(&mut transaction, &[TableId(5)].into()), [TableId(5)].into());
+        assert!(cut.ends_with(&transaction.pieces[0]) && Change::decode(&mut transaction.pieces[0]).is_err());
     }
 }

@@ -100,15 +100,22 @@ impl Definitions {
         let mut new = Vec::new();
         for source in &sources {
             let definition = now.get(&source.name).cloned();
-            let before = seen.known.insert(source.id, definition.clone());
+            let before = seen.known.get(&source.id);
             if before.is_none() && definition.is_some() && definition == source.definition {
+                seen.known.insert(source.id, definition);
                 seen.later.insert(source.id);
-            } else if before.as_ref() != Some(&definition) {
+            } else if before != Some(&definition) {
                 // Looked at for the first time, too: it may have changed since its first read began.
                 new.push((source.id, definition));
             }
         }
-        if new.is_empty() { Ok(None) } else { self.begin(new).await.map(Some) }
+        if new.is_empty() {
+            return Ok(None);
+        }
+        // Known when it was handed over: whoever waits for this may give up before, and the next look finds it then.
+        let look = self.begin(new).await?;
+        seen.known.extend(look.definitions.iter().cloned());
+        Ok(Some(look))
     }
 
     async fn begin(&self, definitions: Vec<(SourceId, Option<String>)>) -> Result<Look, RequestError> {

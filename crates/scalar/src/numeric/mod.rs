@@ -121,7 +121,7 @@ impl Numeric {
     }
 
     /// Refuses what PostgreSQL cannot store.
-    fn stored(self) -> Result<Self, EvalError> {
+    pub(crate) fn stored(self) -> Result<Self, EvalError> {
         let fits = match &self.0 {
             NegInfinity | Infinity | NaN => true,
             Small(_, scale) => *scale <= MAX_SCALE,

@@ -33,7 +33,7 @@ impl VarianceSum {
     /// # Errors
     /// When PostgreSQL cannot store the result.
     pub fn variance(&self, sample: bool) -> Result<Option<Numeric>, EvalError> {
-        self.unchecked(sample)?.map(|v| v.add(&Numeric::ZERO)).transpose()
+        self.unchecked(sample)?.map(Numeric::stored).transpose()
     }
 
     /// The variance, also where only its root can be stored.
@@ -62,7 +62,7 @@ impl VarianceSum {
             Some(scale) if !v.is_zero() => v.sqrt_at(scale),
             _ => v,
         };
-        self.unchecked(sample)?.map(|v| root(v).add(&Numeric::ZERO)).transpose()
+        self.unchecked(sample)?.map(|v| root(v).stored()).transpose()
     }
 
     /// Appends the stored form.
