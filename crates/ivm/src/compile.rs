@@ -22,7 +22,7 @@ use crate::operators::{
 };
 
 /// Raised when a definition compiles to operators that do not understand the states of before.
-pub(crate) const TREE_VERSION: u32 = 2;
+pub(crate) const TREE_VERSION: u32 = 3;
 
 /// Where operators get the numbers of their states from.
 pub(crate) trait States {
@@ -339,7 +339,7 @@ impl Compiler<'_> {
             labels.0.extend(built.labels.0.iter().filter(|l| l.1 == *column).map(|l| (l.0.clone(), i, l.2)));
         }
         let state = self.states.own()?;
-        let groups = Groups::new(state, key, types.iter().map(|ty| ty.oid).collect(), shape);
+        let groups = Groups::new(state, key, types, shape, &self.env);
         Ok(Built {
             node: Node::new(Operator::Aggregate(Box::new(Aggregate { input: Box::new(built.node), groups }))),
             layout: Layout::exact(keys.len() + aggregates.len()),

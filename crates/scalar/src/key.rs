@@ -86,6 +86,30 @@ fn is_plain(ty: Oid) -> bool {
     matches!(ty, 1266 | 790 | 869 | 650 | 829 | 774 | 1560 | 1562 | 3220)
 }
 
+/// Whether values of the type that have the same key may differ in their bytes, as `1.0` and `1.00` do.
+#[must_use]
+pub fn has_forms(ty: PgType, env: &Env) -> bool {
+    let one = matches!(
+        ty.oid,
+        oid::BOOL
+            | oid::INT2
+            | oid::INT4
+            | oid::INT8
+            | oid::OID
+            | oid::CHAR
+            | oid::BYTEA
+            | oid::DATE
+            | oid::TIME
+            | oid::TIMESTAMP
+            | oid::TIMESTAMPTZ
+            | oid::UUID
+            | oid::TEXT
+            | oid::VARCHAR
+            | oid::NAME
+    );
+    !(one || env.is_enum(ty.oid) || is_plain(ty.oid))
+}
+
 const VALUE: u8 = 1;
 const NULL: u8 = 0xFF;
 

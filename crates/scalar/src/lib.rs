@@ -26,6 +26,6 @@ pub use compiled::Compiled;
 pub use datum::{Datum, Interval};
 pub use env::{CollationKind, Env};
 pub use error::{DatumError, EvalError, NotNative};
-pub use key::{KeySupport, encode_key, key_support};
+pub use key::{KeySupport, encode_key, has_forms, key_support};
 pub use numeric::Numeric;
 pub use sums::{BitSum, FloatSum, IntSum, IntervalSum, NumericSum, VarianceSum};

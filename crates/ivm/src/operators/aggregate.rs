@@ -4,8 +4,9 @@
 //! changes from the one that it had to the one that it has; a group that nothing is left in goes. Without key columns
 //! there is always exactly one group.
 
+use scalar::Env;
 use state::{Family, Read, Store, Write};
-use types::{Delta, Field, Oid, Row, push_field};
+use types::{Delta, Field, Oid, PgType, Row, push_field};
 
 use super::extremes::{ValueChanges, is_true};
 use super::group::Group;
@@ -29,6 +30,8 @@ pub(crate) struct Aggregate {
 pub(crate) struct Groups {
     state: u32,
     key: KeyEncoder,
+    /// Equal keys may differ in bytes.
+    has_forms: bool,
     shape: Shape,
     /// Of the key columns.
     types: Vec<Oid>,
@@ -43,15 +46,16 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
-    pub(crate) fn new(state: u32, key: KeyEncoder, types: Vec<Oid>, shape: Shape) -> Self {
+    pub(crate) fn new(state: u32, key: KeyEncoder, types: &[PgType], shape: Shape, env: &Env) -> Self {
         let columns = shape.adders.iter().flat_map(|a| a.column.into_iter().chain(a.filter));
         let values = shape.values.iter().flat_map(|v| std::iter::once(v.column).chain(v.filter));
         let reach = columns.chain(values).map(|c| c + 1).max().unwrap_or(0).max(key.reach);
         Self {
             state,
             key,
+            has_forms: types.iter().any(|ty| scalar::has_forms(*ty, env)),
             shape,
-            types,
+            types: types.iter().map(|ty| ty.oid).collect(),
             reach,
             cache: Cache::default(),
             touched: Vec::new(),
@@ -99,13 +103,15 @@ impl Groups {
             group.touched = true;
             self.touched.push(slot);
         }
-        if group.rows == 0 {
-            group.key.clear();
+        if self.has_forms || group.key.is_empty() {
+            self.scratch.clear();
             for column in self.key.columns() {
-                push_field(&mut group.key, fields.get(row, column).map_or(Field::Null, Field::Value));
+                push_field(&mut self.scratch, fields.get(row, column).map_or(Field::Null, Field::Value));
             }
+            group.key.add(&self.scratch, diff);
+        } else {
+            group.key.add_same(diff);
         }
-        group.rows += diff;
         for adder in &self.shape.adders {
             if adder.filter.is_some_and(|f| !is_true(fields.get(row, f))) {
                 continue;
@@ -147,7 +153,7 @@ impl Groups {
         let mut slots = Vec::with_capacity(groups.len());
         for (key, group) in missing.keys().zip(groups) {
             let mut group = group.ok_or_else(|| IvmError::damaged("a group"))?;
-            if !self.building && (group.rows > 0 || self.is_keyless()) {
+            if !self.building && (group.key.all() > 0 || self.is_keyless()) {
                 group.out = Some(self.row(&group)?);
             }
             let bytes = group.size();
@@ -158,20 +164,20 @@ impl Groups {
 
     /// A group's row.
     fn row(&self, group: &Group) -> Result<Row, Failure> {
-        let mut out = Vec::with_capacity(group.key.len() + self.shape.results.len() * 12);
-        out.extend_from_slice(&group.key);
+        let mut out = Vec::with_capacity(group.key.shown().len() + self.shape.results.len() * 12);
+        out.extend_from_slice(group.key.shown());
         for result in &self.shape.results {
             let field =
                 |value: Option<&[u8]>, out: &mut Vec<u8>| push_field(out, value.map_or(Field::Null, Field::Value));
             let extremes = |values: usize| group.extremes.get(values);
             match *result {
-                Shown::Rows => field(Some(&group.rows.to_be_bytes()), &mut out),
+                Shown::Rows => field(Some(&group.key.all().to_be_bytes()), &mut out),
                 Shown::Least(values) => field(extremes(values).and_then(|e| e.least()), &mut out),
                 Shown::Greatest(values) => field(extremes(values).and_then(|e| e.greatest()), &mut out),
                 Shown::Of { accumulator, func, ty } => {
                     if let Some(accumulator) = group.accumulators.get(accumulator) {
                         accumulator.finish(func, ty, &mut out).map_err(|e| {
-                            let of = group_name(&self.types, &Row::from_bytes(group.key.clone().into()));
+                            let of = group_name(&self.types, &Row::from_bytes(group.key.shown().to_vec().into()));
                             Failure::Stream(format!("{e} ({}) in an aggregate{of}", e.sqlstate()))
                         })?;
                     }
@@ -190,12 +196,13 @@ impl Groups {
             key.clear();
             key.extend_from_slice(&self.state.to_be_bytes());
             key.extend_from_slice(self.cache.key(slot));
-            let Some(group) = self.cache.get(slot) else { continue };
-            if group.rows < 0 {
+            let Some(group) = self.cache.get_mut(slot) else { continue };
+            if !group.key.settle() {
                 let what = "more rows left a group than were in it; this is a defect of tributary";
                 return Err(Failure::Stream(what.into()));
             }
-            let exists = group.rows > 0 || self.is_keyless();
+            let Some(group) = self.cache.get(slot) else { continue };
+            let exists = group.key.all() > 0 || self.is_keyless();
             let new = if exists && !self.building { Some(self.row(group)?) } else { None };
             if exists {
                 self.scratch.clear();

@@ -1,7 +1,7 @@
 //! Counted values of groups, in order: what `min`, `max` and DISTINCT are kept by.
 //!
 //! ```text
-//!   Multisets    state (u32) | key of the group | which (u8) | key of the value → count (varint) | value
+//!   Multisets    state (u32) | key of the group | which (u8) | key of the value → its forms ([`super::forms`])
 //! ```
 //!
 //! A group holds its least and greatest value, so that an extreme is looked for only when it leaves: the first (or
@@ -12,10 +12,11 @@ use state::{Family, Read, Write};
 use types::{PgType, oid};
 
 use super::Cx;
+use super::forms::Forms;
 use super::group::Group;
 use crate::cache::Cache;
 use crate::error::{Failure, IvmError};
-use crate::key::{put_bytes, put_varint, take_bytes, take_varint};
+use crate::key::{put_bytes, take_bytes, take_varint};
 
 /// Which values of a group are counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,29 +131,27 @@ impl ValueChanges {
         &self.bytes[change.middle..change.end]
     }
 
-    /// One change a value: those of equal values summed up, with the representation that came.
+    /// One change a form of a value.
     fn consolidate(&mut self) {
         let mut changes = std::mem::take(&mut self.changes);
-        changes.sort_by(|a, b| (a.slot, a.values, self.key(a)).cmp(&(b.slot, b.values, self.key(b))));
+        let place = |c: &Change| (c.slot, c.values);
+        changes.sort_by(|a, b| (place(a), self.key(a), self.value(a)).cmp(&(place(b), self.key(b), self.value(b))));
         let mut out: Vec<Change> = Vec::with_capacity(changes.len());
         for change in changes {
             match out.last_mut() {
-                Some(last)
-                    if last.slot == change.slot
-                        && last.values == change.values
-                        && self.bytes[last.start..last.middle] == self.bytes[change.start..change.middle] =>
-                {
-                    let diff = last.diff + change.diff;
-                    if last.diff < 0 && change.diff > 0 {
-                        *last = change;
-                    }
-                    last.diff = diff;
+                Some(last) if self.is_same(last, &change) && self.value(last) == self.value(&change) => {
+                    last.diff += change.diff;
                 }
                 _ => out.push(change),
             }
         }
         out.retain(|c| c.diff != 0);
         self.changes = out;
+    }
+
+    /// Whether two are changes of one value of one group.
+    fn is_same(&self, a: &Change, b: &Change) -> bool {
+        (a.slot, a.values, self.key(a)) == (b.slot, b.values, self.key(b))
     }
 
     /// Counts the values in the store and brings the groups' extremes and distinct sums up to date.
@@ -164,9 +163,12 @@ impl ValueChanges {
         groups: &mut Cache<Group>,
     ) -> Result<(), Failure> {
         self.consolidate();
+        // One of each value, with all its forms.
+        let changed: Vec<&[Change]> = self.changes.chunk_by(|a, b| self.is_same(a, b)).collect();
         let mut arena = Vec::new();
-        let mut places = Vec::with_capacity(self.changes.len());
-        for change in &self.changes {
+        let mut places = Vec::with_capacity(changed.len());
+        for forms in &changed {
+            let change = &forms[0];
             let start = arena.len();
             prefix_of(state, groups.key(change.slot), change.values, &mut arena);
             let prefix = arena.len() - start;
@@ -174,75 +176,77 @@ impl ValueChanges {
             places.push((start..arena.len(), prefix));
         }
         let keys: Vec<&[u8]> = places.iter().map(|(range, _)| &arena[range.clone()]).collect();
-        let mut olds: Vec<Option<(i64, Vec<u8>)>> = Vec::with_capacity(keys.len());
+        let mut olds: Vec<Forms> = Vec::with_capacity(keys.len());
         let mut damaged = false;
         cx.store.multi_get(Family::Multisets, &keys, &mut |_, stored| {
-            let old = stored.map(read);
-            damaged |= old == Some(None);
-            olds.push(old.flatten());
+            let old = stored.map_or(Some(Forms::default()), |mut stored| Forms::decode(&mut stored));
+            damaged |= old.is_none();
+            olds.push(old.unwrap_or_default());
         })?;
         if damaged {
             return Err(IvmError::damaged("a counted value").into());
         }
         let mut at = 0;
         let mut stored = Vec::new();
-        for run in self.changes.chunk_by(|a, b| (a.slot, a.values) == (b.slot, b.values)) {
-            let Some(first) = run.first() else { continue };
-            let (slot, which) = (first.slot, usize::from(first.values));
+        for run in changed.chunk_by(|a, b| (a[0].slot, a[0].values) == (b[0].slot, b[0].values)) {
+            let here = at..at + run.len();
+            at = here.end;
+            let (slot, which) = (run[0][0].slot, usize::from(run[0][0].values));
             let (Some(spec), Some(group)) = (specs.get(which), groups.get_mut(slot)) else { continue };
-            let mut came: Vec<&Change> = Vec::new();
+            // By their keys, in order.
+            let mut came: Vec<Extreme> = Vec::new();
             let mut left: Vec<&[u8]> = Vec::new();
-            for (change, key, old) in (at..).zip(run).map(|(i, c)| (c, keys[i], &olds[i])) {
-                let before = old.as_ref().map_or(0, |(count, _)| *count);
-                let after = before + change.diff;
-                let value = old.as_ref().map_or(self.value(change), |(_, value)| value);
-                match after {
-                    0 => {
-                        cx.batch.delete(Family::Multisets, key);
-                        left.push(self.key(change));
-                        add_distinct(group, spec, value, -1)?;
-                    }
-                    n if n > 0 => {
-                        stored.clear();
-                        put_varint(&mut stored, n as u64);
-                        stored.extend_from_slice(value);
-                        cx.batch.put(Family::Multisets, key, &stored);
-                        if before == 0 {
-                            came.push(change);
-                            add_distinct(group, spec, value, 1)?;
-                        }
-                    }
-                    _ => {
-                        let what = "a value left a group that was not in it; this is a defect of tributary";
-                        return Err(Failure::Stream(what.into()));
-                    }
+            for ((forms, key), old) in run.iter().zip(&keys[here.clone()]).zip(&olds[here.clone()]) {
+                let mut new = old.clone();
+                forms.iter().for_each(|change| new.add(self.value(change), change.diff));
+                if !new.settle() {
+                    let what = "a value left a group that was not in it; this is a defect of tributary";
+                    return Err(Failure::Stream(what.into()));
+                }
+                if new.is_empty() {
+                    cx.batch.delete(Family::Multisets, key);
+                } else {
+                    stored.clear();
+                    new.encode(&mut stored);
+                    cx.batch.put(Family::Multisets, key, &stored);
+                }
+                let (was, is) = (!old.is_empty(), !new.is_empty());
+                if was && is && old.shown() == new.shown() {
+                    continue;
+                }
+                if was {
+                    left.push(self.key(&forms[0]));
+                    add_distinct(group, spec, old.shown(), -1)?;
+                }
+                if is {
+                    came.push(Extreme { key: self.key(&forms[0]).to_vec(), value: new.shown().to_vec() });
+                    add_distinct(group, spec, new.shown(), 1)?;
                 }
             }
-            let prefix = &keys[at][..places[at].1];
-            at += run.len();
+            let prefix = &keys[here.start][..places[here.start].1];
             let Some(extremes) = group.extremes.get_mut(which) else { continue };
-            let extreme =
-                |change: &Change| Extreme { key: self.key(change).to_vec(), value: self.value(change).to_vec() };
+            let went =
+                |place: &Option<Extreme>| place.as_ref().is_some_and(|e| left.binary_search(&&e.key[..]).is_ok());
             if spec.least {
                 let place = &mut extremes.least;
-                if place.as_ref().is_some_and(|e| left.binary_search(&&e.key[..]).is_ok()) {
+                if went(place) {
                     *place = search(cx, prefix, &left, false)?;
                 }
                 if let Some(first) = came.first()
-                    && place.as_ref().is_none_or(|e| self.key(first) < &e.key[..])
+                    && place.as_ref().is_none_or(|e| first.key < e.key)
                 {
-                    *place = Some(extreme(first));
+                    *place = Some(first.clone());
                 }
             }
             if spec.greatest {
                 let place = &mut extremes.greatest;
-                if place.as_ref().is_some_and(|e| left.binary_search(&&e.key[..]).is_ok()) {
+                if went(place) {
                     *place = search(cx, prefix, &left, true)?;
                 }
                 if let Some(last) = came.last()
-                    && place.as_ref().is_none_or(|e| self.key(last) > &e.key[..])
+                    && place.as_ref().is_none_or(|e| last.key > e.key)
                 {
-                    *place = Some(extreme(last));
+                    *place = Some(last.clone());
                 }
             }
         }
@@ -265,11 +269,6 @@ fn prefix_of(state: u32, group: &[u8], values: u8, into: &mut Vec<u8>) {
     into.push(values);
 }
 
-fn read(mut stored: &[u8]) -> Option<(i64, Vec<u8>)> {
-    let count = i64::try_from(take_varint(&mut stored)?).ok()?;
-    Some((count, stored.to_vec()))
-}
-
 /// The first (or last) value of the last cut that is not among those that left.
 fn search(cx: &Cx<'_>, prefix: &[u8], left: &[&[u8]], last: bool) -> Result<Option<Extreme>, Failure> {
     let mut cursor = cx.store.cursor(Family::Multisets);
@@ -283,8 +282,8 @@ fn search(cx: &Cx<'_>, prefix: &[u8], left: &[&[u8]], last: bool) -> Result<Opti
         if left.binary_search(&key).is_ok() {
             continue;
         }
-        let (_, value) = read(stored).ok_or_else(|| IvmError::damaged("a counted value"))?;
-        return Ok(Some(Extreme { key: key.to_vec(), value }));
+        let forms = Forms::decode(&mut &stored[..]).ok_or_else(|| IvmError::damaged("a counted value"))?;
+        return Ok(Some(Extreme { key: key.to_vec(), value: forms.shown().to_vec() }));
     }
     Ok(None)
 }
@@ -312,19 +311,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn changes_of_one_value_are_summed_up_under_the_form_that_came() {
+    fn changes_of_one_form_of_a_value_are_summed_up() {
         let numeric = PgType::plain(oid::NUMERIC);
         let one = [0, 1, 0, 0, 0, 0, 0, 0, 0, 1];
         let one_point_nought = [0, 1, 0, 0, 0, 0, 0, 1, 0, 1];
         let mut changes = ValueChanges::default();
-        changes.push(3, 0, numeric, &one, -1).unwrap();
         changes.push(3, 0, numeric, &one_point_nought, 3).unwrap();
+        changes.push(3, 0, numeric, &one, -1).unwrap();
+        changes.push(3, 0, numeric, &one_point_nought, -1).unwrap();
         changes.push(1, 0, numeric, &one, 1).unwrap();
         changes.push(1, 0, numeric, &one, -1).unwrap();
         changes.consolidate();
-        assert_eq!(changes.changes.len(), 1);
-        let change = &changes.changes[0];
-        assert_eq!((change.slot, change.diff, changes.value(change)), (3, 2, &one_point_nought[..]));
+        let [minus, plus] = &changes.changes[..] else { panic!("{changes:?}") };
+        assert_eq!((minus.slot, minus.diff, changes.value(minus)), (3, -1, &one[..]));
+        assert_eq!((plus.slot, plus.diff, changes.value(plus)), (3, 2, &one_point_nought[..]));
+        assert!(changes.is_same(minus, plus));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! One group's accumulators: what they hold, how they are stored, what they come to.
 //!
 //! ```text
-//!   Groups    state (u32) | key of the group → rows (varint), key columns, accumulators, extremes
+//!   Groups    state (u32) | key of the group → key columns and rows ([`super::forms`]), accumulators, extremes
 //! ```
 
 use plan::AggregateFunc;
@@ -9,7 +9,8 @@ use scalar::{BitSum, Datum, DatumError, EvalError, FloatSum, IntSum, IntervalSum
 use types::{Field, Oid, Row, oid, push_field};
 
 use super::extremes::Extremes;
-use crate::key::{put_bytes, put_varint, take_bytes, take_varint};
+use super::forms::Forms;
+use crate::key::{put_varint, take_varint};
 
 /// What is added up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,10 +207,8 @@ impl Accumulator {
 /// One group in memory.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Group {
-    /// Rows that are in it.
-    pub(crate) rows: i64,
-    /// Its key columns as they were when it began, as a part of a row.
-    pub(crate) key: Vec<u8>,
+    /// Its key columns, as a part of a row, and how many rows are in it.
+    pub(crate) key: Forms,
     pub(crate) accumulators: Vec<Accumulator>,
     pub(crate) extremes: Vec<Extremes>,
     /// Its row as of the last cut; `None` when it had none.
@@ -230,8 +229,7 @@ impl Group {
 
     /// Appends the stored form.
     pub(crate) fn encode(&self, into: &mut Vec<u8>) {
-        put_varint(into, self.rows as u64);
-        put_bytes(into, &self.key);
+        self.key.encode(into);
         for accumulator in &self.accumulators {
             accumulator.encode(into);
         }
@@ -243,17 +241,16 @@ impl Group {
     /// Reads the stored form.
     pub(crate) fn decode(mut from: &[u8], kinds: &[Kind], extremes: usize) -> Option<Self> {
         let from = &mut from;
-        let rows = i64::try_from(take_varint(from)?).ok()?;
-        let key = take_bytes(from)?.to_vec();
+        let key = Forms::decode(from)?;
         let accumulators = kinds.iter().map(|k| k.decode(from).ok()).collect::<Option<_>>()?;
         let extremes = (0..extremes).map(|_| Extremes::decode(from)).collect::<Option<_>>()?;
-        from.is_empty().then_some(Self { rows, key, accumulators, extremes, out: None, touched: false })
+        from.is_empty().then_some(Self { key, accumulators, extremes, out: None, touched: false })
     }
 
     /// About how many bytes it takes.
     pub(crate) fn size(&self) -> usize {
         size_of::<Self>()
-            + self.key.len()
+            + self.key.size()
             + self.accumulators.len() * (size_of::<Accumulator>() + 48)
             + self.extremes.iter().map(Extremes::size).sum::<usize>()
             + self.out.as_ref().map_or(0, |row| row.as_bytes().len() + 32)
@@ -277,8 +274,7 @@ mod tests {
             Kind::Bits,
         ];
         let mut group = Group::empty(&kinds, 1);
-        group.rows = 3;
-        group.key = vec![6, 0, 0, 0, 1];
+        group.key.add(&[6, 0, 0, 0, 1], 3);
         let mut span = Vec::new();
         Datum::Interval(scalar::Interval { months: 1, days: 2, micros: 3 }).encode(&mut span);
         for (i, (ty, value)) in [
@@ -302,7 +298,7 @@ mod tests {
         let mut again = Vec::new();
         back.encode(&mut again);
         assert_eq!(bytes, again);
-        assert_eq!((back.rows, back.key), (3, group.key));
+        assert_eq!(back.key, group.key);
         assert!(Group::decode(&bytes[..bytes.len() - 1], &kinds, 1).is_none());
     }
 }

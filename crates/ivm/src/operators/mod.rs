@@ -16,6 +16,7 @@ mod expand;
 mod extremes;
 mod filter;
 mod flow;
+mod forms;
 mod group;
 mod join;
 mod late;

@@ -1,15 +1,17 @@
 //! INTERSECT and EXCEPT, with and without ALL.
 //!
 //! ```text
-//!   Groups    state (u32) | key of all columns → left's copies, right's copies (varints), the row
+//!   Groups    state (u32) | key of all columns → right's copies (varint), left's rows ([`super::forms`])
 //! ```
 //!
-//! Rows are equal as their types' equality says; the row shown is the first of left's that came (right's, where it came before).
+//! Rows are equal as their types' equality says; what is shown is one of left's.
 
+use bytes::Bytes;
 use plan::SetOp as Op;
 use state::{Family, Read, Store, Write};
 use types::{Delta, Row};
 
+use super::forms::Forms;
 use super::{CHUNK, Cx, Emit, Node};
 use crate::error::{Failure, IvmError};
 use crate::key::{FieldMap, KeyEncoder, put_varint, take_varint};
@@ -36,37 +38,29 @@ pub(crate) struct Counts {
     pub(crate) right: Option<Vec<usize>>,
 }
 
-/// What is stored of one row.
+/// What is stored of equal rows.
 #[derive(Debug, Clone, Default)]
 struct Counted {
-    left: i64,
+    left: Forms,
     right: i64,
-    row: Row,
-}
-
-/// What a cut does to one row.
-#[derive(Debug, Default)]
-struct Change {
-    left: i64,
-    right: i64,
-    from_left: Option<Row>,
-    row: Row,
 }
 
 impl Counts {
-    /// How many copies come out.
-    fn out(&self, left: i64, right: i64) -> i64 {
-        match (self.op, self.all) {
+    /// What comes out, and how many copies.
+    fn out(&self, counted: &Counted) -> Delta {
+        let (left, right) = (counted.left.all(), counted.right);
+        let diff = match (self.op, self.all) {
             (Op::Intersect, true) => left.min(right),
             (Op::Intersect, false) => i64::from(left > 0 && right > 0),
             (Op::Except, true) => (left - right).max(0),
             (Op::Except, false) => i64::from(left > 0 && right == 0),
-        }
+        };
+        Delta { row: Row::from_bytes(Bytes::copy_from_slice(counted.left.shown())), diff }
     }
 
     fn apply(&self, cx: &mut Cx<'_>, lefts: &[Delta], rights: &[Delta]) -> Result<Vec<Delta>, Failure> {
         let mut keys = KeyTable::default();
-        let mut changes: Vec<Change> = Vec::new();
+        let mut changes: Vec<(Vec<(Row, i64)>, i64)> = Vec::new();
         let (mut fields, mut scratch) = (FieldMap::default(), Vec::new());
         let lefts = lefts.iter().map(|delta| (delta, &self.left, true));
         let rights = rights.iter().map(|delta| (delta, &self.right, false));
@@ -77,16 +71,14 @@ impl Counts {
             self.key.encode(&fields, row.as_bytes(), &mut scratch).map_err(Failure::unreadable("a value"))?;
             let (id, new) = keys.id(&scratch);
             if new {
-                changes.push(Change::default());
+                changes.push(Default::default());
             }
-            let Some(change) = changes.get_mut(id as usize) else { continue };
+            let Some((left, right)) = changes.get_mut(id as usize) else { continue };
             if is_left {
-                change.left += delta.diff;
-                change.from_left.get_or_insert_with(|| row.clone());
+                left.push((row, delta.diff));
             } else {
-                change.right += delta.diff;
+                *right += delta.diff;
             }
-            change.row = row;
         }
         let full: Vec<Vec<u8>> = keys.keys().map(|key| [&self.state.to_be_bytes(), key].concat()).collect();
         let refs: Vec<&[u8]> = full.iter().map(Vec::as_slice).collect();
@@ -95,32 +87,25 @@ impl Counts {
             before.push(stored.map_or(Some(Counted::default()), Counted::decode));
         })?;
         let mut out = Vec::new();
-        for ((key, before), change) in full.iter().zip(before).zip(changes) {
+        for ((key, before), (left, right)) in full.iter().zip(before).zip(changes) {
             let before = before.ok_or_else(|| IvmError::damaged("a set operation's row"))?;
-            let (left, right) = (before.left + change.left, before.right + change.right);
-            if left < 0 || right < 0 {
+            let mut now = Counted { left: before.left.clone(), right: before.right + right };
+            left.iter().for_each(|(row, diff)| now.left.add(row.as_bytes(), *diff));
+            if !now.left.settle() || now.right < 0 {
                 let what = "more copies of a row left a set operation than were in it; this is a defect of tributary";
                 return Err(Failure::Stream(what.into()));
             }
-            let was = self.out(before.left, before.right);
-            let is = self.out(left, right);
-            let known = before.left + before.right > 0;
-            let row = match (known, change.from_left) {
-                (true, Some(row)) if before.left == 0 => row,
-                (true, _) => before.row.clone(),
-                (false, from_left) => from_left.unwrap_or(change.row),
-            };
-            if before.row == row || was == 0 || is == 0 {
-                let (row, diff) = if is == 0 { (before.row, -was) } else { (row.clone(), is - was) };
-                out.extend((diff != 0).then_some(Delta { row, diff }));
+            let (was, is) = (self.out(&before), self.out(&now));
+            if was.row == is.row {
+                out.extend((was.diff != is.diff).then(|| Delta { diff: is.diff - was.diff, ..is }));
             } else {
-                out.push(Delta { row: before.row, diff: -was });
-                out.push(Delta { row: row.clone(), diff: is });
+                out.extend((was.diff != 0).then(|| Delta { diff: -was.diff, ..was }));
+                out.extend((is.diff != 0).then_some(is));
             }
-            if left + right == 0 {
+            if now.left.is_empty() && now.right == 0 {
                 cx.batch.delete(Family::Groups, key);
             } else {
-                cx.batch.put(Family::Groups, key, &Counted { left, right, row }.encode());
+                cx.batch.put(Family::Groups, key, &now.encode());
             }
         }
         Ok(out)
@@ -134,8 +119,8 @@ impl Counts {
         let mut rows = Vec::new();
         while let Some((_, stored)) = cursor.next()? {
             let counted = Counted::decode(stored).ok_or_else(|| IvmError::damaged("a set operation's row"))?;
-            let diff = self.out(counted.left, counted.right);
-            rows.extend((diff > 0).then_some(Delta { row: counted.row, diff }));
+            let out = self.out(&counted);
+            rows.extend((out.diff > 0).then_some(out));
             if rows.len() >= CHUNK {
                 emit(cx, std::mem::take(&mut rows))?;
             }
@@ -178,16 +163,14 @@ impl SetOp {
 
 impl Counted {
     fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.row.as_bytes().len() + 4);
-        put_varint(&mut out, self.left as u64);
+        let mut out = Vec::with_capacity(self.left.size() + 8);
         put_varint(&mut out, self.right as u64);
-        out.extend_from_slice(self.row.as_bytes());
+        self.left.encode(&mut out);
         out
     }
 
     fn decode(mut stored: &[u8]) -> Option<Self> {
-        let mut number = || take_varint(&mut stored).and_then(|n| i64::try_from(n).ok());
-        let (left, right) = (number()?, number()?);
-        Some(Self { left, right, row: Row::from_bytes(bytes::Bytes::copy_from_slice(stored)) })
+        let right = i64::try_from(take_varint(&mut stored)?).ok()?;
+        Some(Self { left: Forms::decode(&mut stored)?, right })
     }
 }

@@ -10,6 +10,8 @@ use tokio_postgres::Client;
 pub(crate) struct Type {
     pub(crate) sql: String,
     pub(crate) collate: &'static str,
+    /// The function that gives a value's bytes.
+    pub(crate) send: String,
     /// `None`: nobody has written any.
     pub(crate) values: Option<Values>,
 }
@@ -42,7 +44,7 @@ pub(crate) async fn types(client: &Client) -> Vec<Type> {
         CREATE TYPE span AS RANGE (subtype = float8)";
     client.batch_execute(made).await.unwrap();
     // What has no binary form cannot be in a stream of changes.
-    let sql = "SELECT t.typname::text, format_type(t.oid, NULL), t.typcollation <> 0, e.typname::text, t.typtype::text
+    let sql = "SELECT t.typname::text, format_type(t.oid, NULL), t.typcollation <> 0, e.typname::text, t.typtype::text, t.typsend::regproc::text
         FROM pg_type t LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
         WHERE t.typtype IN ('b', 'r', 'm', 'e', 'd') AND t.typsend <> 0 AND coalesce(e.typsend, 1) <> 0
             AND coalesce(e.typtype, 'b') NOT IN ('c', 'p') AND t.typnamespace IN ('pg_catalog'::regnamespace, 'public'::regnamespace)
@@ -83,7 +85,12 @@ pub(crate) async fn types(client: &Client) -> Vec<Type> {
                 ]
             }),
         };
-        found.push(Type { sql, collate: if collated { "COLLATE \"C\"" } else { "" }, values: values.map(Values) });
+        found.push(Type {
+            sql,
+            collate: if collated { "COLLATE \"C\"" } else { "" },
+            send: row.get(5),
+            values: values.map(Values),
+        });
     }
     found
 }
