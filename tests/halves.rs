@@ -146,9 +146,23 @@ impl Hanging {
 
     /// Until `tributary status` says this.
     pub async fn says(&self, what: &str) {
+        self.comes_to_say(what, |said| said.contains(what)).await;
+    }
+
+    /// Until no cut waits for a node. One may for a moment, for each that Citus's own daemon writes to.
+    pub async fn waits_for_nothing(&self) {
+        self.comes_to_say("nothing waited for", |said| !said.contains("waiting for")).await;
+    }
+
+    /// What `tributary status` says as soon as it is so.
+    pub async fn comes_to_say(&self, what: &str, is_so: impl Fn(&str) -> bool) -> String {
         let deadline = tokio::time::Instant::now() + PATIENCE;
-        while !self.status().await.contains(what) {
-            assert!(tokio::time::Instant::now() < deadline, "not {what}: {}", self.status().await);
+        loop {
+            let said = self.status().await;
+            if is_so(&said) {
+                return said;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "not {what}: {said}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }

@@ -40,9 +40,9 @@ async fn a_decided_branch_left_hanging_holds_back_its_transaction_alone_and_stat
         let waited = cli(&it.daemon, &["wait", "--timeout", "3s"]).await.unwrap();
         assert_eq!(waited.code, Some(1), "{waited:?}");
         assert!(waited.stderr.contains(HANGING[1]), "{waited:?}");
-        let said = it.status().await;
-        let line = said.lines().find(|line| line.starts_with("waiting for")).unwrap_or_else(|| panic!("{said}"));
-        assert!(line.contains(&format!("node 2: COMMIT PREPARED of {}", HANGING[1])), "{line}");
+        let wanted = format!("waiting for node 2: COMMIT PREPARED of {}", HANGING[1]);
+        let said = it.comes_to_say(&wanted, |said| said.lines().any(|line| line.starts_with(&wanted))).await;
+        let line = said.lines().find(|line| line.starts_with(&wanted)).unwrap();
         let seconds = line.rsplit_once(", for ").and_then(|(_, rest)| rest.strip_suffix(" s"));
         assert!(seconds.is_some_and(|text| text.parse::<u64>().is_ok_and(|n| (1..100).contains(&n))), "{line}");
         assert_eq!([it.seen(from).await, it.seen(to).await, it.seen(behind).await], [1000; 3]);
@@ -50,7 +50,7 @@ async fn a_decided_branch_left_hanging_holds_back_its_transaction_alone_and_stat
     it.recover(1).await;
     exact(&it).await;
     assert_eq!([it.seen(from).await, it.seen(to).await, it.seen(behind).await], [900, 1100, 1007]);
-    assert!(!it.status().await.contains("waiting for"));
+    it.waits_for_nothing().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,7 +66,7 @@ async fn an_undecided_transaction_left_hanging_holds_nothing_back_and_ends_eithe
         it.add(beside, 5).await;
         exact(&it).await;
         assert_eq!([it.seen(behind).await, it.seen(beside).await], [1000 + 7 * round, 1000 + 5 * round]);
-        assert!(!it.status().await.contains("waiting for"));
+        it.waits_for_nothing().await;
         // Its changes come once, at PREPARE: whoever comes after must have them still.
         it.daemon.kill9().await.unwrap();
         it.daemon.start().await.unwrap();

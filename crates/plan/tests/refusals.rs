@@ -9,7 +9,7 @@ use testkit::{Cluster, Kind};
 use tokio_postgres::Client;
 
 const TABLES: &str = "
-    CREATE TABLE t (id int PRIMARY KEY, a int, b text, half int GENERATED ALWAYS AS (a / 2) STORED, at timestamptz, doc tsvector);
+    CREATE TABLE t (id int PRIMARY KEY, a int, b text, half int GENERATED ALWAYS AS (a / 2) STORED, at timestamptz, doc tsquery);
     CREATE TABLE u (id int PRIMARY KEY, a int);
     CREATE TABLE nothing (id int PRIMARY KEY); ALTER TABLE nothing REPLICA IDENTITY NOTHING;
     CREATE TABLE by_index (id int, other int NOT NULL); CREATE UNIQUE INDEX by_other ON by_index (other);
@@ -63,12 +63,12 @@ async fn constructs_that_are_not_kept_are_named() {
         ("SELECT t.id, v.n FROM t, LATERAL (VALUES (t.a), (1)) v (n)", &["query around"]),
         (
             "SELECT t.id FROM t WHERE 1 > (SELECT count(*) FROM u WHERE u.id > t.doc::text::int OR t.doc IS NULL)",
-            &["subquery", "query around it by a column on type tsvector"],
+            &["subquery", "query around it by a column on type tsquery"],
         ),
         ("SELECT id FROM t WHERE at > (SELECT max(at) FROM t v WHERE v.at < now() AND v.id = t.id)", &["now()"]),
         (
             "SELECT t.id, l.lexeme FROM t LEFT JOIN LATERAL unnest(t.doc) l ON l.lexeme > 'b'",
-            &["a function in FROM with a condition of its outer join on type tsvector", "cast it to text"],
+            &["a function in FROM with a condition of its outer join on type tsquery", "cast it to text"],
         ),
         (
             "SELECT id FROM t WHERE id::oid = 't'::regclass",
@@ -79,7 +79,7 @@ async fn constructs_that_are_not_kept_are_named() {
             &["a function in FROM that reads beyond its side"],
         ),
         ("SELECT count(*) AS n FROM t GROUP BY ROLLUP ('x'::text)", &["a constant in GROUPING SETS", "leave it out"]),
-        ("SELECT count(*) AS n FROM t GROUP BY CUBE (id, a), CUBE (b, at, doc)", &["GROUP BY on type tsvector"]),
+        ("SELECT count(*) AS n FROM t GROUP BY CUBE (id, a), CUBE (b, at, doc)", &["GROUP BY on type tsquery"]),
         (
             "WITH RECURSIVE r AS (SELECT id, a FROM t UNION ALL SELECT t.id, t.a FROM t JOIN r ON r.a = t.id) SEARCH DEPTH FIRST BY id SET s SELECT id FROM r",
             &["SEARCH", "path || id"],
@@ -114,14 +114,14 @@ async fn constructs_that_are_not_kept_are_named() {
         ),
         (
             "WITH RECURSIVE r AS (SELECT doc FROM t UNION SELECT strip(doc) FROM r) SELECT doc FROM r",
-            &["WITH RECURSIVE … UNION on type tsvector"],
+            &["WITH RECURSIVE … UNION on type tsquery"],
         ),
         (
             "WITH RECURSIVE r AS (SELECT a FROM u UNION ALL SELECT r.a + 1 FROM r, t WHERE at > now()) SELECT a FROM r",
             &["now()"],
         ),
         ("SELECT DISTINCT ON (a) a, id FROM t", &["DISTINCT ON without ORDER BY", "add ORDER BY"]),
-        ("SELECT DISTINCT ON (doc) a, id FROM t ORDER BY doc, id", &["DISTINCT ON on type tsvector"]),
+        ("SELECT DISTINCT ON (doc) a, id FROM t ORDER BY doc, id", &["DISTINCT ON on type tsquery"]),
         ("SELECT id FROM t LIMIT 1", &["LIMIT without ORDER BY", "add ORDER BY"]),
         ("SELECT id FROM t UNION ALL SELECT a FROM u LIMIT 1", &["LIMIT without ORDER BY"]),
         ("SELECT id FROM t ORDER BY id LIMIT -1", &["LIMIT must not be negative"]),
@@ -131,9 +131,9 @@ async fn constructs_that_are_not_kept_are_named() {
             &["LIMIT by an expression", "write a number"],
         ),
         ("SELECT id FROM t ORDER BY id LIMIT (random() * 3)::int", &["random()", "volatile"]),
-        ("SELECT doc FROM t INTERSECT SELECT doc FROM t", &["INTERSECT on type tsvector", "cast it to text"]),
-        ("SELECT doc FROM t EXCEPT ALL SELECT doc FROM t", &["EXCEPT on type tsvector"]),
-        ("SELECT doc FROM t UNION SELECT doc FROM t", &["DISTINCT on type tsvector"]),
+        ("SELECT doc FROM t INTERSECT SELECT doc FROM t", &["INTERSECT on type tsquery", "cast it to text"]),
+        ("SELECT doc FROM t EXCEPT ALL SELECT doc FROM t", &["EXCEPT on type tsquery"]),
+        ("SELECT doc FROM t UNION SELECT doc FROM t", &["DISTINCT on type tsquery"]),
         ("SELECT id FROM t TABLESAMPLE bernoulli (10)", &["TABLESAMPLE"]),
         (
             "SELECT rank() OVER (ORDER BY a) IN (SELECT a FROM u) AS x FROM t",
@@ -154,7 +154,7 @@ async fn constructs_that_are_not_kept_are_named() {
         ("SELECT shaky_sum(a) AS s FROM t", &["shaky_sum()", "volatile"]),
         ("SELECT a, generate_series(1, (random() * 3)::int) AS n FROM t", &["random()", "volatile"]),
         ("SELECT * FROM untold(1) AS f", &["a function in FROM", "name its columns"]),
-        ("SELECT doc, count(*) AS n FROM t GROUP BY doc", &["GROUP BY on type tsvector"]),
+        ("SELECT doc, count(*) AS n FROM t GROUP BY doc", &["GROUP BY on type tsquery"]),
         ("SELECT id FROM t FOR SHARE", &["FOR UPDATE"]),
         ("SELECT id INTO copy FROM t", &["INTO"]),
         ("WITH d AS (DELETE FROM t RETURNING id) SELECT id FROM d", &["WITH"]),

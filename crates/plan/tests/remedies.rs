@@ -8,7 +8,7 @@ use plan::{PlanError, PlanOptions, plan};
 use testkit::{Cluster, Kind};
 
 const TABLES: &str = "
-    CREATE TABLE t (id int PRIMARY KEY, a int, b text, doc tsvector, x xml);
+    CREATE TABLE t (id int PRIMARY KEY, a int, b text, doc tsquery, x xml);
     CREATE TABLE u (id int PRIMARY KEY, a int);
     CREATE TABLE parted (id int PRIMARY KEY) PARTITION BY HASH (id);
     CREATE SERVER other FOREIGN DATA WRAPPER postgres_fdw;

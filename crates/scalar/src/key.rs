@@ -80,10 +80,16 @@ pub fn key_support(ty: PgType, env: &Env) -> KeySupport {
     }
 }
 
-/// Built-in types of which equal values have the same binary form: time with time zone, money, inet, cidr, macaddr,
-/// macaddr8, bit, bit varying, `pg_lsn`.
+/// Built-in types of which equal values, and no others, have the same binary form.
 fn is_plain(ty: Oid) -> bool {
-    matches!(ty, 1266 | 790 | 869 | 650 | 829 | 774 | 1560 | 1562 | 3220)
+    // money, inet, cidr, macaddr, macaddr8, time with time zone, bit, bit varying, `pg_lsn`.
+    let values = matches!(ty, 790 | 869 | 650 | 829 | 774 | 1266 | 1560 | 1562 | 3220);
+    // tid, xid8, oidvector. (xid, cid and int2vector cannot be in a unique index.)
+    let system = matches!(ty, 27 | 5069 | 30);
+    // regproc, regprocedure, regoper, regoperator, regclass, regtype, regconfig, regdictionary, regnamespace, regrole, regcollation.
+    let names = matches!(ty, 24 | 2202..=2206 | 3734 | 3769 | 4089 | 4096 | 4191);
+    // tsvector: positions and weights count.
+    values || system || names || ty == 3614
 }
 
 /// Whether values of the type that have the same key may differ in their bytes, as `1.0` and `1.00` do.
