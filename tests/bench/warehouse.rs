@@ -129,7 +129,8 @@ async fn cost(
     every: u64,
 ) -> anyhow::Result<Cost> {
     let (mut rows, mut readable, mut engine, mut asked) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
+    let rounds = std::env::var("BENCH_ROUNDS").ok().and_then(|r| r.parse().ok()).unwrap_or(ROUNDS);
+    for _ in 0..rounds {
         *round += 1;
         let statements = warehouse::refresh(*round, every);
         warehouse::change(client, "plain", &statements).await?;

@@ -106,16 +106,8 @@ impl Store {
             Family::ALL.iter().map(|f| ColumnFamilyDescriptor::new(f.name(), family_options(*f, options, &cache)));
         let db = DB::open_cf_descriptors(&base, path, families).map_err(rocks)?;
         let store = Self { db, path: path.to_owned() };
-        store.cache_what_is_written().map_err(rocks)?;
         store.check_format()?;
         Ok(store)
-    }
-
-    /// Blocks of new files are in the cache from the first: keys come in no order, and each would be read and unpacked one by one.
-    /// Those of merges are the first to leave when there is no room.
-    fn cache_what_is_written(&self) -> Result<(), rocksdb::Error> {
-        let table = [("block_based_table_factory", "{prepopulate_block_cache=kFlushAndCompaction;}")];
-        Family::ALL.iter().try_for_each(|family| self.db.set_options_cf(self.family(*family), &table))
     }
 
     /// Opens a store that nobody writes to.
