@@ -84,8 +84,8 @@ pub fn key_support(ty: PgType, env: &Env) -> KeySupport {
 fn is_plain(ty: Oid) -> bool {
     // money, inet, cidr, macaddr, macaddr8, time with time zone, bit, bit varying, `pg_lsn`.
     let values = matches!(ty, 790 | 869 | 650 | 829 | 774 | 1266 | 1560 | 1562 | 3220);
-    // tid, xid8, oidvector. (xid, cid and int2vector cannot be in a unique index.)
-    let system = matches!(ty, 27 | 5069 | 30);
+    // tid, xid8. Not xid, cid and int2vector, which cannot be in a unique index, nor oidvector, some of whose values cannot be compared.
+    let system = matches!(ty, 27 | 5069);
     // regproc, regprocedure, regoper, regoperator, regclass, regtype, regconfig, regdictionary, regnamespace, regrole, regcollation.
     let names = matches!(ty, 24 | 2202..=2206 | 3734 | 3769 | 4089 | 4096 | 4191);
     // tsvector: positions and weights count.
