@@ -56,9 +56,10 @@ pub(crate) async fn refreshes() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One stream table at a time over all tables, and the same rows in plain tables beside them. From the COMMIT of a refresh until the
+/// One stream table at a time, and the same rows in plain tables beside them. From the COMMIT of a refresh of every table until the
 /// stream table shows it; how much of that the engine worked; and the query over the plain tables after the same refresh.
 /// Gives what a refresh costs that touches as many rows at every scale.
+/// `BENCH_SOURCES=all` has every table's rows kept whole beside each query, as if other stream tables read them.
 async fn at(scale: f64) -> anyhow::Result<Vec<(String, Cost)>> {
     let kind = if testkit::citus_available() { Kind::Citus } else { Kind::Fdw };
     eprintln!("making a {kind:?} cluster and filling it");
@@ -67,7 +68,7 @@ async fn at(scale: f64) -> anyhow::Result<Vec<(String, Cost)>> {
     let daemon = Daemon::standalone(&cluster, options()).await?;
     let client = cluster.client().await?;
     let services = Services::of(&daemon).await?;
-    // Keeps every table's rows, so that each stream table finds them, and shows what a refresh costs without a query.
+    // Keeps every table's rows whole, and shows what a refresh costs without a query.
     for (i, table) in warehouse::TABLES.iter().enumerate() {
         let query = format!("SELECT * FROM {} WHERE false", table.name);
         cli(&daemon, &["stream", "create", &format!("none_{i}"), "--query", &query]).await?;
@@ -82,6 +83,7 @@ async fn at(scale: f64) -> anyhow::Result<Vec<(String, Cost)>> {
     let chosen = std::env::var("BENCH_QUERIES").ok();
     let wanted = |number: &u8| chosen.as_ref().is_none_or(|list| list.split(',').any(|n| n == number.to_string()));
     let queries = std::iter::once((0, "SELECT 1")).chain(warehouse::QUERIES.into_iter().filter(|(n, _)| wanted(n)));
+    let own = std::env::var("BENCH_SOURCES").map_or(true, |sources| sources != "all");
     let (mut round, mut fixed) = (0, Vec::new());
     for (number, query) in queries {
         if number > 0 {
@@ -108,6 +110,10 @@ async fn at(scale: f64) -> anyhow::Result<Vec<(String, Cost)>> {
             let differ = warehouse::differences(&client, "kept", query).await?;
             anyhow::ensure!(differ == [0; 3], "query {number} is not exact: {differ:?}");
             cli(&daemon, &["stream", "drop", "kept"]).await?;
+        } else if own {
+            for i in 0..warehouse::TABLES.len() {
+                cli(&daemon, &["stream", "drop", &format!("none_{i}")]).await?;
+            }
         }
     }
     Ok(fixed)
