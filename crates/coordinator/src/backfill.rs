@@ -29,12 +29,19 @@ use crate::tables::{KeptSource, subscription_of};
 /// A first read is begun again so often when the cluster changes its shape meanwhile.
 const ATTEMPTS: usize = 8;
 
+/// A source that is to be kept.
+pub(crate) struct WantedSource {
+    pub(crate) reads: plan::SourceUse,
+    /// Which of its rows; all when `None`.
+    pub(crate) filter: Option<ivm::RowFilter>,
+}
+
 impl Requests {
     /// Keeps new sources: they are read and ready when it returns. When it fails, [`Self::release_sources`] takes away
     /// what there is of them.
     pub(crate) async fn keep(
         &self,
-        wanted: &[plan::SourceUse],
+        wanted: &[WantedSource],
         logical: &[LogicalTable],
         progress: &ProgressSender,
     ) -> Result<Vec<KeptSource>, RequestError> {
@@ -42,17 +49,18 @@ impl Requests {
         for _ in 0..ATTEMPTS {
             let mut sources = Vec::new();
             for source in wanted {
-                let table = logical.iter().find(|t| t.name == source.table).ok_or_else(|| {
-                    RequestError::Internal(format!("no physical tables are known for {}", source.table))
+                let table = logical.iter().find(|t| t.name == source.reads.table).ok_or_else(|| {
+                    RequestError::Internal(format!("no physical tables are known for {}", source.reads.table))
                 })?;
-                sources.push(self.tables.add(source.columns.clone(), source.identity.clone(), table));
+                let plan::SourceUse { columns, identity, .. } = source.reads.clone();
+                sources.push(self.tables.add(columns, identity, source.filter.clone(), table));
             }
             if self.read_sources(&sources, progress).await? {
                 return Ok(sources);
             }
             tracing::info!("the cluster changed its shape during a first read; it begins again");
             self.release_sources().await;
-            let names: Vec<_> = wanted.iter().map(|s| s.table.clone()).collect();
+            let names: Vec<_> = wanted.iter().map(|s| s.reads.table.clone()).collect();
             logical = self.look_up(&names).await?;
         }
         Err(RequestError::Unavailable("the cluster changes its shape all the time; try again when it rests".into()))
@@ -96,6 +104,7 @@ impl Requests {
                     table: source.name.clone(),
                     columns: source.columns.clone(),
                     identity: source.identity.clone(),
+                    filter: source.filter.clone(),
                     tables,
                 })?;
             }

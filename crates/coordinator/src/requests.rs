@@ -19,6 +19,7 @@ use topology::LogicalTable;
 use types::{Consistency, NodeId, Seq, SourceId, StreamId, TableName};
 use wal::Endpoint;
 
+use crate::backfill::WantedSource;
 use crate::catalog::{Catalog, Catalogs, Entry, StreamState};
 use crate::definition::{definition, parse_name, table_spec};
 use crate::engine::{EngineHandle, EngineRoom};
@@ -186,9 +187,12 @@ impl Requests {
         for wanted in &entry.plan.sources {
             let identity: Vec<_> = wanted.identity.iter().map(|&i| wanted.columns[i].name.as_str()).collect();
             let relation = logical.iter().find(|t| t.name == wanted.table).map_or(0, |t| t.relation);
-            let kept = self.tables.covering(relation, &wanted.table, &wanted.columns, &identity);
+            let rows = ivm::RowFilter { conditions: wanted.filter.clone(), settings: entry.plan.settings.clone() };
+            let kept = self.tables.covering(relation, &wanted.table, &wanted.columns, &identity, &rows);
             if kept.is_none() {
-                new.push(wanted.clone());
+                // Whoever comes second reads all rows, and whoever comes after finds them.
+                let all = rows.conditions.is_empty() || self.tables.knows(relation, &wanted.table);
+                new.push(WantedSource { reads: wanted.clone(), filter: (!all).then_some(rows) });
             }
             sources.push(kept);
         }

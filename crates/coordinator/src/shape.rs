@@ -199,6 +199,7 @@ mod tests {
             disturbed: false,
             hashed: false,
             definition: None,
+            filter: None,
         }
     }
 

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 
+use ivm::RowFilter;
 use proto::v1;
 use serde::{Deserialize, Serialize};
 use topology::{LogicalTable, TableKind};
@@ -41,6 +42,23 @@ pub(crate) struct KeptSource {
     /// Its table's definition, as [`crate::watch`] compares it, when it was last looked up.
     #[serde(default)]
     pub(crate) definition: Option<String>,
+    /// Only rows on which this is true are kept.
+    #[serde(default)]
+    pub(crate) filter: Option<RowFilter>,
+}
+
+impl KeptSource {
+    /// Whether it has every row that passes `wanted`, whose conditions are over these columns.
+    fn has_rows_of(&self, wanted: &RowFilter, columns: &[Column]) -> bool {
+        let Some(filter) = &self.filter else { return true };
+        let place = |c: usize| {
+            let name = self.columns.get(c).map(|c| &c.name);
+            columns.iter().position(|w| Some(&w.name) == name).unwrap_or(usize::MAX)
+        };
+        let asked = filter.conditions.iter().map(|c| c.map_columns(&place));
+        // Its conditions are asked first: a row on which one before them fails would not be here.
+        filter.settings == wanted.settings && asked.eq(wanted.conditions.iter().take(filter.conditions.len()).cloned())
+    }
 }
 
 /// How a source's rows are spread, as far as it matters for following changes of shape.
@@ -149,13 +167,15 @@ impl Tables {
         self.lock().sources.values().cloned().collect()
     }
 
-    /// A ready source of this very table that has all these columns, by name and type, and the same identity.
+    /// A ready source of this very table that has all these columns, by name and type, the same identity, and all rows
+    /// that are wanted.
     pub(crate) fn covering(
         &self,
         relation: Oid,
         name: &TableName,
         columns: &[Column],
         identity: &[&str],
+        rows: &RowFilter,
     ) -> Option<KeptSource> {
         let notes = self.lock();
         let covers = |s: &&KeptSource| {
@@ -165,12 +185,24 @@ impl Tables {
                 && s.relation == relation
                 && s.identity.iter().map(|&i| s.columns[i].name.as_str()).eq(identity.iter().copied())
                 && columns.iter().all(|c| s.columns.iter().any(|k| k.name == c.name && k.ty == c.ty))
+                && s.has_rows_of(rows, columns)
         };
         notes.sources.values().find(covers).cloned()
     }
 
+    /// Whether rows of this very table are kept.
+    pub(crate) fn knows(&self, relation: Oid, name: &TableName) -> bool {
+        self.lock().sources.values().any(|s| s.ready && !s.broken && s.name == *name && s.relation == relation)
+    }
+
     /// A new source over a table's placements.
-    pub(crate) fn add(&self, columns: Vec<Column>, identity: Vec<usize>, table: &LogicalTable) -> KeptSource {
+    pub(crate) fn add(
+        &self,
+        columns: Vec<Column>,
+        identity: Vec<usize>,
+        filter: Option<RowFilter>,
+        table: &LogicalTable,
+    ) -> KeptSource {
         let mut notes = self.lock();
         notes.next_source += 1;
         let id = SourceId(notes.next_source);
@@ -193,6 +225,7 @@ impl Tables {
             disturbed: false,
             hashed: table.hashed,
             definition: None,
+            filter,
         };
         notes.sources.insert(id, source.clone());
         source
@@ -476,7 +509,7 @@ mod tests {
             hashed: false,
             row_security: false,
         };
-        let source = tables.add(Vec::new(), Vec::new(), &table).id;
+        let source = tables.add(Vec::new(), Vec::new(), None, &table).id;
         let announced = |ticket, from| {
             tables.expect_guest(102, NodeId(2), ticket);
             tables.guest_arrived(ticket, Lsn(from));

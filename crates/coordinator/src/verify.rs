@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_postgres::Client;
 use types::{Column, Row, TableName, quote_ident};
 
+use crate::backfill::WantedSource;
 use crate::catalog::{Entry, StreamState};
 use crate::error::RequestError;
 use crate::progress::ProgressSender;
@@ -61,7 +62,10 @@ impl Requests {
         let _changing = self.changing.lock().await;
         let (planned, logical) = self.plan(&entry.query, &entry.options).await?;
         // The copies belong to no stream table: whatever happens, they are taken away again.
-        let result = match self.keep(&planned.plan.sources, &logical, &ProgressSender::default()).await {
+        // All rows, so that what is kept of them is verified, too.
+        let all = |reads: &plan::SourceUse| WantedSource { reads: reads.clone(), filter: None };
+        let wanted: Vec<_> = planned.plan.sources.iter().map(all).collect();
+        let result = match self.keep(&wanted, &logical, &ProgressSender::default()).await {
             Ok(copies) => self.compare(entry, &copies).await,
             Err(error) => Err(error),
         };

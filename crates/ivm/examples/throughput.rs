@@ -135,7 +135,7 @@ fn aggregates() -> Vec<Aggregate> {
 }
 
 fn source(name: &str, columns: Vec<Column>, identity: Vec<usize>) -> SourceUse {
-    SourceUse { table: TableName::new("public", name), relation: 0, columns, identity }
+    SourceUse { table: TableName::new("public", name), relation: 0, columns, identity, filter: Vec::new() }
 }
 
 fn grouped(sources: Vec<SourceUse>, input: Rel, key: usize) -> Plan {
@@ -246,6 +246,7 @@ fn main() {
         identity,
         homes: tables.clone().map(TableId).collect(),
         tables: tables.map(|t| (TableId(t), NodeId(1 + t % 2))).collect(),
+        filter: None,
     };
     engine.add_source(define(1, "orders", order_columns(), vec![0, 1], 1..9)).unwrap();
     engine.add_source(define(2, "users", user_columns(), vec![0], 9..10)).unwrap();

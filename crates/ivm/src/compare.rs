@@ -67,7 +67,7 @@ impl Engine {
         self.put_source(&def, &native, SourceCondition::Shadow)?;
         self.conditions.insert(id, SourceCondition::Shadow);
         // Its tables' changes go on to the source.
-        self.sources.by_id.insert(id, Kept::new(def, &native));
+        self.sources.by_id.insert(id, Kept::new(def, &native, &self.env));
         Ok(())
     }
 
@@ -90,7 +90,7 @@ impl Engine {
         let condition = self.conditions.get(&source).cloned().unwrap_or(SourceCondition::Loading);
         self.put_source(&def, &native, condition)?;
         self.sources.remove(source);
-        self.sources.insert(Kept::new(def, &native));
+        self.sources.insert(Kept::new(def, &native, &self.env));
         Ok(())
     }
 

@@ -81,7 +81,7 @@ fn compiled(def: &StreamDef, env: &Env, sources: &Sources, states: &mut dyn Stat
 }
 
 /// The settings that were pinned with the definition, over those of the database.
-fn pinned(env: &Env, settings: &[(String, String)]) -> Env {
+pub(crate) fn pinned(env: &Env, settings: &[(String, String)]) -> Env {
     let mut env = env.clone();
     for (name, value) in settings {
         match name.to_ascii_lowercase().as_str() {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use plan::{PgExpr, Plan};
 use serde::{Deserialize, Serialize};
-use types::{Column, Lsn, NodeId, PgType, Row, Seq, SourceId, StreamId, TableChange, TableId, TableName};
+use types::{Column, Lsn, NodeId, PgType, Row, Scalar, Seq, SourceId, StreamId, TableChange, TableId, TableName};
 
 use crate::error::{EvaluatorError, RowError};
 
@@ -89,6 +89,18 @@ pub struct SourceDef {
     /// where rows can move, and void as soon as `tables` are others (a shard was moved or split).
     #[serde(default)]
     pub homes: Vec<TableId>,
+    /// Rows on which this is not true need not be kept.
+    #[serde(default)]
+    pub filter: Option<RowFilter>,
+}
+
+/// What is asked of a source's rows before they are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowFilter {
+    /// All of these, in this order, over the source's columns. A row on which one fails is kept: whoever reads it finds out.
+    pub conditions: Vec<Scalar>,
+    /// The settings under which they are asked.
+    pub settings: Vec<(String, String)>,
 }
 
 impl SourceDef {

@@ -117,7 +117,7 @@ impl Engine {
                 continue;
             }
             engine.conditions.insert(def.id, condition);
-            engine.sources.insert(Kept::new(def, &native));
+            engine.sources.insert(Kept::new(def, &native, &engine.env));
         }
         for def in definitions.arrangements {
             let state = def.state;

@@ -53,6 +53,14 @@ impl HeldRows {
         }
     }
 
+    /// Forgets all rows that are not wanted.
+    pub(crate) fn retain(&mut self, wanted: impl Fn(&Row) -> bool) {
+        self.waiting.retain(|h| wanted(&h.1));
+        if let Some((table, _)) = self.first.as_ref().filter(|h| !wanted(&h.1)) {
+            self.leave(*table);
+        }
+    }
+
     /// Appends the stored form; nothing when there is no row.
     pub(crate) fn encode(&self, into: &mut Vec<u8>) {
         let Some((table, row)) = &self.first else { return };

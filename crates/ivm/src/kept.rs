@@ -10,10 +10,11 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use scalar::Env;
+use scalar::{Compiled, Env};
 use state::{Batch, Family, Read, Store, Write};
-use types::{Delta, Field, Op, Row, SourceId, TableId};
+use types::{Delta, Field, Op, PgType, Row, Scalar, ScalarKind, SourceId, TableId, oid};
 
+use crate::compile::pinned;
 use crate::definition::SourceDef;
 use crate::error::IvmError;
 use crate::held::{self, HeldRows};
@@ -29,16 +30,28 @@ pub(crate) struct Kept {
     pub(crate) prefix: [u8; 4],
     /// A row that comes to one physical table must be looked for in the others.
     elsewhere: bool,
+    /// A row on which this is false or NULL is not kept.
+    filter: Option<Compiled>,
 }
 
 impl Kept {
     /// A source whose identity's columns have native keys or not as `native` says, in their order.
-    pub(crate) fn new(def: SourceDef, native: &[bool]) -> Self {
+    pub(crate) fn new(def: SourceDef, native: &[bool], env: &Env) -> Self {
         let types: Vec<_> = def.identity.iter().filter_map(|&i| def.columns.get(i)).map(|c| c.ty).collect();
         let key = (!def.identity.is_empty()).then(|| KeyEncoder::with(&def.identity, &types, native));
         let prefix = def.id.0.to_be_bytes();
         let elsewhere = def.can_meet();
-        Self { def, key, prefix, elsewhere }
+        // Where it cannot be asked every row is kept, which is never wrong.
+        let filter = def.filter.as_ref().and_then(|filter| {
+            let all = Scalar { kind: ScalarKind::And(filter.conditions.clone()), ty: PgType::plain(oid::BOOL) };
+            Compiled::new(&all, &pinned(env, &filter.settings)).ok()
+        });
+        Self { def, key, prefix, elsewhere, filter }
+    }
+
+    /// Whether a row is to be kept. One on which the filter fails is: who reads it fails in the same way.
+    pub(crate) fn wants(&self, row: &Row) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.is_true(row).unwrap_or(true))
     }
 
     /// Which of the identity's columns have native keys. Settled once: what was written depends on it.
@@ -97,11 +110,11 @@ impl Kept {
         match op {
             Op::Insert(new) => {
                 self.check(&new)?;
-                touched.count(table, &new, 1);
+                self.count(touched, table, &new, 1);
             }
             Op::Delete(old) => {
                 self.check(&old)?;
-                touched.count(table, &old, -1);
+                self.count(touched, table, &old, -1);
             }
             Op::Update { old, new } => {
                 let Some(old) = old else {
@@ -113,12 +126,18 @@ impl Kept {
                 };
                 self.check(&old)?;
                 let new = if self.check(&new)? { new.fill_unchanged(&old) } else { new };
-                touched.count(table, &old, -1);
-                touched.count(table, &new, 1);
+                self.count(touched, table, &old, -1);
+                self.count(touched, table, &new, 1);
             }
             Op::Truncate => touched.truncate(table),
         }
         Ok(())
+    }
+
+    fn count(&self, touched: &mut Touched, table: TableId, row: &Row, diff: i64) {
+        if self.wants(row) {
+            touched.count(table, row, diff);
+        }
     }
 
     /// Whether columns of the row were not sent; an error when it has not as many as the source.
@@ -189,6 +208,9 @@ impl Kept {
         for row in rows {
             if self.check(row)? {
                 return Err(Broken(format!("a row of {} was read incompletely", self.def.table)).into());
+            }
+            if !self.wants(row) {
+                continue;
             }
             scratch.clear();
             scratch.extend_from_slice(&self.prefix);

@@ -31,7 +31,7 @@ mod touched;
 pub use building::Building;
 pub use compare::{Difference, Scope};
 pub use definition::{
-    CutOutput, CutStats, Evaluator, FromItem, OperatorStats, SourceDef, StreamDef, StreamOutput, Transaction,
+    CutOutput, CutStats, Evaluator, FromItem, OperatorStats, RowFilter, SourceDef, StreamDef, StreamOutput, Transaction,
 };
 pub use engine::Engine;
 pub use error::{EvaluatorError, IvmError, RowError};

@@ -45,7 +45,7 @@ impl Engine {
         let native = Kept::natives(&def, &self.env);
         self.put_source(&def, &native, SourceCondition::Loading)?;
         self.conditions.insert(def.id, SourceCondition::Loading);
-        self.sources.insert(Kept::new(def, &native));
+        self.sources.insert(Kept::new(def, &native, &self.env));
         Ok(())
     }
 
@@ -63,7 +63,7 @@ impl Engine {
         let condition = self.conditions.get(&source).cloned().unwrap_or(SourceCondition::Loading);
         let native = self.sources.get(source)?.native();
         self.put_source(&def, &native, condition)?;
-        self.sources.insert(Kept::new(def, &native));
+        self.sources.insert(Kept::new(def, &native, &self.env));
         Ok(())
     }
 

@@ -128,7 +128,9 @@ impl Kept {
             // Nearly always: one table speaks of its own row.
             match touch.outcome {
                 Outcome::Absent => return Ok(HeldRows::default()),
-                Outcome::Present(row) => return Ok(HeldRows::one(Some((touch.table, row)))),
+                Outcome::Present(row) => {
+                    return Ok(HeldRows::one(self.wants(&row).then_some((touch.table, row))));
+                }
                 Outcome::Partial(_) => {}
             }
         }
@@ -139,12 +141,17 @@ impl Kept {
                 Outcome::Present(row) => new.come(table, row),
                 Outcome::Partial(row) => {
                     let Some(before) = old.of(table) else {
+                        if !self.wants(&row) {
+                            new.leave(table);
+                            continue;
+                        }
                         return Err(Broken(format!("a row of {} was updated that is not kept", self.def.table)).into());
                     };
                     new.come(table, row.fill_unchanged(before));
                 }
             }
         }
+        new.retain(|row| self.wants(row));
         Ok(new)
     }
 

@@ -13,6 +13,7 @@ use crate::PlanError;
 use crate::built::Built;
 use crate::catalog::{Catalog, asked};
 use crate::environment::environment;
+use crate::filters::note_filters;
 use crate::nested::{Nested, StreamView};
 use crate::prune::prune;
 use crate::query::Planner;
@@ -160,6 +161,7 @@ async fn in_transaction(client: &Client, query: &str, options: &PlanOptions) -> 
     warnings.dedup();
     let width = built.columns.len();
     let root = prune(built.rel, width, &mut sources);
+    note_filters(&root, &mut sources, &catalog);
     readable(client, &sources).await?;
     if let Some((_, path)) = settings.iter().find(|(name, _)| name == "search_path") {
         set(client, "search_path", path).await?;

@@ -21,6 +21,8 @@ pub(crate) struct Relation {
     pub(crate) readable: bool,
     pub(crate) is_system: bool,
     pub(crate) has_children: bool,
+    /// No row is ever so wide that a value of it is kept outside it.
+    pub(crate) is_narrow: bool,
     /// By attribute number; dropped ones are missing.
     pub(crate) columns: BTreeMap<i64, RelationColumn>,
     /// Attribute numbers of the replica identity: the primary key or the index that was chosen.
@@ -206,7 +208,8 @@ impl Catalog {
                  WHERE r.ev_class = c.oid AND r.rulename = '_RETURN' AND c.relkind = 'v'),
                 (SELECT i.indkey::text FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisvalid
                  AND CASE c.relreplident WHEN 'i' THEN i.indisreplident WHEN 'n' THEN false ELSE i.indisprimary END
-                 LIMIT 1)
+                 LIMIT 1),
+                c.relkind = 'r' AND c.reltoastrelid = 0
             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY ($1)";
         let mut views = Vec::new();
         for row in client.query(sql, &[&oids]).await.map_err(asked)? {
@@ -225,6 +228,7 @@ impl Catalog {
                     readable: row.get(7),
                     is_system: row.get(8),
                     has_children: row.get(9),
+                    is_narrow: row.get(12),
                     columns: BTreeMap::new(),
                     identity,
                 },

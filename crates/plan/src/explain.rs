@@ -32,7 +32,9 @@ fn operator(rel: &Rel, plan: &Plan, depth: usize, out: &mut String) {
         Rel::Source(index) => match plan.sources.get(*index) {
             Some(source) => {
                 let names: Vec<_> = source.columns.iter().map(|c| c.name.as_str()).collect();
-                format!("Source {} ({})", source.table, names.join(", "))
+                let needs: Vec<_> = source.filter.iter().map(scalar_text).collect();
+                let needs = if needs.is_empty() { String::new() } else { format!(" where {}", needs.join(" AND ")) };
+                format!("Source {} ({}){needs}", source.table, names.join(", "))
             }
             None => "Source ?".into(),
         },

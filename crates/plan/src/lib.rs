@@ -23,6 +23,7 @@ mod environment;
 mod error;
 mod explain;
 mod expr;
+mod filters;
 mod from;
 mod functions;
 mod grouped;

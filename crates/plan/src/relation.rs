@@ -120,7 +120,8 @@ impl<'a> Planner<'a> {
             ));
         }
         let columns = live.iter().map(|(_, c)| c.column.clone()).collect();
-        Ok(SourceUse { table: relation.name.clone(), relation: oid, columns, identity })
+        let filter = Vec::new();
+        Ok(SourceUse { table: relation.name.clone(), relation: oid, columns, identity, filter })
     }
 
     fn streamable(&self, relation: &Relation) -> Result<(), PlanError> {

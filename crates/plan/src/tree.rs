@@ -45,6 +45,10 @@ pub struct SourceUse {
     /// Positions in `columns` of the primary key (replica identity index), in its order; empty when the table has none and is kept as
     /// a multiset under `REPLICA IDENTITY FULL`.
     pub identity: Vec<usize>,
+    /// What every use of the table in the query asks of a row before anything else, over `columns`, in the order in which it
+    /// is asked: a row on which one of these is false or NULL (and none before it fails) is never needed.
+    #[serde(default)]
+    pub filter: Vec<Scalar>,
 }
 
 /// One relational operator.

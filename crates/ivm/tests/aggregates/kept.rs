@@ -202,6 +202,7 @@ impl Kept {
             identity: vec![0],
             tables: vec![(TABLE, NODE)],
             homes: Vec::new(),
+            filter: None,
         };
         engine.add_source(def).unwrap();
         engine.finish_load(SOURCE, &[]).unwrap();

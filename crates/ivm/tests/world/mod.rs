@@ -17,11 +17,11 @@ pub mod plans;
 use std::collections::BTreeMap;
 
 use bytes::BytesMut;
-use ivm::{SourceDef, Transaction};
+use ivm::{RowFilter, SourceDef, Transaction};
 use rand::Rng;
 use rand::rngs::StdRng;
 use types::{
-    Change, Column, Cut, Field, Lsn, NodeId, Op, PgType, Positions, Row, RowBuilder, Seq, SourceId, TableId, TableName,
+    Change, Column, Cut, Field, Lsn, NodeId, Op, PgType, Positions, Row, RowBuilder, Scalar, Seq, SourceId, TableId, TableName,
     collation, oid,
 };
 
@@ -63,6 +63,8 @@ pub struct Table {
     toasted: usize,
     /// A key decides on which node its row is.
     pub hashed: bool,
+    /// What is asked of its rows before they are kept.
+    pub filter: Option<RowFilter>,
 }
 
 /// `a(id int8 key, a int4, b text, c numeric, d bool, f float8)`, kept in another order;
@@ -84,6 +86,7 @@ pub fn tables() -> Vec<Table> {
             physical: [TableId(1), TableId(2)],
             toasted: 3,
             hashed: false,
+            filter: None,
         },
         Table {
             source: SourceId(2),
@@ -93,6 +96,7 @@ pub fn tables() -> Vec<Table> {
             physical: [TableId(3), TableId(4)],
             toasted: 3,
             hashed: false,
+            filter: None,
         },
         Table {
             source: SourceId(3),
@@ -102,6 +106,7 @@ pub fn tables() -> Vec<Table> {
             physical: [TableId(5), TableId(6)],
             toasted: 1,
             hashed: false,
+            filter: None,
         },
     ]
 }
@@ -114,6 +119,7 @@ pub fn definition(table: &Table) -> SourceDef {
         identity: table.identity.clone(),
         tables: table.physical.iter().zip([NodeId(1), NodeId(2)]).map(|(t, n)| (*t, n)).collect(),
         homes: if table.hashed { table.physical.into() } else { Vec::new() },
+        filter: table.filter.clone(),
     }
 }
 
@@ -176,6 +182,15 @@ impl World {
             table.hashed = !table.identity.is_empty();
         }
         world
+    }
+
+    /// Only rows on which these are true are kept of the tables. Updates tell every value: one that is left out may
+    /// be that of a row that is not kept.
+    pub fn keep_only(&mut self, conditions: Vec<Scalar>) {
+        for (table, condition) in self.tables.iter_mut().zip(conditions) {
+            table.toasted = usize::MAX;
+            table.filter = Some(RowFilter { conditions: vec![condition], settings: Vec::new() });
+        }
     }
 
     /// Whether a row can be on this node.
