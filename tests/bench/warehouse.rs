@@ -59,7 +59,6 @@ pub(crate) async fn refreshes() -> anyhow::Result<()> {
 /// One stream table at a time, and the same rows in plain tables beside them. From the COMMIT of a refresh of every table until the
 /// stream table shows it; how much of that the engine worked; and the query over the plain tables after the same refresh.
 /// Gives what a refresh costs that touches as many rows at every scale.
-/// `BENCH_SOURCES=all` has every table's rows kept whole beside each query, as if other stream tables read them.
 async fn at(scale: f64) -> anyhow::Result<Vec<(String, Cost)>> {
     let kind = if testkit::citus_available() { Kind::Citus } else { Kind::Fdw };
     eprintln!("making a {kind:?} cluster and filling it");
@@ -68,11 +67,6 @@ async fn at(scale: f64) -> anyhow::Result<Vec<(String, Cost)>> {
     let daemon = Daemon::standalone(&cluster, options()).await?;
     let client = cluster.client().await?;
     let services = Services::of(&daemon).await?;
-    // Keeps every table's rows whole, and shows what a refresh costs without a query.
-    for (i, table) in warehouse::TABLES.iter().enumerate() {
-        let query = format!("SELECT * FROM {} WHERE false", table.name);
-        cli(&daemon, &["stream", "create", &format!("none_{i}"), "--query", &query]).await?;
-    }
     println!(
         "\n| TPC-H query, scale {scale}, one row in {EVERY} changed | commit to readable | of it the engine | the query in PostgreSQL | readable / query | engine / query |"
     );
@@ -82,21 +76,15 @@ async fn at(scale: f64) -> anyhow::Result<Vec<(String, Cost)>> {
     // `BENCH_QUERIES=3,5` has just those measured.
     let chosen = std::env::var("BENCH_QUERIES").ok();
     let wanted = |number: &u8| chosen.as_ref().is_none_or(|list| list.split(',').any(|n| n == number.to_string()));
-    let queries = std::iter::once((0, "SELECT 1")).chain(warehouse::QUERIES.into_iter().filter(|(n, _)| wanted(n)));
-    let own = std::env::var("BENCH_SOURCES").map_or(true, |sources| sources != "all");
     let (mut round, mut fixed) = (0, Vec::new());
-    for (number, query) in queries {
-        if number > 0 {
-            let started = Instant::now();
-            cli(&daemon, &["stream", "create", "kept", "--query", query]).await?;
-            eprintln!("query {number}: exact after {:.1} s", seconds(started));
-        }
-        let name = if number == 0 { "none: the rows alone are kept".to_owned() } else { number.to_string() };
+    for (number, query) in warehouse::QUERIES.into_iter().filter(|(n, _)| wanted(n)) {
+        let started = Instant::now();
+        cli(&daemon, &["stream", "create", "kept", "--query", query]).await?;
+        eprintln!("query {number}: exact after {:.1} s", seconds(started));
+        let name = number.to_string();
         let cost = cost(&daemon, &services, &client, query, &mut round, EVERY).await?;
         let Cost { rows, readable, engine, asked } = cost;
-        if number == 0 {
-            eprintln!("a refresh is {rows:.0} rows");
-        }
+        eprintln!("a refresh is {rows:.0} rows");
         println!(
             "| {name} | {readable:.0} ms | {engine:.1} ms | {asked:.0} ms | {:.2} | {:.3} |",
             readable / asked,
@@ -106,15 +94,9 @@ async fn at(scale: f64) -> anyhow::Result<Vec<(String, Cost)>> {
             name,
             if same == EVERY { cost } else { self::cost(&daemon, &services, &client, query, &mut round, same).await? },
         ));
-        if number > 0 {
-            let differ = warehouse::differences(&client, "kept", query).await?;
-            anyhow::ensure!(differ == [0; 3], "query {number} is not exact: {differ:?}");
-            cli(&daemon, &["stream", "drop", "kept"]).await?;
-        } else if own {
-            for i in 0..warehouse::TABLES.len() {
-                cli(&daemon, &["stream", "drop", &format!("none_{i}")]).await?;
-            }
-        }
+        let differ = warehouse::differences(&client, "kept", query).await?;
+        anyhow::ensure!(differ == [0; 3], "query {number} is not exact: {differ:?}");
+        cli(&daemon, &["stream", "drop", "kept"]).await?;
     }
     Ok(fixed)
 }

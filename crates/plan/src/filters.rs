@@ -37,9 +37,7 @@ fn collect<'p>(rel: &'p Rel, asked: Vec<&'p Scalar>, found: &mut [Option<Vec<&'p
             let Some(found) = found.get_mut(*index) else { return };
             let common = match found.take() {
                 None => asked,
-                Some(before) => {
-                    before.into_iter().zip(asked).take_while(|(a, b)| a == b).map(|(a, _)| a).collect()
-                }
+                Some(before) => before.into_iter().zip(asked).take_while(|(a, b)| a == b).map(|(a, _)| a).collect(),
             };
             *found = Some(common);
         }

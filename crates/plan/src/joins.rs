@@ -2,8 +2,9 @@
 //!
 //! A condition is tried as soon as all inputs that it reads are there: on one input below the joins, on the kept side of a
 //! left join below it too; a condition of ON on the other side alone filters that side. Nothing goes below a full join.
-//! An equality between two inputs becomes a join key. Inputs are joined in the order of FROM, but one that has a key with
-//! those before it goes first.
+//! An equality between two inputs becomes a join key. Inputs of which conditions leave some rows only are first joined to
+//! those whose rows meet one of theirs at most, since each join holds what is joined below it. Then they are joined
+//! in the order of FROM, but one that has a key with those before it goes first.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -12,6 +13,7 @@ use crate::built::Built;
 use crate::expr::{Expr, ExprKind};
 use crate::functions::FromFunctions;
 use crate::items::Item;
+use crate::join_key::before_widening;
 use crate::query::Planner;
 use crate::scope::Level;
 use crate::sublink::innermost;
@@ -24,12 +26,14 @@ pub(crate) struct Joined {
     pub(crate) inputs: BTreeSet<usize>,
     /// From columns side by side to this one's.
     pub(crate) placed: HashMap<usize, usize>,
+    /// Conditions were tried on its rows.
+    pub(crate) restricted: bool,
 }
 
 impl Joined {
     /// No FROM.
     fn nothing() -> Self {
-        Self { built: one_row(), inputs: BTreeSet::new(), placed: HashMap::new() }
+        Self { built: one_row(), inputs: BTreeSet::new(), placed: HashMap::new(), restricted: false }
     }
 
     pub(crate) fn place(&self, expr: &Expr) -> Expr {
@@ -89,11 +93,13 @@ impl Joins<'_, '_, '_> {
                 let built = built.ok_or_else(|| PlanError::Tree("an input of FROM is read twice".into()))?;
                 let first = self.level.inputs[at].first;
                 let placed = (0..built.columns.len()).map(|c| (first + c, c)).collect();
-                let mut joined = Joined { built, inputs: BTreeSet::from([at]), placed };
+                let mut joined = Joined { built, inputs: BTreeSet::from([at]), placed, restricted: false };
                 self.apply(&mut joined, above, false)?;
                 Ok(joined)
             }
-            Item::Group(items, own) => {
+            Item::Group(items, mut own) => {
+                let implied: Vec<Expr> = own.iter().flat_map(|c| self.implied(c)).collect();
+                own.extend(implied);
                 let (constant, own): (Vec<_>, Vec<_>) =
                     self.conditions(own).into_iter().partition(|(_, inputs)| inputs.is_empty());
                 above.splice(0..0, own);
@@ -228,7 +234,7 @@ impl Joins<'_, '_, '_> {
         let first = self.level.inputs[at].first;
         shown.extend((0..functions.width()).map(|c| (first + c, args.len() + c)));
         let built = self.planner.with_functions(values, &functions, false)?;
-        Ok((Joined { built, inputs: BTreeSet::from([at]), placed: shown }, links))
+        Ok((Joined { built, inputs: BTreeSet::from([at]), placed: shown, restricted: false }, links))
     }
 
     /// Joins all that wait, and tries the conditions as soon as their inputs are there. Functions are applied when what they read
@@ -244,6 +250,9 @@ impl Joins<'_, '_, '_> {
         }
         if waiting.is_empty() {
             return Err(function_beyond());
+        }
+        if functions.is_empty() {
+            self.restricted_first(&mut waiting, conditions)?;
         }
         let mut joined = waiting.remove(0);
         self.apply(&mut joined, conditions, false)?;
@@ -266,14 +275,70 @@ impl Joins<'_, '_, '_> {
                 ));
             }
             let next = waiting.remove(connected.or(free.first().copied()).unwrap_or(0));
-            let (keys, others): (Vec<_>, Vec<_>) =
-                std::mem::take(conditions).into_iter().partition(|(c, _)| self.is_key(c, &joined.inputs, &next.inputs));
-            *conditions = others;
-            joined = self.pair(joined, next, JoinKind::Inner, &keys)?;
-            self.apply(&mut joined, conditions, false)?;
+            joined = self.by_keys(joined, next, conditions)?;
         }
         self.apply(&mut joined, conditions, true)?;
         Ok(joined)
+    }
+
+    /// Joins two by the conditions that are keys between them, and tries what can be tried then.
+    fn by_keys(&mut self, left: Joined, right: Joined, conditions: &mut Vec<Condition>) -> Result<Joined, PlanError> {
+        let (keys, others): (Vec<_>, Vec<_>) =
+            std::mem::take(conditions).into_iter().partition(|(c, _)| self.is_key(c, &left.inputs, &right.inputs));
+        *conditions = others;
+        let mut joined = self.pair(left, right, JoinKind::Inner, &keys)?;
+        self.apply(&mut joined, conditions, false)?;
+        Ok(joined)
+    }
+
+    /// Joins restricted inputs to others that they restrict in turn, from the outermost on.
+    fn restricted_first(
+        &mut self,
+        waiting: &mut Vec<Joined>,
+        conditions: &mut Vec<Condition>,
+    ) -> Result<(), PlanError> {
+        let reads_others = |joined: &Joined| joined.inputs.iter().any(|input| self.stand_ins.contains_key(input));
+        if waiting.iter().any(reads_others) {
+            return Ok(());
+        }
+        // Two are joined in one way only.
+        while waiting.len() > 2 {
+            let restricts = |at: usize, other: usize| {
+                at != other && waiting[at].restricted && self.meets_once(&waiting[other], &waiting[at], conditions)
+            };
+            let all = 0..waiting.len();
+            let is_settled = |at: usize| all.clone().all(|other| !restricts(other, at) || restricts(at, other));
+            let pairs = all.clone().flat_map(|at| all.clone().map(move |other| (at, other)));
+            let found = pairs.filter(|&(at, other)| restricts(at, other) && is_settled(at));
+            // What is not restricted yet may restrict others then.
+            let Some((at, other)) = found.min_by_key(|&(at, other)| (waiting[other].restricted, at, other)) else {
+                break;
+            };
+            let (right, left) = if at > other {
+                (waiting.remove(at), waiting.remove(other))
+            } else {
+                let left = waiting.remove(other);
+                (waiting.remove(at), left)
+            };
+            let mut joined = self.by_keys(left, right, conditions)?;
+            joined.restricted = true;
+            waiting.insert(at.min(other), joined);
+        }
+        Ok(())
+    }
+
+    /// Whether equalities make each row of `left` meet one of `right` at most.
+    fn meets_once(&self, left: &Joined, right: &Joined, conditions: &[Condition]) -> bool {
+        let keys = conditions.iter().filter(|(c, _)| self.is_key(c, &left.inputs, &right.inputs));
+        let columns: BTreeSet<usize> = keys
+            .filter_map(|(c, _)| {
+                let (a, b, _) = self.planner.equality(c)?;
+                let of_right = if self.level.inputs_of(&a).is_subset(&right.inputs) { a } else { b };
+                let of_right = right.place(&of_right);
+                before_widening(&of_right).or_else(|| of_right.as_column())
+            })
+            .collect();
+        !columns.is_empty() && right.built.keys.iter().any(|key| key.iter().all(|c| columns.contains(c)))
     }
 
     /// Whether one of those that wait reads another that does.
@@ -308,6 +373,7 @@ impl Joins<'_, '_, '_> {
         };
         let (now, later): (Vec<_>, Vec<_>) = std::mem::take(conditions).into_iter().partition(now);
         *conditions = later;
+        joined.restricted |= !now.is_empty();
         let now: Vec<Expr> = now.iter().map(|(c, _)| joined.place(c)).collect();
         let (subs, plain): (Vec<_>, Vec<_>) = now.into_iter().partition(Expr::has_sub);
         if !plain.is_empty() {
@@ -398,7 +464,7 @@ impl Joins<'_, '_, '_> {
         let inputs = left.inputs.union(&right.inputs).copied().collect();
         let mut placed = left.placed;
         placed.extend(right.placed.into_iter().map(|(v, c)| (v, offset + c)));
-        Ok(Joined { built, inputs, placed })
+        Ok(Joined { built, inputs, placed, restricted: false })
     }
 }
 

@@ -30,6 +30,7 @@ mod grouped;
 mod grouping;
 mod grouping_sets;
 mod guard;
+mod implied;
 mod items;
 mod join;
 mod join_key;

@@ -21,8 +21,8 @@ use ivm::{RowFilter, SourceDef, Transaction};
 use rand::Rng;
 use rand::rngs::StdRng;
 use types::{
-    Change, Column, Cut, Field, Lsn, NodeId, Op, PgType, Positions, Row, RowBuilder, Scalar, Seq, SourceId, TableId, TableName,
-    collation, oid,
+    Change, Column, Cut, Field, Lsn, NodeId, Op, PgType, Positions, Row, RowBuilder, Scalar, Seq, SourceId, TableId,
+    TableName, collation, oid,
 };
 
 /// A row's columns.
