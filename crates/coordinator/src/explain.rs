@@ -69,7 +69,8 @@ fn notes(plan: &Plan, warnings: &[String]) -> Vec<String> {
     let mut notes = warnings.to_vec();
     for source in &plan.sources {
         let columns = source.columns.len();
-        notes.push(format!("keeps {columns} columns of every row of {}", source.table));
+        let rows = if source.filter.is_empty() { "every row" } else { "each row that passes its first conditions" };
+        notes.push(format!("keeps {columns} columns of {rows} of {}", source.table));
     }
     costs(&plan.root, &mut notes);
     notes.dedup();

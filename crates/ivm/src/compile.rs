@@ -22,7 +22,7 @@ use crate::operators::{
 };
 
 /// Raised when a definition compiles to operators that do not understand the states of before.
-pub(crate) const TREE_VERSION: u32 = 3;
+pub(crate) const TREE_VERSION: u32 = 4;
 
 /// Where operators get the numbers of their states from.
 pub(crate) trait States {
@@ -45,9 +45,20 @@ struct Built {
     layout: Layout,
     /// No row is ever there twice.
     unique: bool,
+    /// Sets of physical columns, with their types, that are unique together.
+    keys: Vec<UniqueKey>,
     labels: Labels,
     /// Rows of a source behind filters only.
     plain: Option<Plain>,
+}
+
+type UniqueKey = Vec<(usize, PgType)>;
+
+/// Whether `columns`, compared as these types, hold a key.
+fn hold_a_key(keys: &[UniqueKey], columns: &[usize], types: &[PgType]) -> bool {
+    let compared =
+        |key: &(usize, PgType)| columns.iter().zip(types).any(|(c, ty)| *c == key.0 && same_keys(key.1, *ty));
+    keys.iter().any(|key| key.iter().all(compared))
 }
 
 struct Plain {
@@ -172,10 +183,13 @@ impl Compiler<'_> {
         }
         let name = |column: &usize| format!("{}.{}", kept.def.table.name, kept.def.columns[*column].name);
         let labels = kept.def.identity.iter().map(|c| (name(c), *c, kept.def.columns[*c].ty.oid)).collect();
+        let identity = kept.key.as_ref().filter(|key| key.is_native()).map(|_| &kept.def.identity);
+        let key = |identity: &Vec<usize>| identity.iter().map(|&c| (c, kept.def.columns[c].ty)).collect();
         Ok(Built {
-            node: Node::new(Operator::Source(Source { source: id, used: None })),
+            node: Node::new(Operator::Source(Source { source: id, used: None, filtered: kept.def.filter.is_some() })),
             layout: Layout { columns: map.clone(), width, mark: None },
             unique: kept.key.is_some(),
+            keys: identity.map(key).into_iter().collect(),
             labels: Labels(labels),
             plain: Some(Plain { source: id, filters: Vec::new() }),
         })
@@ -213,11 +227,17 @@ impl Compiler<'_> {
             let Some(column) = plain_column(expr).and_then(|c| built.layout.at(c).ok()) else { continue };
             labels.0.extend(built.labels.0.iter().filter(|l| l.1 == column).map(|l| (l.0.clone(), i, l.2)));
         }
+        let place = |&(column, ty): &(usize, PgType)| {
+            let is_it = |e: &Scalar| plain_column(e).and_then(|c| built.layout.at(c).ok()) == Some(column);
+            exprs.iter().position(is_it).map(|at| (at, ty))
+        };
+        let keys = built.keys.iter().filter_map(|key| key.iter().map(place).collect()).collect();
         let columns = Columns { exprs: compiled, labels: built.labels };
         Ok(Built {
             node: Node::new(Operator::Project(Project { input: Box::new(built.node), columns })),
             layout,
             unique: false,
+            keys,
             labels,
             plain: None,
         })
@@ -247,6 +267,14 @@ impl Compiler<'_> {
         let left_index = self.index(&left, &lefts, &rights, types)?;
         let right_index = self.index(&right, &rights, &lefts, types)?;
         let offset = left.layout.width;
+        let mut unique_keys = Vec::new();
+        if hold_a_key(&right.keys, &rights, types) {
+            unique_keys.extend(left.keys.iter().cloned());
+        }
+        if hold_a_key(&left.keys, &lefts, types) {
+            let behind = |key: &UniqueKey| key.iter().map(|(c, ty)| (c + offset, *ty)).collect();
+            unique_keys.extend(right.keys.iter().map(behind));
+        }
         let is_right = right.layout.mark.is_some();
         let mut layout = left.layout;
         layout.columns.extend(right.layout.columns.iter().map(|c| c + offset));
@@ -263,6 +291,7 @@ impl Compiler<'_> {
             node: Node::new(Operator::Join(Box::new(join))),
             layout,
             unique: left.unique && right.unique,
+            keys: unique_keys,
             labels,
             plain: None,
         })
@@ -314,6 +343,10 @@ impl Compiler<'_> {
         }
         self.holds_rows = true;
         let state = self.states.own()?;
+        // In the step of a recursion a row is there once a mark.
+        if side.layout.mark.is_none() && hold_a_key(&side.keys, own, types) {
+            return Ok((Access::Keyed { state }, all, 0));
+        }
         Ok((Access::Private { state, unique: side.unique }, all, 0))
     }
 
@@ -344,6 +377,7 @@ impl Compiler<'_> {
             node: Node::new(Operator::Aggregate(Box::new(Aggregate { input: Box::new(built.node), groups }))),
             layout: Layout::exact(keys.len() + aggregates.len()),
             unique: true,
+            keys: vec![types.iter().copied().enumerate().collect()],
             labels,
             plain: None,
         })
@@ -369,6 +403,7 @@ impl Compiler<'_> {
             node: Node::new(Operator::UnionAll(UnionAll { inputs: branches })),
             layout,
             unique: false,
+            keys: Vec::new(),
             labels: Labels::default(),
             plain: None,
         })
@@ -390,6 +425,7 @@ impl Compiler<'_> {
             node: Node::new(Operator::Values(Values { rows: out })),
             layout: Layout::exact(types.len()),
             unique: false,
+            keys: Vec::new(),
             labels: Labels::default(),
             plain: None,
         })

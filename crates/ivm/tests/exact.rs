@@ -151,3 +151,21 @@ fn the_same_cuts_give_the_same_changes() {
     };
     assert_eq!(run(), run());
 }
+
+/// What the other tests compare says something of every way of finding the rows of a join's side.
+#[test]
+fn the_queries_find_rows_in_every_way() {
+    let world = World::new(StdRng::seed_from_u64(3));
+    let mut driver = Driver::new();
+    driver.start(&world);
+    let mut ways = String::new();
+    for (id, case) in (1..).zip(&plans::all()) {
+        driver.create(case, id);
+        for operator in driver.engine().operators(types::StreamId(id)).unwrap() {
+            ways.push_str(&format!("{}: {};\n", operator.name, operator.state));
+        }
+    }
+    for way in ["by their key;", "by the first columns", "shared arrangement", "own arrangement", "a row a key"] {
+        assert!(ways.contains(way), "{way}:\n{ways}");
+    }
+}

@@ -3,7 +3,7 @@
 use plan::{Condition, JoinKind, Rel};
 use types::{PgType, Scalar};
 
-use super::{Built, Compiler};
+use super::{Built, Compiler, hold_a_key};
 use crate::key::KeyEncoder;
 use crate::layout::{Labels, Layout};
 use crate::operators::{
@@ -60,12 +60,14 @@ impl Compiler<'_> {
         };
         let (kind, built) = match kind {
             JoinKind::Left => {
-                (OuterKind::Left { padding: right.layout.width }, (layout, left.unique && right.unique, labels))
+                let once = hold_a_key(&right.keys, &rights, join.types);
+                let keys = if once { left.keys } else { Vec::new() };
+                (OuterKind::Left { padding: right.layout.width }, (layout, left.unique && right.unique, keys, labels))
             }
-            JoinKind::Semi => (OuterKind::Semi, (left.layout, left.unique, left.labels)),
-            _ => (OuterKind::Anti, (left.layout, left.unique, left.labels)),
+            JoinKind::Semi => (OuterKind::Semi, (left.layout, left.unique, left.keys, left.labels)),
+            _ => (OuterKind::Anti, (left.layout, left.unique, left.keys, left.labels)),
         };
-        let (layout, unique, labels) = built;
+        let (layout, unique, keys, labels) = built;
         let outer = Outer {
             kind,
             flow: layout.mark.map(|_| OuterFlow::default()),
@@ -74,7 +76,8 @@ impl Compiler<'_> {
             pairs,
             partners,
         };
-        Ok(Built { node: Node::new(Operator::Outer(Box::new(outer))), layout, unique, labels, plain: None })
+        let node = Node::new(Operator::Outer(Box::new(outer)));
+        Ok(Built { node, layout, unique, keys, labels, plain: None })
     }
 
     fn condition(&self, on: &Condition, layout: &Layout, labels: &Labels) -> Result<On, String> {
@@ -130,6 +133,7 @@ impl Compiler<'_> {
             node: Node::new(Operator::UnionAll(UnionAll { inputs: branches })),
             layout: Layout::exact(width + right_width),
             unique: false,
+            keys: Vec::new(),
             labels: Labels::default(),
             plain: None,
         })

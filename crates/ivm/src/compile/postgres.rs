@@ -64,6 +64,7 @@ impl Compiler<'_> {
             node: Node::new(Operator::PgAggregate(PgAggregate { input: Box::new(built.node), groups })),
             layout: Layout::exact(width),
             unique: true,
+            keys: vec![types.iter().copied().enumerate().collect()],
             labels: of_group,
             plain: None,
         })
@@ -93,6 +94,7 @@ impl Compiler<'_> {
             node: Node::new(Operator::Window(Window { input: Box::new(built.node), partitions })),
             layout: Layout::exact(width),
             unique: false,
+            keys: Vec::new(),
             labels,
             plain: None,
         })
@@ -120,6 +122,7 @@ impl Compiler<'_> {
         Ok(Built {
             node: Node::new(Operator::PgRows(PgRows { input: Box::new(built.node), expand })),
             unique: false,
+            keys: Vec::new(),
             plain: None,
             ..built
         })

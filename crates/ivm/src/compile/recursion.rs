@@ -45,6 +45,7 @@ impl Compiler<'_> {
             node: Node::new(Operator::Recursive(Box::new(recursive))),
             layout: Layout::exact(types.len()),
             unique: !all,
+            keys: Vec::new(),
             labels: Labels::default(),
             plain: None,
         })
@@ -57,6 +58,7 @@ impl Compiler<'_> {
             node: Node::new(Operator::Working(Working)),
             layout: Layout { columns: (0..width).collect(), width: width + 1, mark: Some(width) },
             unique,
+            keys: Vec::new(),
             labels: Labels::default(),
             plain: None,
         })

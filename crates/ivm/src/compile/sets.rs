@@ -36,6 +36,7 @@ impl Compiler<'_> {
             node: Node::new(Operator::Expand(Expand { input: Box::new(built.node), lists })),
             layout: Layout::exact(width),
             unique: false,
+            keys: Vec::new(),
             labels: Labels::default(),
             plain: None,
         })
@@ -66,6 +67,7 @@ impl Compiler<'_> {
             node: Node::new(Operator::SetOp(Box::new(SetOp { left: left.node, right: right.node, counts }))),
             layout: Layout::exact(types.len()),
             unique: !all,
+            keys: Vec::new(),
             labels: Labels::default(),
             plain: None,
         })
@@ -98,6 +100,7 @@ impl Compiler<'_> {
             node: Node::new(Operator::Top(Box::new(Top { input: Box::new(built.node), ordered }))),
             layout: built.layout,
             unique: built.unique,
+            keys: built.keys,
             labels: built.labels,
             plain: None,
         })

@@ -121,7 +121,7 @@ impl Join {
         let cost = |side: &Side| match side.index.access {
             Access::Rows { .. } => 0,
             Access::Shared { .. } | Access::Prefix { .. } => 1,
-            Access::Private { .. } => 2,
+            Access::Private { .. } | Access::Keyed { .. } => 2,
         };
         let through_left = cost(&self.right) <= cost(&self.left);
         let (read, other) =
@@ -238,7 +238,7 @@ pub(crate) fn consolidated(rows: Vec<Delta>) -> Vec<Delta> {
 /// Writes all of a side's rows into its own arrangement, if it has one.
 fn arrange(side: &mut Side, cx: &mut Cx<'_>) -> Result<(), Failure> {
     let Side { input, index } = side;
-    if !matches!(index.access, Access::Private { .. }) {
+    if index.access.own_state().is_none() {
         return Ok(());
     }
     input.build(cx, &mut |cx, rows| {

@@ -406,7 +406,8 @@ impl Node {
     /// This operator and those below it, for `explain`.
     pub(crate) fn stats(&self, store: &Store, depth: usize, into: &mut Vec<OperatorStats>) {
         let (name, state, state_bytes) = match &self.operator {
-            Operator::Source(_) => ("source", String::new(), 0),
+            Operator::Source(o) if o.filtered => ("source", "rows that pass its conditions".into(), 0),
+            Operator::Source(_) => ("source", "all rows".into(), 0),
             Operator::Filter(_) => ("filter", String::new(), 0),
             Operator::Project(_) => ("project", String::new(), 0),
             Operator::PgMap(_) => ("pg_map", String::new(), 0),

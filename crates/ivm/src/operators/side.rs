@@ -6,11 +6,13 @@
 //! | prefix | the key is the identity's first columns, or there is none | nothing kept; a range read a key |
 //! | shared | other columns of a source | the source's rows once more, for all stream tables together |
 //! | private | anything computed | the side's rows, for this join alone |
+//! | keyed | the same, and the key holds columns that are unique in it | the same, a point read a key |
 //!
 //! The first three also serve a source behind filters: the conditions are evaluated on what is found.
 //!
 //! ```text
 //!   Arrangements    state (u32) | join key | row → (nothing), or count (varint) where rows can repeat      private
+//!                   state (u32) | join key       → row                                                     keyed
 //! ```
 
 use bytes::Bytes;
@@ -62,6 +64,19 @@ pub(crate) enum Access {
         state: u32,
         unique: bool,
     },
+    Keyed {
+        state: u32,
+    },
+}
+
+impl Access {
+    /// The number of the arrangement that is this join's alone.
+    pub(crate) fn own_state(self) -> Option<u32> {
+        match self {
+            Self::Private { state, .. } | Self::Keyed { state } => Some(state),
+            _ => None,
+        }
+    }
 }
 
 /// Rows with the numbers of their keys.
@@ -162,8 +177,24 @@ impl Index {
                     },
                 )?;
             }
+            Access::Keyed { state } => self.by_key(cx.store, state, keyed, &mut found)?,
         }
         Ok(found)
+    }
+
+    fn by_key(&self, store: &Store, state: u32, keyed: &Keyed, found: &mut Found) -> Result<(), Failure> {
+        let full: Vec<Vec<u8>> = keyed.keys.keys().map(|key| [&state.to_be_bytes(), key].concat()).collect();
+        let keys: Vec<&[u8]> = full.iter().map(Vec::as_slice).collect();
+        let mut rows: Vec<Option<Row>> = vec![None; keys.len()];
+        store.multi_get(Family::Arrangements, &keys, &mut |i, value| {
+            rows[i] = value.map(|row| Row::from_bytes(Bytes::copy_from_slice(row)));
+        })?;
+        for (id, row) in rows.into_iter().enumerate() {
+            let start = found.rows.len();
+            found.rows.extend(row.map(Delta::plus));
+            found.places[id] = (start, found.rows.len());
+        }
+        Ok(())
     }
 
     fn by_identity(&self, cx: &mut Cx<'_>, source: SourceId, keyed: &Keyed, found: &mut Found) -> Result<(), Failure> {
@@ -265,7 +296,11 @@ impl Index {
 
     /// Writes the differences into this side's own arrangement, if it has one.
     pub(crate) fn write(&self, cx: &mut Cx<'_>, rows: &[Delta]) -> Result<(), Failure> {
-        let Access::Private { state, unique } = self.access else { return Ok(()) };
+        let (state, unique) = match self.access {
+            Access::Private { state, unique } => (state, unique),
+            Access::Keyed { state } => return self.write_by_key(cx, state, rows),
+            _ => return Ok(()),
+        };
         let (mut scratch, mut fields) = (Vec::new(), FieldMap::default());
         let mut entries = KeyTable::default();
         let mut diffs: Vec<i64> = Vec::new();
@@ -318,6 +353,50 @@ impl Index {
         Ok(())
     }
 
+    /// Of each key at most one row is left.
+    fn write_by_key(&self, cx: &mut Cx<'_>, state: u32, rows: &[Delta]) -> Result<(), Failure> {
+        let (mut scratch, mut fields) = (Vec::new(), FieldMap::default());
+        let mut keys = KeyTable::default();
+        // Of each key: how often each of its rows comes and goes.
+        let mut of_key: Vec<Vec<(&Row, i64)>> = Vec::new();
+        for delta in rows {
+            let row = delta.row.as_bytes();
+            scratch.clear();
+            scratch.extend_from_slice(&state.to_be_bytes());
+            fields.read(row, self.own.reach);
+            if !self
+                .own
+                .encode_join(&fields, row, &mut scratch, 0, &mut 0)
+                .map_err(Failure::unreadable("a join's key"))?
+            {
+                continue;
+            }
+            let (id, new) = keys.id(&scratch);
+            if new {
+                of_key.push(Vec::with_capacity(2));
+            }
+            let rows = &mut of_key[id as usize];
+            match rows.iter_mut().find(|(row, _)| *row == &delta.row) {
+                Some((_, diff)) => *diff += delta.diff,
+                None => rows.push((&delta.row, delta.diff)),
+            }
+        }
+        for (key, rows) in keys.keys().zip(of_key) {
+            let mut came = rows.iter().filter(|(_, diff)| *diff > 0);
+            let went = rows.iter().any(|(_, diff)| *diff < 0);
+            match (came.next(), came.next()) {
+                (Some((row, 1)), None) => cx.batch.put(Family::Arrangements, key, row.as_bytes()),
+                (None, _) if went => cx.batch.delete(Family::Arrangements, key),
+                (None, _) => {}
+                _ => {
+                    let defect = "a key that is unique came twice to a join; this is a defect of tributary";
+                    return Err(Failure::Stream(defect.into()));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// After rows were written while building: makes them readable where the next ones need it.
     pub(crate) fn flush(&self, cx: &mut Cx<'_>) -> Result<(), Failure> {
         match self.access {
@@ -329,10 +408,7 @@ impl Index {
 
     /// About how many bytes its own arrangement takes.
     pub(crate) fn state_bytes(&self, store: &Store) -> u64 {
-        match self.access {
-            Access::Private { state, .. } => store.size_of(Family::Arrangements, &state.to_be_bytes()),
-            _ => 0,
-        }
+        self.access.own_state().map_or(0, |state| store.size_of(Family::Arrangements, &state.to_be_bytes()))
     }
 
     /// In a few words.
@@ -342,6 +418,7 @@ impl Index {
             Access::Prefix { source } => format!("rows of source {source} by the first columns of their key"),
             Access::Shared { state } => format!("shared arrangement {state}"),
             Access::Private { state, .. } => format!("own arrangement {state}"),
+            Access::Keyed { state } => format!("own arrangement {state}, a row a key"),
         }
     }
 }

@@ -8,13 +8,15 @@ use super::{CHUNK, Cx, Emit};
 use crate::error::Failure;
 use crate::resolve::SourceDelta;
 
-/// All rows of a source, with all their kept columns.
+/// All rows that are kept of a source, with all their kept columns.
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) source: SourceId,
     /// The columns that the query reads, ascending; `None` when these are all, or when some operator holds whole rows (so
     /// that it must see every change of them).
     pub(crate) used: Option<Vec<usize>>,
+    /// Only some of the table's rows are kept.
+    pub(crate) filtered: bool,
 }
 
 impl Source {
