@@ -9,6 +9,7 @@
 //!   definition (active) ◀─ table in its place, brought to cut k+1, in one transaction ◀───────────── publication ◀───────┘
 //! ```
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use plan::Planned;
@@ -184,6 +185,8 @@ impl Requests {
         let entry = self.catalog.get(id).ok_or_else(|| RequestError::Unknown(id.to_string()))?;
         let mut sources: Vec<Option<KeptSource>> = Vec::new();
         let mut new = Vec::new();
+        let others = self.catalog.all().into_iter().filter(|e| e.id != id);
+        let others: BTreeSet<SourceId> = others.flat_map(|e| e.sources).collect();
         for wanted in &entry.plan.sources {
             let identity: Vec<_> = wanted.identity.iter().map(|&i| wanted.columns[i].name.as_str()).collect();
             let relation = logical.iter().find(|t| t.name == wanted.table).map_or(0, |t| t.relation);
@@ -191,7 +194,7 @@ impl Requests {
             let kept = self.tables.covering(relation, &wanted.table, &wanted.columns, &identity, &rows);
             if kept.is_none() {
                 // Whoever comes second reads all rows, and whoever comes after finds them.
-                let all = rows.conditions.is_empty() || self.tables.knows(relation, &wanted.table);
+                let all = rows.conditions.is_empty() || self.tables.knows(relation, &wanted.table, &others);
                 new.push(WantedSource { reads: wanted.clone(), filter: (!all).then_some(rows) });
             }
             sources.push(kept);

@@ -190,9 +190,10 @@ impl Tables {
         notes.sources.values().find(covers).cloned()
     }
 
-    /// Whether rows of this very table are kept.
-    pub(crate) fn knows(&self, relation: Oid, name: &TableName) -> bool {
-        self.lock().sources.values().any(|s| s.ready && !s.broken && s.name == *name && s.relation == relation)
+    /// Whether rows of this very table are kept in one of these sources.
+    pub(crate) fn knows(&self, relation: Oid, name: &TableName, among: &BTreeSet<SourceId>) -> bool {
+        let is_it = |s: &KeptSource| s.ready && !s.broken && s.name == *name && s.relation == relation;
+        self.lock().sources.values().any(|s| among.contains(&s.id) && is_it(s))
     }
 
     /// A new source over a table's placements.

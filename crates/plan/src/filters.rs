@@ -42,14 +42,22 @@ fn collect<'p>(rel: &'p Rel, asked: Vec<&'p Scalar>, found: &mut [Option<Vec<&'p
             *found = Some(common);
         }
         Rel::Filter { input, predicate } => {
-            let mut all = match &predicate.kind {
-                ScalarKind::And(list) => list.iter().collect(),
-                _ => vec![predicate],
+            let mut all: Vec<&Scalar> = match &predicate.kind {
+                ScalarKind::And(list) => list.iter().map(bare).collect(),
+                _ => vec![bare(predicate)],
             };
             all.extend(asked);
             collect(input, all, found);
         }
         _ => rel.inputs().into_iter().for_each(|input| collect(input, Vec::new(), found)),
+    }
+}
+
+/// A condition that is asked is as good as whether it is true.
+fn bare(condition: &Scalar) -> &Scalar {
+    match &condition.kind {
+        ScalarKind::BoolTest { arg, want: Some(true), negated: false } => arg,
+        _ => condition,
     }
 }
 

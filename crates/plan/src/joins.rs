@@ -13,7 +13,6 @@ use crate::built::Built;
 use crate::expr::{Expr, ExprKind};
 use crate::functions::FromFunctions;
 use crate::items::Item;
-use crate::join_key::before_widening;
 use crate::query::Planner;
 use crate::scope::Level;
 use crate::sublink::innermost;
@@ -46,6 +45,17 @@ impl Joined {
 pub(crate) struct Lateral {
     pub(crate) functions: FromFunctions,
     pub(crate) reads: BTreeSet<usize>,
+}
+
+/// Which conditions are tried, of those of which all inputs are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tried {
+    /// Those without subqueries.
+    Plain,
+    /// Those too by which a subquery's rows keep or drop rows.
+    Keeping,
+    /// All: also those for which a subquery's value must be joined.
+    All,
 }
 
 /// A condition that was not tried yet, and the inputs that it reads.
@@ -88,15 +98,7 @@ impl Joins<'_, '_, '_> {
     pub(crate) fn item(&mut self, item: Item<Vec<Expr>>, above: &mut Vec<Condition>) -> Result<Joined, PlanError> {
         match item {
             Item::Input(at) if self.functions.contains_key(&at) => Err(function_beyond()),
-            Item::Input(at) => {
-                let built = self.builts.get_mut(at).and_then(Option::take);
-                let built = built.ok_or_else(|| PlanError::Tree("an input of FROM is read twice".into()))?;
-                let first = self.level.inputs[at].first;
-                let placed = (0..built.columns.len()).map(|c| (first + c, c)).collect();
-                let mut joined = Joined { built, inputs: BTreeSet::from([at]), placed, restricted: false };
-                self.apply(&mut joined, above, false)?;
-                Ok(joined)
-            }
+            Item::Input(at) => self.input(at, above, Tried::Keeping),
             Item::Group(items, mut own) => {
                 let implied: Vec<Expr> = own.iter().flat_map(|c| self.implied(c)).collect();
                 own.extend(implied);
@@ -106,7 +108,13 @@ impl Joins<'_, '_, '_> {
                 let items = self.functions_beside(items);
                 let (functions, items): (Vec<_>, Vec<_>) = items.into_iter().partition(|i| self.is_function(i));
                 let functions = functions.iter().flat_map(Item::inputs).collect();
-                let waiting = items.into_iter().map(|item| self.item(item, above)).collect::<Result<Vec<_>, _>>()?;
+                // What restricts other inputs is joined to them before a subquery's rows are looked for.
+                let tried = if items.len() > 2 { Tried::Plain } else { Tried::Keeping };
+                let one = |item| match item {
+                    Item::Input(at) if !self.functions.contains_key(&at) => self.input(at, above, tried),
+                    item => self.item(item, above),
+                };
+                let waiting = items.into_iter().map(one).collect::<Result<Vec<_>, _>>()?;
                 let mut joined = self.group(waiting, functions, above)?;
                 let constant: Vec<Expr> = constant.into_iter().map(|(c, _)| c).collect();
                 for condition in constant {
@@ -124,20 +132,31 @@ impl Joins<'_, '_, '_> {
                 } else if self.is_function(&right) {
                     let left = self.item(*left, above)?;
                     let mut joined = self.outer_function(left, &right, on)?;
-                    self.apply(&mut joined, above, false)?;
+                    self.apply(&mut joined, above, Tried::Keeping)?;
                     return Ok(joined);
                 } else {
                     let left = self.item(*left, above)?;
                     let mut right = self.item(*right, &mut on)?;
-                    self.apply(&mut right, &mut on, true)?;
+                    self.apply(&mut right, &mut on, Tried::All)?;
                     (left, right)
                 };
                 self.values_of_sides(&mut left, &mut right, &mut on)?;
                 let mut joined = self.pair(left, right, kind, &on)?;
-                self.apply(&mut joined, above, false)?;
+                self.apply(&mut joined, above, Tried::Keeping)?;
                 Ok(joined)
             }
         }
+    }
+
+    /// An input's rows, as far as they pass what is `tried`.
+    fn input(&mut self, at: usize, above: &mut Vec<Condition>, tried: Tried) -> Result<Joined, PlanError> {
+        let built = self.builts.get_mut(at).and_then(Option::take);
+        let built = built.ok_or_else(|| PlanError::Tree("an input of FROM is read twice".into()))?;
+        let first = self.level.inputs[at].first;
+        let placed = (0..built.columns.len()).map(|c| (first + c, c)).collect();
+        let mut joined = Joined { built, inputs: BTreeSet::from([at]), placed, restricted: false };
+        self.apply(&mut joined, above, tried)?;
+        Ok(joined)
     }
 
     /// A left join whose left side begins with a function that reads other items takes these to that side.
@@ -254,8 +273,10 @@ impl Joins<'_, '_, '_> {
         if functions.is_empty() {
             self.restricted_first(&mut waiting, conditions)?;
         }
+        for joined in &mut waiting {
+            self.apply(joined, conditions, Tried::Keeping)?;
+        }
         let mut joined = waiting.remove(0);
-        self.apply(&mut joined, conditions, false)?;
         while !waiting.is_empty() || !functions.is_empty() {
             let free: Vec<usize> = (0..waiting.len()).filter(|&at| !self.waits(&waiting, at)).collect();
             let connects = |next: &Joined| conditions.iter().any(|(c, _)| self.is_key(c, &joined.inputs, &next.inputs));
@@ -265,7 +286,7 @@ impl Joins<'_, '_, '_> {
                 && let Some(ready) = functions.iter().position(reads)
             {
                 joined = self.with_function(joined, functions.remove(ready), false)?;
-                self.apply(&mut joined, conditions, false)?;
+                self.apply(&mut joined, conditions, Tried::Keeping)?;
                 continue;
             }
             if waiting.is_empty() {
@@ -275,70 +296,26 @@ impl Joins<'_, '_, '_> {
                 ));
             }
             let next = waiting.remove(connected.or(free.first().copied()).unwrap_or(0));
-            joined = self.by_keys(joined, next, conditions)?;
+            joined = self.by_keys(joined, next, conditions, Tried::Keeping)?;
         }
-        self.apply(&mut joined, conditions, true)?;
+        self.apply(&mut joined, conditions, Tried::All)?;
         Ok(joined)
     }
 
     /// Joins two by the conditions that are keys between them, and tries what can be tried then.
-    fn by_keys(&mut self, left: Joined, right: Joined, conditions: &mut Vec<Condition>) -> Result<Joined, PlanError> {
+    pub(crate) fn by_keys(
+        &mut self,
+        left: Joined,
+        right: Joined,
+        conditions: &mut Vec<Condition>,
+        tried: Tried,
+    ) -> Result<Joined, PlanError> {
         let (keys, others): (Vec<_>, Vec<_>) =
             std::mem::take(conditions).into_iter().partition(|(c, _)| self.is_key(c, &left.inputs, &right.inputs));
         *conditions = others;
         let mut joined = self.pair(left, right, JoinKind::Inner, &keys)?;
-        self.apply(&mut joined, conditions, false)?;
+        self.apply(&mut joined, conditions, tried)?;
         Ok(joined)
-    }
-
-    /// Joins restricted inputs to others that they restrict in turn, from the outermost on.
-    fn restricted_first(
-        &mut self,
-        waiting: &mut Vec<Joined>,
-        conditions: &mut Vec<Condition>,
-    ) -> Result<(), PlanError> {
-        let reads_others = |joined: &Joined| joined.inputs.iter().any(|input| self.stand_ins.contains_key(input));
-        if waiting.iter().any(reads_others) {
-            return Ok(());
-        }
-        // Two are joined in one way only.
-        while waiting.len() > 2 {
-            let restricts = |at: usize, other: usize| {
-                at != other && waiting[at].restricted && self.meets_once(&waiting[other], &waiting[at], conditions)
-            };
-            let all = 0..waiting.len();
-            let is_settled = |at: usize| all.clone().all(|other| !restricts(other, at) || restricts(at, other));
-            let pairs = all.clone().flat_map(|at| all.clone().map(move |other| (at, other)));
-            let found = pairs.filter(|&(at, other)| restricts(at, other) && is_settled(at));
-            // What is not restricted yet may restrict others then.
-            let Some((at, other)) = found.min_by_key(|&(at, other)| (waiting[other].restricted, at, other)) else {
-                break;
-            };
-            let (right, left) = if at > other {
-                (waiting.remove(at), waiting.remove(other))
-            } else {
-                let left = waiting.remove(other);
-                (waiting.remove(at), left)
-            };
-            let mut joined = self.by_keys(left, right, conditions)?;
-            joined.restricted = true;
-            waiting.insert(at.min(other), joined);
-        }
-        Ok(())
-    }
-
-    /// Whether equalities make each row of `left` meet one of `right` at most.
-    fn meets_once(&self, left: &Joined, right: &Joined, conditions: &[Condition]) -> bool {
-        let keys = conditions.iter().filter(|(c, _)| self.is_key(c, &left.inputs, &right.inputs));
-        let columns: BTreeSet<usize> = keys
-            .filter_map(|(c, _)| {
-                let (a, b, _) = self.planner.equality(c)?;
-                let of_right = if self.level.inputs_of(&a).is_subset(&right.inputs) { a } else { b };
-                let of_right = right.place(&of_right);
-                before_widening(&of_right).or_else(|| of_right.as_column())
-            })
-            .collect();
-        !columns.is_empty() && right.built.keys.iter().any(|key| key.iter().all(|c| columns.contains(c)))
     }
 
     /// Whether one of those that wait reads another that does.
@@ -348,7 +325,7 @@ impl Joins<'_, '_, '_> {
         waiting.iter().enumerate().any(|(other, joined)| other != at && !joined.inputs.is_disjoint(&read))
     }
 
-    fn is_key(&self, condition: &Expr, left: &BTreeSet<usize>, right: &BTreeSet<usize>) -> bool {
+    pub(crate) fn is_key(&self, condition: &Expr, left: &BTreeSet<usize>, right: &BTreeSet<usize>) -> bool {
         let (a, b) = match &condition.kind {
             ExprKind::Same(a, b) => (self.level.inputs_of(a), self.level.inputs_of(b)),
             _ if condition.has_sub() => return false,
@@ -361,15 +338,19 @@ impl Joins<'_, '_, '_> {
         (within(&a, left) && within(&b, right)) || (within(&a, right) && within(&b, left))
     }
 
-    /// Filters by the conditions that read these inputs only, and takes them off the list. Those for which a subquery's value
-    /// must be joined wait until the `last` time.
-    fn apply(&mut self, joined: &mut Joined, conditions: &mut Vec<Condition>, last: bool) -> Result<(), PlanError> {
+    /// Filters by the conditions that read these inputs only and are `tried`, and takes them off the list.
+    fn apply(&mut self, joined: &mut Joined, conditions: &mut Vec<Condition>, tried: Tried) -> Result<(), PlanError> {
         let now = |(c, inputs): &Condition| {
             let keeps_or_drops = match &c.kind {
                 ExprKind::Not(arg) => matches!(arg.kind, ExprKind::Sub { .. }),
                 kind => matches!(kind, ExprKind::Sub { .. }),
             };
-            !inputs.is_empty() && inputs.is_subset(&joined.inputs) && (last || keeps_or_drops || !c.has_sub())
+            let is_tried = match tried {
+                Tried::Plain => !c.has_sub(),
+                Tried::Keeping => keeps_or_drops || !c.has_sub(),
+                Tried::All => true,
+            };
+            is_tried && !inputs.is_empty() && inputs.is_subset(&joined.inputs)
         };
         let (now, later): (Vec<_>, Vec<_>) = std::mem::take(conditions).into_iter().partition(now);
         *conditions = later;

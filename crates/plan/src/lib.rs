@@ -49,6 +49,7 @@ mod range;
 mod reader;
 mod recursion;
 mod relation;
+mod restricted;
 mod scope;
 mod set_operation;
 mod strict;
