@@ -22,10 +22,13 @@ impl Joins<'_, '_, '_> {
         }
         // Two are joined in one way only.
         while waiting.len() > 2 {
-            let restricts = |at: usize, other: usize| {
+            let all = 0..waiting.len();
+            let meets = |at: usize, other: usize| {
                 at != other && waiting[at].restricted && self.meets_once(&waiting[other], &waiting[at], conditions)
             };
-            let all = 0..waiting.len();
+            let of = |at: usize| all.clone().map(|other| meets(at, other)).collect();
+            let table: Vec<Vec<bool>> = all.clone().map(of).collect();
+            let restricts = |at: usize, other: usize| table[at][other];
             let is_settled = |at: usize| all.clone().all(|other| !restricts(other, at) || restricts(at, other));
             let pairs = all.clone().flat_map(|at| all.clone().map(move |other| (at, other)));
             let found = pairs.filter(|&(at, other)| restricts(at, other) && is_settled(at));

@@ -105,6 +105,72 @@ async fn unused_columns_are_not_read() {
 }
 
 #[tokio::test]
+async fn restricted_inputs_are_joined_first() {
+    let (_cluster, client) = database().await;
+    for (query, order) in [
+        (
+            "SELECT o.id FROM orders o, users u, regions r WHERE u.id = o.user_id AND r.id = u.region AND r.name = 'x'",
+            ["orders", "users", "regions"],
+        ),
+        (
+            "SELECT o.id FROM users u, orders o, regions r WHERE u.id = o.user_id AND r.id = u.region AND r.name = 'x'",
+            ["users", "regions", "orders"],
+        ),
+        // Nothing is restricted: as they stand.
+        (
+            "SELECT o.id FROM users u, orders o, regions r WHERE u.id = o.user_id AND r.id = u.region",
+            ["users", "orders", "regions"],
+        ),
+        // Behind the joins, of which fewer rows have to be looked for.
+        (
+            "SELECT o.id FROM users u, orders o, regions r WHERE u.id = o.user_id AND r.id = u.region AND r.name = 'x'
+                AND EXISTS (SELECT FROM whole w WHERE w.a = u.id)",
+            ["users", "regions", "whole"],
+        ),
+    ] {
+        let text = explain_text(&plan(&client, query, &PlanOptions::default()).await.unwrap().plan);
+        let found = order.map(|table| text.find(&format!("Source public.{table} ")).unwrap());
+        assert!(found.is_sorted(), "{query}\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn sources_say_which_rows_are_needed() {
+    let (_cluster, client) = database().await;
+    for (query, rows) in [
+        (
+            "SELECT id FROM orders WHERE spare = 2 AND user_id > 1",
+            &["(id, user_id, spare) where f65(#2, Int4(2)) AND f147(#1, Int4(1))\n"][..],
+        ),
+        // Each use begins with the same one.
+        (
+            "SELECT a.id FROM orders a JOIN orders b ON b.id = a.user_id WHERE a.spare = 2 AND b.spare = 2 AND b.id > 7",
+            &["(id, user_id, spare) where f65(#2, Int4(2))\n"],
+        ),
+        (
+            "SELECT a.id FROM orders a JOIN orders b ON b.id = a.user_id WHERE a.spare = 2",
+            &["orders (id, user_id, spare)\n"],
+        ),
+        // A note may lie outside its row, and is not told then where it does not change.
+        ("SELECT id, note FROM orders WHERE spare = 2", &["orders (id, note, spare)\n"]),
+        // Behind a condition that may fail none counts; it itself does.
+        ("SELECT id FROM orders WHERE 1 / spare = 1 AND upper(note) = 'A'", &["orders (id, note, spare)\n"]),
+        // What an OR says of each.
+        (
+            "SELECT o.id FROM orders o JOIN users u ON u.id = o.user_id WHERE (u.region = 1 AND o.spare = 2) OR (u.region = 2 AND o.spare = 1)",
+            &[
+                "users (id, region) where (f65(#1, Int4(1)) OR f65(#1, Int4(2)))\n",
+                "orders (id, user_id, spare) where (f65(#2, Int4(2)) OR f65(#2, Int4(1)))\n",
+            ],
+        ),
+        ("SELECT id FROM moods WHERE m = 'happy'", &["moods (id, m)\n"]),
+    ] {
+        let text = explain_text(&plan(&client, query, &PlanOptions::default()).await.unwrap().plan);
+        assert!(rows.iter().all(|r| text.contains(r)), "{query}\n{text}");
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_kept_is_refused_in_one_line() {
     let (_cluster, client) = database().await;
     for (query, words) in [
