@@ -205,7 +205,8 @@ async fn reading_again_on_request_heals_what_no_stream_told_of() {
     let seen = cli(&daemon, &["stream", "verify"]).await.unwrap();
     assert_eq!(seen.code, Some(1), "{seen:?}");
     cli(&daemon, &["stream", "verify", "narrow", "--repair"]).await.unwrap().ok().unwrap();
-    cli(&daemon, &["stream", "rebuild", "wide", "--reconcile"]).await.unwrap().ok().unwrap();
+    let healed = cli(&daemon, &["stream", "rebuild", "wide", "--reconcile"]).await.unwrap().ok().unwrap();
+    assert!(healed.stderr.contains("reading") && healed.stderr.contains(" rows"), "no progress: {healed:?}");
     assert_exact(&cluster, &daemon, &[NARROW, WIDE]).await.unwrap();
     run_all(&cluster, &["UPDATE items SET kind = 5 WHERE id < 60"]).await;
     assert_exact(&cluster, &daemon, &[NARROW, WIDE]).await.unwrap();

@@ -35,6 +35,8 @@ use crate::shape::Again;
 use crate::tables::{KeptSource, Tables};
 use crate::wait::Waiter;
 
+/// How often the progress of reading again is shown.
+const SHOWN: std::time::Duration = std::time::Duration::from_millis(200);
 /// A trouble that is there twice, so far apart, does not pass by itself soon.
 const STANDSTILL: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -240,7 +242,7 @@ impl Requests {
 
     /// Reads all that it is computed from again, and puts what differs into the next cut. Its readers see one exact step.
     /// The number of rows that differed.
-    pub(crate) async fn reconcile(&self, entry: &Entry) -> Result<u64, RequestError> {
+    pub(crate) async fn reconcile(&self, entry: &Entry, progress: &ProgressSender) -> Result<u64, RequestError> {
         self.all_attached().await?;
         let sources = entry.sources.iter().filter_map(|id| self.tables.source(*id)).filter(|s| !s.broken);
         let again: Again = sources.map(|s| (s.id, s.tables.iter().map(|t| t.id).collect())).collect();
@@ -248,11 +250,17 @@ impl Requests {
             return Err(RequestError::Refused(format!("nothing is kept for {}; rebuild it", entry.name)));
         }
         let stops = || RequestError::Unavailable("the aggregator stops".into());
-        let (done, finished) = oneshot::channel();
+        let (done, mut finished) = oneshot::channel();
         let inbox = self.inbox.upgrade().ok_or_else(stops)?;
         inbox.send(Input::Again { again, done: Some(done) }).await.map_err(|_| stops())?;
         drop(inbox);
-        let differing = finished.await.map_err(|_| stops())?;
+        let differing = loop {
+            tokio::select! {
+                differing = &mut finished => break differing.map_err(|_| stops())?,
+                () = tokio::time::sleep(SHOWN) => progress.reading(self.tables.progress_again()),
+            }
+        };
+        progress.reading(self.tables.progress_again());
         self.waiter.everything().await?;
         Ok(differing)
     }

@@ -124,7 +124,7 @@ impl v1::stream_table_service_server::StreamTableService for StreamTables {
                 return requests.rebuild(&name, &progress).await;
             }
             let entry = requests.entry(&name)?;
-            let rows = requests.reconcile(&entry).await?;
+            let rows = requests.reconcile(&entry, &progress).await?;
             tracing::info!(stream = %entry.id, rows, "sources read again on request");
             requests.entry(&name)
         })))

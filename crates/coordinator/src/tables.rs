@@ -98,6 +98,9 @@ pub(crate) struct Notes {
     /// Why tables cannot be read again yet.
     #[serde(skip)]
     trouble: Option<String>,
+    /// How much was read of each node by the last reading again, done or not.
+    #[serde(skip)]
+    read_again: BTreeMap<NodeId, v1::NodeRead>,
     /// Stream tables that stopped because a table was altered: their queries may fit it all the same.
     #[serde(skip)]
     stopped: Vec<StreamId>,
@@ -188,6 +191,25 @@ impl Tables {
                 && s.has_rows_of(rows, columns)
         };
         notes.sources.values().find(covers).cloned()
+    }
+
+    /// Tables of these nodes are being read again.
+    pub(crate) fn reads_again(&self, nodes: impl Iterator<Item = NodeId>) {
+        self.lock().read_again = nodes.map(|n| (n, v1::NodeRead { node: n.0, ..Default::default() })).collect();
+    }
+
+    /// Rows came of a node whose tables are being read again; `done` with the last ones.
+    pub(crate) fn was_read_again(&self, node: NodeId, rows: u64, bytes: u64, done: bool) {
+        if let Some(read) = self.lock().read_again.get_mut(&node) {
+            read.rows += rows;
+            read.bytes += bytes;
+            read.done = done;
+        }
+    }
+
+    /// How far the last reading again is, node by node.
+    pub(crate) fn progress_again(&self) -> Vec<v1::NodeRead> {
+        self.lock().read_again.values().copied().collect()
     }
 
     /// Whether rows of this very table are kept in one of these sources.

@@ -36,7 +36,7 @@ impl Requests {
             let result = if entry.state == StreamState::Active {
                 let mut result = self.verify_one(&entry).await?;
                 if repair && !result.exact {
-                    let rows = self.reconcile(&entry).await?;
+                    let rows = self.reconcile(&entry, &ProgressSender::default()).await?;
                     result = self.verify_one(&entry).await?;
                     result.detail = format!("it differed; {rows} rows of its sources did");
                     if !result.exact {
