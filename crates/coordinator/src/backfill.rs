@@ -22,7 +22,7 @@ use types::{Lsn, NodeId, Positions, Row, TableId, TableName};
 
 use crate::error::RequestError;
 use crate::links::SnapshotPart;
-use crate::progress::ProgressSender;
+use crate::progress::{NodeReads, ProgressSender};
 use crate::requests::Requests;
 use crate::tables::{KeptSource, subscription_of};
 
@@ -153,11 +153,12 @@ impl Requests {
         nodes: &BTreeMap<NodeId, Vec<u32>>,
         progress: &ProgressSender,
     ) -> Result<Vec<(NodeId, Lsn)>, RequestError> {
-        let counts = Counts::new(nodes.keys().copied(), progress);
+        let counts = NodeReads::default();
+        counts.begin(nodes.keys().copied());
         let counts = &counts;
         let reads = nodes.iter().map(|(&node, tables)| async move {
             let (at, rows) = self.links.snapshot(node, tables.clone()).await?;
-            self.load_node(node, sources, rows, counts).await?;
+            self.load_node(node, sources, rows, (counts, progress)).await?;
             Ok::<_, RequestError>((node, at))
         });
         // All ends are awaited, so that no rows come for a source that is being thrown away.
@@ -169,13 +170,14 @@ impl Requests {
         node: NodeId,
         sources: &[KeptSource],
         mut parts: mpsc::Receiver<SnapshotPart>,
-        counts: &Counts<'_>,
+        (counts, progress): (&NodeReads, &ProgressSender),
     ) -> Result<(), RequestError> {
         while let Some(part) = parts.recv().await {
             let rows = match part {
                 SnapshotPart::Rows(rows) => rows,
                 SnapshotPart::End(end) if end.error.is_empty() => {
                     counts.done(node);
+                    progress.reading(counts.get());
                     return Ok(());
                 }
                 SnapshotPart::End(end) => return Err(RequestError::Unavailable(format!("node {node}: {}", end.error))),
@@ -186,6 +188,7 @@ impl Requests {
             let list = unpack(rows.rows).ok_or_else(|| RequestError::Internal("damaged snapshot rows".into()))?;
             self.call(move |room| room.engine.load_rows(source, table, &list)).await?;
             counts.add(node, count, size);
+            progress.reading(counts.get());
         }
         Err(RequestError::Unavailable(format!("the agent of node {node} went away during the first read")))
     }
@@ -203,36 +206,6 @@ pub(crate) fn unpack(mut bytes: bytes::Bytes) -> Option<Vec<Row>> {
         rows.push(Row::from_bytes(bytes.split_to(length)));
     }
     Some(rows)
-}
-
-/// Rows and bytes read, node by node, shown to whoever asked for the stream table.
-struct Counts<'a> {
-    nodes: std::sync::Mutex<BTreeMap<NodeId, v1::NodeRead>>,
-    progress: &'a ProgressSender,
-}
-
-impl<'a> Counts<'a> {
-    fn new(nodes: impl Iterator<Item = NodeId>, progress: &'a ProgressSender) -> Self {
-        let nodes = nodes.map(|n| (n, v1::NodeRead { node: n.0, ..Default::default() })).collect();
-        Self { nodes: std::sync::Mutex::new(nodes), progress }
-    }
-
-    fn change(&self, node: NodeId, f: impl FnOnce(&mut v1::NodeRead)) {
-        let mut nodes = self.nodes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        f(nodes.entry(node).or_default());
-        self.progress.reading(nodes.values().copied().collect());
-    }
-
-    fn add(&self, node: NodeId, rows: u64, bytes: u64) {
-        self.change(node, |n| {
-            n.rows += rows;
-            n.bytes += bytes;
-        });
-    }
-
-    fn done(&self, node: NodeId) {
-        self.change(node, |n| n.done = true);
-    }
 }
 
 #[cfg(test)]

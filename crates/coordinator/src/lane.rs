@@ -215,6 +215,7 @@ impl LaneOptions {
             catalogs: self.catalogs,
             consistency: self.consistency,
             tables,
+            read_again: crate::progress::NodeReads::default(),
             links: links.clone(),
             engine: engine.clone(),
             published: published.clone(),

@@ -15,6 +15,7 @@ mod explain;
 mod failing;
 mod http;
 mod ingest;
+mod kept_source;
 mod lane;
 mod lanes;
 mod links;

@@ -213,7 +213,7 @@ impl Requests {
             .await?;
         }
         let home = &home;
-        self.tables.reads_again(nodes.keys().copied());
+        self.read_again.begin(nodes.keys().copied());
         let positions = try_join_all(nodes.into_iter().map(|(node, tables)| async move {
             let ids = tables.iter().map(|t| t.id).collect();
             self.links.order(node, v1::order::Kind::Subscribe(v1::Subscribe { tables })).await?;
@@ -239,7 +239,7 @@ impl Requests {
             let rows = match part {
                 SnapshotPart::Rows(rows) => rows,
                 SnapshotPart::End(end) if end.error.is_empty() => {
-                    self.tables.was_read_again(node, 0, 0, true);
+                    self.read_again.done(node);
                     return Ok(());
                 }
                 SnapshotPart::End(end) => return Err(RequestError::Unavailable(format!("node {node}: {}", end.error))),
@@ -247,7 +247,7 @@ impl Requests {
             let table = TableId(rows.table);
             let Some(shadow) = home.get(&table).copied() else { continue };
             metrics::counter!("tributary_rows_read_again_total").increment(rows.count);
-            self.tables.was_read_again(node, rows.count, rows.rows.len() as u64, false);
+            self.read_again.add(node, rows.count, rows.rows.len() as u64);
             let list = unpack(rows.rows).ok_or_else(|| RequestError::Internal("damaged snapshot rows".into()))?;
             self.call(move |room| room.engine.load_rows(shadow, table, &list)).await?;
         }

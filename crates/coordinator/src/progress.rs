@@ -1,7 +1,11 @@
 //! How far a request is, for whoever asked for it.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard};
+
 use proto::v1;
 use tokio::sync::mpsc;
+use types::NodeId;
 
 /// Where the progress of a first read goes; to nobody when nobody waits.
 #[derive(Debug, Clone, Default)]
@@ -19,5 +23,37 @@ impl ProgressSender {
         if let Some(sender) = &self.0 {
             let _full_or_gone = sender.try_send(progress);
         }
+    }
+}
+
+/// Rows and bytes read, node by node.
+#[derive(Debug, Default)]
+pub(crate) struct NodeReads(Mutex<BTreeMap<NodeId, v1::NodeRead>>);
+
+impl NodeReads {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, v1::NodeRead>> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// These nodes are read from here on, and nothing was read of them yet.
+    pub(crate) fn begin(&self, nodes: impl Iterator<Item = NodeId>) {
+        *self.lock() = nodes.map(|n| (n, v1::NodeRead { node: n.0, ..Default::default() })).collect();
+    }
+
+    pub(crate) fn add(&self, node: NodeId, rows: u64, bytes: u64) {
+        if let Some(read) = self.lock().get_mut(&node) {
+            read.rows += rows;
+            read.bytes += bytes;
+        }
+    }
+
+    pub(crate) fn done(&self, node: NodeId) {
+        if let Some(read) = self.lock().get_mut(&node) {
+            read.done = true;
+        }
+    }
+
+    pub(crate) fn get(&self) -> Vec<v1::NodeRead> {
+        self.lock().values().copied().collect()
     }
 }

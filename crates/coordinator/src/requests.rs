@@ -28,7 +28,7 @@ use crate::error::RequestError;
 use crate::failing::{Asked, Failing};
 use crate::links::Links;
 use crate::members::Members;
-use crate::progress::ProgressSender;
+use crate::progress::{NodeReads, ProgressSender};
 use crate::publisher::Published;
 use crate::sequencer::Input;
 use crate::shape::Again;
@@ -50,6 +50,8 @@ pub(crate) struct Requests {
     pub(crate) catalogs: Catalogs,
     pub(crate) consistency: Consistency,
     pub(crate) tables: Arc<Tables>,
+    /// How far the last reading again is, or was.
+    pub(crate) read_again: NodeReads,
     pub(crate) links: Arc<Links>,
     pub(crate) engine: EngineHandle,
     pub(crate) published: watch::Receiver<Published>,
@@ -250,6 +252,8 @@ impl Requests {
             return Err(RequestError::Refused(format!("nothing is kept for {}; rebuild it", entry.name)));
         }
         let stops = || RequestError::Unavailable("the aggregator stops".into());
+        // Not what another one read before.
+        self.read_again.begin(std::iter::empty());
         let (done, mut finished) = oneshot::channel();
         let inbox = self.inbox.upgrade().ok_or_else(stops)?;
         inbox.send(Input::Again { again, done: Some(done) }).await.map_err(|_| stops())?;
@@ -257,10 +261,10 @@ impl Requests {
         let differing = loop {
             tokio::select! {
                 differing = &mut finished => break differing.map_err(|_| stops())?,
-                () = tokio::time::sleep(SHOWN) => progress.reading(self.tables.progress_again()),
+                () = tokio::time::sleep(SHOWN) => progress.reading(self.read_again.get()),
             }
         };
-        progress.reading(self.tables.progress_again());
+        progress.reading(self.read_again.get());
         self.waiter.everything().await?;
         Ok(differing)
     }

@@ -12,76 +12,8 @@ use serde::{Deserialize, Serialize};
 use topology::{LogicalTable, TableKind};
 use types::{Column, Lsn, NodeId, Oid, Positions, SourceId, StreamId, TableId, TableName};
 
+pub(crate) use crate::kept_source::{KeptSource, Spread};
 pub(crate) use crate::placement::{Guest, KeptTable, Span};
-
-/// A source as it is kept.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct KeptSource {
-    pub(crate) id: SourceId,
-    pub(crate) name: TableName,
-    pub(crate) columns: Vec<Column>,
-    pub(crate) identity: Vec<usize>,
-    pub(crate) tables: Vec<KeptTable>,
-    /// Its first read is over.
-    pub(crate) ready: bool,
-    /// `pg_class.oid` on node 0.
-    #[serde(default)]
-    pub(crate) relation: Oid,
-    /// How its rows are spread.
-    #[serde(default)]
-    pub(crate) spread: Spread,
-    /// Its rows are not followed any more: whoever reads it stopped, and nobody new may read it.
-    #[serde(default)]
-    pub(crate) broken: bool,
-    /// Its tables went elsewhere while it was first read: the read is of no use.
-    #[serde(skip)]
-    pub(crate) disturbed: bool,
-    /// A key decides which of the tables its row is in ([`topology::LogicalTable::hashed`]).
-    #[serde(default)]
-    pub(crate) hashed: bool,
-    /// Its table's definition, as [`crate::watch`] compares it, when it was last looked up.
-    #[serde(default)]
-    pub(crate) definition: Option<String>,
-    /// Only rows on which this is true are kept.
-    #[serde(default)]
-    pub(crate) filter: Option<RowFilter>,
-}
-
-impl KeptSource {
-    /// Whether it has every row that passes `wanted`, whose conditions are over these columns.
-    fn has_rows_of(&self, wanted: &RowFilter, columns: &[Column]) -> bool {
-        let Some(filter) = &self.filter else { return true };
-        let place = |c: usize| {
-            let name = self.columns.get(c).map(|c| &c.name);
-            columns.iter().position(|w| Some(&w.name) == name).unwrap_or(usize::MAX)
-        };
-        let asked = filter.conditions.iter().map(|c| c.map_columns(&place));
-        // Its conditions are asked first: a row on which one before them fails would not be here.
-        filter.settings == wanted.settings && asked.eq(wanted.conditions.iter().take(filter.conditions.len()).cloned())
-    }
-}
-
-/// How a source's rows are spread, as far as it matters for following changes of shape.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub(crate) enum Spread {
-    /// A table that stays where it is, or shards each on one node.
-    #[default]
-    Once,
-    /// Copied to every node: another copy is no move.
-    Copied,
-    /// Over partitions, which come and go.
-    Partitioned,
-}
-
-impl Spread {
-    pub(crate) fn of(kind: TableKind) -> Self {
-        match kind {
-            TableKind::Distributed | TableKind::Local => Self::Once,
-            TableKind::Reference => Self::Copied,
-            TableKind::Partitioned => Self::Partitioned,
-        }
-    }
-}
 
 /// Everything that is remembered beside rows and positions.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -98,9 +30,6 @@ pub(crate) struct Notes {
     /// Why tables cannot be read again yet.
     #[serde(skip)]
     trouble: Option<String>,
-    /// How much was read of each node by the last reading again, done or not.
-    #[serde(skip)]
-    read_again: BTreeMap<NodeId, v1::NodeRead>,
     /// Stream tables that stopped because a table was altered: their queries may fit it all the same.
     #[serde(skip)]
     stopped: Vec<StreamId>,
@@ -191,25 +120,6 @@ impl Tables {
                 && s.has_rows_of(rows, columns)
         };
         notes.sources.values().find(covers).cloned()
-    }
-
-    /// Tables of these nodes are being read again.
-    pub(crate) fn reads_again(&self, nodes: impl Iterator<Item = NodeId>) {
-        self.lock().read_again = nodes.map(|n| (n, v1::NodeRead { node: n.0, ..Default::default() })).collect();
-    }
-
-    /// Rows came of a node whose tables are being read again; `done` with the last ones.
-    pub(crate) fn was_read_again(&self, node: NodeId, rows: u64, bytes: u64, done: bool) {
-        if let Some(read) = self.lock().read_again.get_mut(&node) {
-            read.rows += rows;
-            read.bytes += bytes;
-            read.done = done;
-        }
-    }
-
-    /// How far the last reading again is, node by node.
-    pub(crate) fn progress_again(&self) -> Vec<v1::NodeRead> {
-        self.lock().read_again.values().copied().collect()
     }
 
     /// Whether rows of this very table are kept in one of these sources.

@@ -41,7 +41,7 @@ impl Kept {
         let key = (!def.identity.is_empty()).then(|| KeyEncoder::with(&def.identity, &types, native));
         let prefix = def.id.0.to_be_bytes();
         let elsewhere = def.can_meet();
-        // Where it cannot be asked every row is kept, which is never wrong.
+        // Where it cannot be asked every row is kept from here on: whoever reads the source asks its conditions by itself.
         let filter = def.filter.as_ref().and_then(|filter| {
             let all = Scalar { kind: ScalarKind::And(filter.conditions.clone()), ty: PgType::plain(oid::BOOL) };
             Compiled::new(&all, &pinned(env, &filter.settings)).ok()

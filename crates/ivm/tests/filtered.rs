@@ -17,11 +17,11 @@ fn queries_over_the_rows_that_are_kept_are_exact() {
     for seed in first..first + 6 {
         println!("TRIBUTARY_SEED={seed}");
         let least = (seed % 3) as i32;
-        let cases: Vec<_> = plans::all().iter().filter_map(|case| plans::above(case, least)).collect();
+        let cases: Vec<_> = plans::all().iter().filter_map(|case| plans::above::above(case, least)).collect();
         assert!(cases.len() > 10, "{} queries", cases.len());
         let random = StdRng::seed_from_u64(seed);
         let mut world = if seed % 2 == 0 { World::new(random) } else { World::hashed(random) };
-        world.keep_only(vec![plans::first_above(0, least); 3]);
+        world.keep_only(vec![plans::above::first_above(0, least); 3]);
         let mut driver = Driver::new();
         driver.start(&world);
         for (id, case) in (1..).zip(&cases) {
@@ -64,9 +64,9 @@ fn queries_over_the_rows_that_are_kept_are_exact() {
 
 /// `a` keeps rows with more than 1 in its first column; the row of the key 7 has 0.
 fn with_one_row() -> (World, Driver, Vec<plans::Case>) {
-    let cases: Vec<_> = plans::all().iter().filter_map(|case| plans::above(case, 1)).collect();
+    let cases: Vec<_> = plans::all().iter().filter_map(|case| plans::above::above(case, 1)).collect();
     let mut world = World::new(StdRng::seed_from_u64(1));
-    world.keep_only(vec![plans::first_above(0, 1); 3]);
+    world.keep_only(vec![plans::above::first_above(0, 1); 3]);
     let mut driver = Driver::new();
     driver.start(&world);
     for (id, case) in (1..).zip(&cases) {

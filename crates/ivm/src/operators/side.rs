@@ -294,6 +294,15 @@ impl Index {
         Ok(true)
     }
 
+    /// What an entry of one of this side's rows begins with: the state and the join's key. False when that has a NULL.
+    fn entry(&self, state: u32, row: &Row, fields: &mut FieldMap, into: &mut Vec<u8>) -> Result<bool, Failure> {
+        into.clear();
+        into.extend_from_slice(&state.to_be_bytes());
+        fields.read(row.as_bytes(), self.own.reach);
+        let joins = self.own.encode_join(fields, row.as_bytes(), into, 0, &mut 0);
+        joins.map_err(Failure::unreadable("a join's key"))
+    }
+
     /// Writes the differences into this side's own arrangement, if it has one.
     pub(crate) fn write(&self, cx: &mut Cx<'_>, rows: &[Delta]) -> Result<(), Failure> {
         let (state, unique) = match self.access {
@@ -305,18 +314,10 @@ impl Index {
         let mut entries = KeyTable::default();
         let mut diffs: Vec<i64> = Vec::new();
         for delta in rows {
-            let row = delta.row.as_bytes();
-            scratch.clear();
-            scratch.extend_from_slice(&state.to_be_bytes());
-            fields.read(row, self.own.reach);
-            if !self
-                .own
-                .encode_join(&fields, row, &mut scratch, 0, &mut 0)
-                .map_err(Failure::unreadable("a join's key"))?
-            {
+            if !self.entry(state, &delta.row, &mut fields, &mut scratch)? {
                 continue;
             }
-            scratch.extend_from_slice(row);
+            scratch.extend_from_slice(delta.row.as_bytes());
             let (id, new) = entries.id(&scratch);
             if new {
                 diffs.push(0);
@@ -360,15 +361,7 @@ impl Index {
         // Of each key: how often each of its rows comes and goes.
         let mut of_key: Vec<Vec<(&Row, i64)>> = Vec::new();
         for delta in rows {
-            let row = delta.row.as_bytes();
-            scratch.clear();
-            scratch.extend_from_slice(&state.to_be_bytes());
-            fields.read(row, self.own.reach);
-            if !self
-                .own
-                .encode_join(&fields, row, &mut scratch, 0, &mut 0)
-                .map_err(Failure::unreadable("a join's key"))?
-            {
+            if !self.entry(state, &delta.row, &mut fields, &mut scratch)? {
                 continue;
             }
             let (id, new) = keys.id(&scratch);

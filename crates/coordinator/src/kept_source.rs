@@ -1,0 +1,77 @@
+//! A table as it is kept: which of its columns and rows, and where these are.
+
+use ivm::RowFilter;
+use serde::{Deserialize, Serialize};
+use topology::TableKind;
+use types::{Column, Oid, SourceId, TableName};
+
+use crate::placement::KeptTable;
+
+/// A source as it is kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct KeptSource {
+    pub(crate) id: SourceId,
+    pub(crate) name: TableName,
+    pub(crate) columns: Vec<Column>,
+    pub(crate) identity: Vec<usize>,
+    pub(crate) tables: Vec<KeptTable>,
+    /// Its first read is over.
+    pub(crate) ready: bool,
+    /// `pg_class.oid` on node 0.
+    #[serde(default)]
+    pub(crate) relation: Oid,
+    /// How its rows are spread.
+    #[serde(default)]
+    pub(crate) spread: Spread,
+    /// Its rows are not followed any more: whoever reads it stopped, and nobody new may read it.
+    #[serde(default)]
+    pub(crate) broken: bool,
+    /// Its tables went elsewhere while it was first read: the read is of no use.
+    #[serde(skip)]
+    pub(crate) disturbed: bool,
+    /// A key decides which of the tables its row is in ([`topology::LogicalTable::hashed`]).
+    #[serde(default)]
+    pub(crate) hashed: bool,
+    /// Its table's definition, as [`crate::watch`] compares it, when it was last looked up.
+    #[serde(default)]
+    pub(crate) definition: Option<String>,
+    /// Only rows on which this is true are kept.
+    #[serde(default)]
+    pub(crate) filter: Option<RowFilter>,
+}
+
+impl KeptSource {
+    /// Whether it has every row that passes `wanted`, whose conditions are over these columns.
+    pub(crate) fn has_rows_of(&self, wanted: &RowFilter, columns: &[Column]) -> bool {
+        let Some(filter) = &self.filter else { return true };
+        let place = |c: usize| {
+            let name = self.columns.get(c).map(|c| &c.name);
+            columns.iter().position(|w| Some(&w.name) == name).unwrap_or(usize::MAX)
+        };
+        let asked = filter.conditions.iter().map(|c| c.map_columns(&place));
+        // Its conditions are asked first: a row on which one before them fails would not be here.
+        filter.settings == wanted.settings && asked.eq(wanted.conditions.iter().take(filter.conditions.len()).cloned())
+    }
+}
+
+/// How a source's rows are spread, as far as it matters for following changes of shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) enum Spread {
+    /// A table that stays where it is, or shards each on one node.
+    #[default]
+    Once,
+    /// Copied to every node: another copy is no move.
+    Copied,
+    /// Over partitions, which come and go.
+    Partitioned,
+}
+
+impl Spread {
+    pub(crate) fn of(kind: TableKind) -> Self {
+        match kind {
+            TableKind::Distributed | TableKind::Local => Self::Once,
+            TableKind::Reference => Self::Copied,
+            TableKind::Partitioned => Self::Partitioned,
+        }
+    }
+}
