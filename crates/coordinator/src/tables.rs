@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard};
 use ivm::RowFilter;
 use proto::v1;
 use serde::{Deserialize, Serialize};
-use topology::{LogicalTable, TableKind};
+use topology::LogicalTable;
 use types::{Column, Lsn, NodeId, Oid, Positions, SourceId, StreamId, TableId, TableName};
 
 pub(crate) use crate::kept_source::{KeptSource, Spread};
@@ -422,6 +422,8 @@ pub(crate) fn column_types(source: &KeptSource) -> Vec<Oid> {
 
 #[cfg(test)]
 mod tests {
+    use topology::TableKind;
+
     use super::*;
 
     #[test]
