@@ -4,7 +4,7 @@
 //! PostgreSQL computes), `catalog` (all that its
 //! catalogs have), `failing` (rows that a query cannot be computed over), `recursive`, `random` (any query), `crash` (every step of the pipeline), `hanging` (prepared transactions),
 //! `per_node` (those that do not wait), `pressure` (those that wait, and for how much),
-//! `cdc` (Citus's own scenarios), `life`, `shape`, `nodes` and `tables` (what operators do), `refused` (bad input), `rights`, `wait`,
+//! `cdc` (Citus's own scenarios), `life`, `shape`, `nodes`, `tables` and `reconcile` (what operators do), `refused` (bad input), `rights`, `wait`,
 //! `beside` (new ones while others go on), `nested` (stream tables over stream tables), `idle`, `large` and `readme`. What they
 //! share is here.
 

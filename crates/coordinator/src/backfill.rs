@@ -13,6 +13,7 @@
 //! thrown away and read again.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
 use proto::v1;
@@ -55,7 +56,7 @@ impl Requests {
                 let plan::SourceUse { columns, identity, .. } = source.reads.clone();
                 sources.push(self.tables.add(columns, identity, source.filter.clone(), table));
             }
-            if self.read_sources(&sources, progress).await? {
+            if self.read_sources(&sources, &NodeReads::default(), progress).await? {
                 return Ok(sources);
             }
             tracing::info!("the cluster changed its shape during a first read; it begins again");
@@ -82,14 +83,21 @@ impl Requests {
         let found = self.look_up(&names).await?;
         Ok(sources.iter().zip(&found).all(|(source, found)| {
             let places: Vec<_> = source.tables.iter().map(|t| (t.node, &t.table, t.shard)).collect();
-            let now = found.placements.iter().map(|p| (p.node, &p.table, p.shard.unwrap_or(0)));
+            // A copy has some of them.
+            let of_it = |p: &&topology::Placement| !source.is_copy || source.tables.iter().any(|t| t.is_of(p));
+            let now = found.placements.iter().filter(of_it).map(|p| (p.node, &p.table, p.shard.unwrap_or(0)));
             let disturbed = self.tables.source(source.id).is_none_or(|s| s.disturbed);
             !disturbed && source.relation == found.relation && now.eq(places)
         }))
     }
 
     /// Reads these new sources; they are ready when it returns, unless their tables went elsewhere meanwhile (false).
-    async fn read_sources(&self, sources: &[KeptSource], progress: &ProgressSender) -> Result<bool, RequestError> {
+    pub(crate) async fn read_sources(
+        &self,
+        sources: &[KeptSource],
+        counts: &NodeReads,
+        progress: &ProgressSender,
+    ) -> Result<bool, RequestError> {
         if sources.is_empty() {
             return Ok(true);
         }
@@ -120,7 +128,8 @@ impl Requests {
             self.links.order(node, v1::order::Kind::Subscribe(v1::Subscribe { tables })).await
         }))
         .await?;
-        let loaded = self.load(sources, &nodes, progress).await;
+        counts.expect(nodes.keys().copied());
+        let loaded = self.load(sources, &nodes, (counts, progress)).await;
         if loaded.is_err() && !self.is_undisturbed(sources).await? {
             return Ok(false); // a table that went was looked for in vain
         }
@@ -133,7 +142,7 @@ impl Requests {
         if !self.is_undisturbed(sources).await? {
             return Ok(false);
         }
-        fail::fail_point!("backfill-before-finish");
+        tokio::time::sleep(lingers()).await;
         let ids: Vec<_> = sources.iter().map(|s| s.id).collect();
         self.call(move |room| {
             for id in ids {
@@ -151,11 +160,8 @@ impl Requests {
         &self,
         sources: &[KeptSource],
         nodes: &BTreeMap<NodeId, Vec<u32>>,
-        progress: &ProgressSender,
+        (counts, progress): (&NodeReads, &ProgressSender),
     ) -> Result<Vec<(NodeId, Lsn)>, RequestError> {
-        let counts = NodeReads::default();
-        counts.begin(nodes.keys().copied());
-        let counts = &counts;
         let reads = nodes.iter().map(|(&node, tables)| async move {
             let (at, rows) = self.links.snapshot(node, tables.clone()).await?;
             self.load_node(node, sources, rows, (counts, progress)).await?;
@@ -192,6 +198,14 @@ impl Requests {
         }
         Err(RequestError::Unavailable(format!("the agent of node {node} went away during the first read")))
     }
+}
+
+/// How long a source that was read waits to be made ready: not at all, but for a failpoint.
+fn lingers() -> Duration {
+    fail::fail_point!("backfill-before-finish", |ms| Duration::from_millis(
+        ms.and_then(|ms| ms.parse().ok()).unwrap_or(0)
+    ));
+    Duration::ZERO
 }
 
 /// Rows, each behind a big-endian u32 length.

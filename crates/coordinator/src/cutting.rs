@@ -80,14 +80,13 @@ impl Sequencer {
             positions,
             transactions: Vec::new(),
             confirm: BTreeMap::new(),
-            broken: std::mem::take(&mut self.broken),
+            broken: Vec::new(),
             replace: outcome.reread,
             save_tables: self.reshaped,
         };
-        for (source, reason) in outcome.broken {
-            let kept = self.tables.source(source);
-            work.broken.extend(kept.into_iter().flat_map(|s| s.tables).take(1).map(|t| (t.id, reason.clone())));
-        }
+        let of_table = |(table, reason)| Some((self.tables.source_of(table)?.id, reason));
+        work.broken.extend(std::mem::take(&mut self.broken).into_iter().filter_map(of_table));
+        work.broken.extend(outcome.broken);
         self.reshaped = false;
         // Whatever was written to them was so before the tables in their place were read.
         let going: BTreeSet<TableId> = work.replace.iter().flat_map(|r| r.mended.going.iter().copied()).collect();
@@ -154,8 +153,8 @@ impl Sequencer {
         if findings.nodes {
             self.nodes_changed.notify_one();
         }
-        // A first read that is under way is begun again; nothing else reads the source yet.
-        let is_read = |id: &SourceId| others.iter().any(|s| s.id == *id && s.ready && !s.broken);
+        // A first read that is under way is begun again, and so is a copy; nothing else reads the source.
+        let is_read = |id: &SourceId| others.iter().any(|s| s.id == *id && s.ready && !s.broken && !s.is_copy);
         findings.again.retain(|id, _| {
             let keep = is_read(id);
             if !keep {

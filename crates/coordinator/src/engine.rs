@@ -16,12 +16,14 @@ use std::time::{Duration, Instant};
 
 use ivm::{Engine, StreamOutput};
 use tokio::sync::{mpsc, oneshot};
-use types::{Consistency, Cut, Lsn, NodeId, Positions, Seq, StreamId, TableChange, TableId};
+use types::{Consistency, Cut, Lsn, NodeId, Positions, Seq, SourceId, StreamId, TableChange, TableId};
 
+use crate::copies::Copies;
 use crate::failing::Failing;
 use crate::mend::Reread;
 use crate::pressure::labels;
 use crate::queue::Taken;
+use crate::reconcile::too_different;
 use crate::tables::Tables;
 
 /// Operators and expressions may be nested deeply. Only what is used takes memory.
@@ -34,8 +36,8 @@ pub(crate) struct CutWork {
     pub(crate) transactions: Vec<(NodeId, Taken)>,
     /// How far each slot may be confirmed once this is durable.
     pub(crate) confirm: BTreeMap<NodeId, Lsn>,
-    /// Tables whose rows no longer come, and why: what reads them stops before this cut.
-    pub(crate) broken: Vec<(TableId, String)>,
+    /// Sources whose rows no longer come, and why: what reads them stops before this cut.
+    pub(crate) broken: Vec<(SourceId, String)>,
     /// Tables that were read again: the cut begins with the difference.
     pub(crate) replace: Vec<Reread>,
     /// Tables' places changed: they are written down before the cut.
@@ -45,8 +47,6 @@ pub(crate) struct CutWork {
 /// A cut that is durable.
 #[derive(Debug)]
 pub(crate) struct Applied {
-    /// Rows that differed where tables were read again.
-    pub(crate) differing: u64,
     pub(crate) confirm: BTreeMap<NodeId, Lsn>,
 }
 
@@ -117,12 +117,23 @@ impl EngineHandle {
     }
 }
 
+/// What a room shares with others, and its limit.
+pub(crate) struct RoomParts {
+    pub(crate) tables: Arc<Tables>,
+    pub(crate) failing: Arc<Failing>,
+    pub(crate) copies: Arc<Copies>,
+    pub(crate) difference_bytes: usize,
+}
+
 /// What a call works with.
 pub(crate) struct EngineRoom {
     pub(crate) engine: Engine,
     consistency: Consistency,
     pub(crate) tables: Arc<Tables>,
     pub(crate) failing: Arc<Failing>,
+    pub(crate) copies: Arc<Copies>,
+    /// A larger difference between what is kept and what was read again is not put into a cut.
+    pub(crate) difference_bytes: usize,
     publications: mpsc::Sender<Publication>,
     applied: mpsc::Sender<Applied>,
 }
@@ -181,20 +192,74 @@ impl EngineRoom {
         Ok(cut)
     }
 
-    /// Makes room for tables that were read again; gives what their source lacks or has too much.
-    fn replace(&mut self, reread: &Reread) -> Result<ivm::Difference, ivm::IvmError> {
+    /// Hands a durable cut on; false when nobody listens any more.
+    pub(crate) fn publish_cut(&self, publication: Publication) -> bool {
+        for (stream, reason) in &publication.failed {
+            tracing::error!(%stream, reason, "stream table stopped at its last exact cut");
+        }
+        self.publications.blocking_send(publication).is_ok()
+    }
+
+    /// These sources are followed no further: what reads them stops at the present cut, and is tried again ([`crate::watch`]).
+    pub(crate) fn give_up(
+        &mut self,
+        sources: Vec<(SourceId, String)>,
+    ) -> Result<Vec<(StreamId, String)>, ivm::IvmError> {
+        let mut failed = Vec::new();
+        if sources.is_empty() {
+            return Ok(failed);
+        }
+        // Before its readers stop, so that whatever comes between, nobody reads it again.
+        sources.iter().for_each(|(id, _)| self.tables.set_broken(*id));
+        self.save_tables()?;
+        for (id, reason) in sources {
+            let Some(source) = self.tables.source(id) else { continue };
+            for stream in self.engine.streams_over(id) {
+                self.engine.fail(stream, &reason)?;
+                self.tables.stopped(stream);
+                failed.push((stream, format!("{}: {reason}", source.name)));
+            }
+        }
+        Ok(failed)
+    }
+
+    /// Applies a cut, trying again what passes by itself.
+    pub(crate) fn apply_cut(
+        &mut self,
+        cut: &Cut,
+        transactions: &[ivm::Transaction],
+    ) -> Result<ivm::CutOutput, ivm::IvmError> {
+        let output = loop {
+            match self.engine.apply(cut.clone(), transactions) {
+                Ok(output) => break output,
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(%error, seq = %cut.seq, "cut not applied; trying again");
+                    std::thread::sleep(Duration::from_millis(500));
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        fail::fail_point!("engine-after-apply");
+        self.note_failing(&output)?;
+        Ok(output)
+    }
+
+    /// Makes room for tables that were read again; gives what their source lacks or has too much, unless that is too large.
+    fn replace(&mut self, reread: &Reread) -> Result<Option<ivm::Difference>, ivm::IvmError> {
         let Reread { mended, shadow } = reread;
         let fresh = mended.read.iter().filter(|t| !self.engine.has_table(mended.source, t.id));
         let fresh: Vec<_> = fresh.map(|t| (t.id, t.node)).collect();
         if let Err(ivm::IvmError::UnknownSource(_)) = self.engine.add_tables(mended.source, &fresh) {
-            return Ok(ivm::Difference::default()); // dropped meanwhile
+            return Ok(Some(ivm::Difference::default())); // dropped meanwhile
         }
         let known: BTreeSet<TableId> = self.engine.tables_of(mended.source)?.into_iter().collect();
         let again = mended.read.iter().map(|t| (t.id, t.id)).collect();
         let scope = ivm::Scope { going: mended.going.intersection(&known).copied().collect(), again };
-        let difference = self.engine.difference(mended.source, *shadow, &scope)?;
-        metrics::counter!("tributary_rows_differing_total").increment(difference.changes);
-        tracing::info!(source = %mended.source, changes = difference.changes, "what was read again differs by");
+        let difference = self.engine.difference(mended.source, *shadow, &scope, self.difference_bytes)?;
+        if let Some(difference) = &difference {
+            metrics::counter!("tributary_rows_differing_total").increment(difference.changes);
+            tracing::info!(source = %mended.source, changes = difference.changes, "what was read again differs by");
+        }
         Ok(difference)
     }
 
@@ -217,63 +282,35 @@ impl EngineRoom {
         if work.save_tables {
             self.save_tables()?;
         }
-        let mut failed = Vec::new();
-        if !work.broken.is_empty() {
-            // Before its readers stop, so that whatever comes between, nobody reads it again.
-            for source in work.broken.iter().filter_map(|(table, _)| self.tables.source_of(*table)) {
-                self.tables.set_broken(source.id);
-            }
-            self.save_tables()?;
-        }
-        for (table, reason) in work.broken {
-            if let Some(source) = self.tables.source_of(table) {
-                for stream in self.engine.streams_over(source.id) {
-                    self.engine.fail(stream, &reason)?;
-                    self.tables.stopped(stream);
-                    failed.push((stream, format!("{}: {reason}", source.name)));
-                }
-            }
-        }
-        let cut = Cut { seq: Seq(self.engine.frontier().seq.0 + 1), positions: work.positions };
-        let mut commit_times = Vec::with_capacity(work.transactions.len());
+        let mut broken = work.broken;
         let mut transactions = Vec::with_capacity(work.transactions.len());
-        let mut differing = 0;
         for reread in &work.replace {
-            let ivm::Difference { pieces, changes } = self.replace(reread)?;
-            differing += changes;
+            let Some(ivm::Difference { pieces, .. }) = self.replace(reread)? else {
+                let source = self.tables.source(reread.mended.source);
+                broken.extend(source.map(|s| (s.id, too_different(&s))));
+                continue;
+            };
             // What was read is of a moment behind the last cut; the engine asks for no more of the position.
             transactions.push(ivm::Transaction { node: NodeId(0), end: Lsn::MAX, pieces });
         }
+        let mut failed = self.give_up(broken)?;
+        let cut = Cut { seq: Seq(self.engine.frontier().seq.0 + 1), positions: work.positions };
+        let mut commit_times = Vec::with_capacity(work.transactions.len());
         for (node, taken) in work.transactions {
             commit_times.push(taken.commit_time);
             transactions.push(ivm::Transaction { node, end: taken.end, pieces: taken.pieces });
         }
         fail::fail_point!("engine-before-apply");
-        let output = loop {
-            match self.engine.apply(cut.clone(), &transactions) {
-                Ok(output) => break output,
-                Err(error) if error.is_transient() => {
-                    tracing::warn!(%error, seq = %cut.seq, "cut not applied; trying again");
-                    std::thread::sleep(Duration::from_millis(500));
-                }
-                Err(error) => return Err(error),
-            }
-        };
-        fail::fail_point!("engine-after-apply");
-        self.note_failing(&output)?;
+        let output = self.apply_cut(&cut, &transactions)?;
         self.replaced(&work.replace)?;
         metrics::histogram!("tributary_cut_apply_seconds").record(started.elapsed().as_secs_f64());
         metrics::counter!("tributary_transactions_total").increment(commit_times.len() as u64);
         metrics::counter!("tributary_changes_total").increment(output.stats.changes);
         metrics::gauge!("tributary_durable_seq", labels(self.consistency, None)).set(cut.seq.0 as f64);
         failed.extend(output.failed);
-        for (stream, reason) in &failed {
-            tracing::error!(%stream, reason, "stream table stopped at its last exact cut");
-        }
         let publication =
             Publication { cut, streams: output.streams, failed, publish: None, commit_times, visible: None };
-        Ok(self.applied.blocking_send(Applied { confirm: work.confirm, differing }).is_ok()
-            && self.publications.blocking_send(publication).is_ok())
+        Ok(self.applied.blocking_send(Applied { confirm: work.confirm }).is_ok() && self.publish_cut(publication))
     }
 }
 
@@ -281,14 +318,14 @@ impl EngineRoom {
 pub(crate) fn spawn(
     engine: Engine,
     consistency: Consistency,
-    tables: Arc<Tables>,
-    failing: Arc<Failing>,
+    with: RoomParts,
     publications: mpsc::Sender<Publication>,
     applied: mpsc::Sender<Applied>,
 ) -> std::io::Result<(EngineHandle, oneshot::Receiver<Result<(), ivm::IvmError>>)> {
     let (commands, mut inbox) = mpsc::channel(16);
     let (ended, end) = oneshot::channel();
-    let mut room = EngineRoom { engine, consistency, tables, failing, publications, applied };
+    let RoomParts { tables, failing, copies, difference_bytes } = with;
+    let mut room = EngineRoom { engine, consistency, tables, failing, copies, difference_bytes, publications, applied };
     std::thread::Builder::new().name("engine".into()).stack_size(STACK).spawn(move || {
         let result = loop {
             match inbox.blocking_recv() {

@@ -38,9 +38,17 @@ pub(crate) struct KeptSource {
     /// Only rows on which this is true are kept.
     #[serde(default)]
     pub(crate) filter: Option<RowFilter>,
+    /// Some tables of another source, read to be compared with it ([`crate::reconcile`]): no stream table reads it.
+    #[serde(default)]
+    pub(crate) is_copy: bool,
 }
 
 impl KeptSource {
+    /// Whether its rows are those of the last cut.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.ready && !self.broken && !self.disturbed
+    }
+
     /// Whether it has every row that passes `wanted`, whose conditions are over these columns.
     pub(crate) fn has_rows_of(&self, wanted: &RowFilter, columns: &[Column]) -> bool {
         let Some(filter) = &self.filter else { return true };

@@ -18,19 +18,21 @@ use sink::Sink;
 use tokio::sync::{Mutex, Notify, broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use topology::Cluster;
-use types::{Consistency, Cut, Epoch, Positions, Seq};
+use types::{Consistency, Cut, Epoch, Positions, Seq, SourceId};
 use wal::Endpoint;
 
 use crate::catalog::{Catalogs, StreamState};
+use crate::copies::Copies;
 use crate::definition::entry_of;
 use crate::delays::Delays;
-use crate::engine;
+use crate::engine::{self, RoomParts};
 use crate::error::CoordinatorError;
 use crate::evaluator::PgEvaluator;
 use crate::failing::{self, Asked, Failing};
 use crate::ingest::Ingest;
 use crate::links::Links;
 use crate::members::Members;
+use crate::progress::NodeReads;
 use crate::publisher::{Changed, Published, Publisher, WRITTEN};
 use crate::requests::Requests;
 use crate::sequencer::{Connections, Input, Limits, Progress, Sequencer};
@@ -52,6 +54,7 @@ pub(crate) struct LaneOptions {
     pub(crate) queue_bytes: usize,
     pub(crate) spool_bytes: u64,
     pub(crate) cache_bytes: usize,
+    pub(crate) hold_limit: Duration,
     pub(crate) cluster: Cluster,
     pub(crate) rules: Rules,
     pub(crate) catalogs: Catalogs,
@@ -105,7 +108,17 @@ impl LaneOptions {
             None => Failing::default(),
         };
         tracing::info!(consistency = %self.consistency, %epoch, seq = %engine.frontier().seq, provider = %self.cluster.provider, nodes = self.cluster.nodes.len(), "started");
-        self.assemble(engine, sink, epoch, Arc::new(Tables::new(notes)), Arc::new(failing)).await
+        let copies = match engine.note("copies")? {
+            Some(bytes) => Copies::read(&bytes).map_err(|e| CoordinatorError::Setting(e.to_string()))?,
+            None => Copies::default(),
+        };
+        let with = RoomParts {
+            tables: Arc::new(Tables::new(notes)),
+            failing: Arc::new(failing),
+            copies: Arc::new(copies),
+            difference_bytes: self.queue_bytes,
+        };
+        self.assemble(engine, sink, epoch, with).await
     }
 
     async fn assemble(
@@ -113,9 +126,9 @@ impl LaneOptions {
         mut engine: ivm::Engine,
         sink: Sink,
         epoch: Epoch,
-        tables: Arc<Tables>,
-        failing: Arc<Failing>,
+        with: RoomParts,
     ) -> Result<(Arc<Lane>, Running), CoordinatorError> {
+        let RoomParts { tables, failing, copies, difference_bytes } = with;
         let members = Members::new(self.cluster);
         let catalog = self.catalogs.of(self.consistency).clone();
         let mut lost = Vec::new();
@@ -132,7 +145,14 @@ impl LaneOptions {
                     entry.sources = sources;
                 }
                 None if entry.state == StreamState::Active => entry.state = StreamState::Building,
-                None => entry.sources = failing.sources(entry.id).unwrap_or_default(),
+                None => {
+                    entry.sources = failing.sources(entry.id).unwrap_or_default();
+                    // It stopped because a source was followed no further: the process before did not get to trying it again.
+                    let is_lost = |id: &SourceId| tables.source(*id).is_none_or(|s| s.broken);
+                    if entry.sources.is_empty() && engine.defined_over(entry.id).iter().any(is_lost) {
+                        tables.stopped(entry.id);
+                    }
+                }
             }
             catalog.insert(entry);
         }
@@ -169,9 +189,11 @@ impl LaneOptions {
             noted: Seq(0),
         };
         target::send_again(&engine, &mut publisher, &at).await?;
-        let (engine, engine_end) =
-            engine::spawn(engine, self.consistency, tables.clone(), failing.clone(), publications, applied)
-                .map_err(CoordinatorError::io("the engine's thread"))?;
+        let with =
+            RoomParts { tables: tables.clone(), failing: failing.clone(), copies: copies.clone(), difference_bytes };
+        let read_again = Arc::new(NodeReads::default());
+        let (engine, engine_end) = engine::spawn(engine, self.consistency, with, publications, applied)
+            .map_err(CoordinatorError::io("the engine's thread"))?;
         publisher.engine = Some(engine.clone());
         let (mend, mend_inbox) = mpsc::unbounded_channel();
         let nodes_changed = Arc::new(Notify::new());
@@ -215,7 +237,9 @@ impl LaneOptions {
             catalogs: self.catalogs,
             consistency: self.consistency,
             tables,
-            read_again: crate::progress::NodeReads::default(),
+            read_again: read_again.clone(),
+            copies,
+            hold_limit: self.hold_limit,
             links: links.clone(),
             engine: engine.clone(),
             published: published.clone(),
@@ -237,6 +261,7 @@ impl LaneOptions {
             delays,
             published,
             progress,
+            read_again,
             retained: Mutex::default(),
         });
         let mended = inbox.downgrade();

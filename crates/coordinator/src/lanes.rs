@@ -25,6 +25,7 @@ use crate::error::{CoordinatorError, RequestError};
 use crate::lane::{Lane, LaneOptions, Running};
 use crate::options::Options;
 use crate::progress::ProgressSender;
+use crate::reconcile::{Reconciled, Scope};
 
 /// What lanes are made from.
 pub(crate) struct Maker {
@@ -63,6 +64,7 @@ impl Maker {
             queue_bytes: self.options.queue_bytes,
             spool_bytes: self.options.spool_bytes,
             cache_bytes: self.options.cache_bytes,
+            hold_limit: self.options.hold_limit,
             cluster,
             rules: Rules { citus, pattern, per_node: by_node },
             catalogs: self.catalogs.clone(),
@@ -250,6 +252,49 @@ impl Lanes {
             to.requests.take_over(entry, progress).await
         })
         .await
+    }
+
+    /// Reads again what is kept of a stream table's sources, of all with an empty name, as far as it is in the scope.
+    ///
+    /// # Errors
+    /// As [`crate::requests::Requests::reconcile`], [`RequestError::Refused`] when nothing of it is kept.
+    pub(crate) async fn reconcile(
+        &self,
+        name: &str,
+        scope: &Scope,
+        progress: &ProgressSender,
+    ) -> Result<(Option<Reconciled>, Option<Entry>), RequestError> {
+        let (lanes, entry) = match name {
+            "" => (self.all().await, None),
+            name => {
+                let lane = self.of(name).await?;
+                let entry = lane.requests.entry(name)?;
+                (vec![lane], Some(entry))
+            }
+        };
+        let mut sum = None;
+        for lane in lanes {
+            let sources = match &entry {
+                Some(entry) => entry.sources.clone(),
+                None => lane.requests.catalog.sources_in_use().into_iter().collect(),
+            };
+            if let Some(done) = lane.requests.reconcile(&sources, scope, progress).await? {
+                *sum.get_or_insert(Reconciled::default()) += done;
+            }
+        }
+        let Some(Reconciled { rows_read, differing }) = sum else {
+            let what = if name.is_empty() { "any stream table".to_owned() } else { name.to_owned() };
+            let reason =
+                format!("nothing like that is kept for {what}; `tributary stream describe` shows what it reads");
+            return Err(RequestError::Refused(reason));
+        };
+        tracing::info!(name, rows_read, differing, "read again on request");
+        self.everything().await?;
+        let entry = match entry {
+            Some(entry) => Some(self.of(name).await?.requests.entry(&entry.name.quoted())?),
+            None => None,
+        };
+        Ok((sum, entry))
     }
 
     /// Removes a stream table.

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! No cut is made meanwhile, so nobody ever sees, or computes with, a source that is exact only in parts; agents are held
-//! back by the spool's limit. Rows are never in memory all at once: they lie in the shadow, and the cut has the difference.
+//! back by the spool's limit. When that takes long and there are stream tables that do not read these sources, the cut is made
+//! without the sources: what reads them stops at the cut before, is computed again beside the cuts, and appears whole. Rows are never in memory all at once: they lie in the shadow, and the cut has the difference.
 //!
 //! An agent that goes away between its snapshot and the cut takes its subscription with it: all is read again then.
 //!
@@ -29,6 +30,7 @@ use topology::{Cluster, LogicalTable};
 use types::{Lsn, NodeId, Positions, SourceId, TableId};
 
 use crate::backfill::unpack;
+use crate::catalog::{Entry, StreamState};
 use crate::error::RequestError;
 use crate::links::SnapshotPart;
 use crate::placement::{KeptTable, Span};
@@ -133,9 +135,21 @@ impl Requests {
         let sources: Vec<KeptSource> = again.keys().filter_map(|id| self.tables.source(*id)).collect();
         let nodes = outcome.reread.iter().flat_map(|r| &r.mended.read).map(|t| t.node);
         outcome.sessions = nodes.map(|node| (node, self.links.session(node))).collect();
-        let result = match self.read_all(&sources, &mut outcome.reread).await {
-            Ok(()) => self.still_there(&client, &cluster, &sources, &outcome.reread).await,
-            Err(error) => Err(error),
+        let read = tokio::select! {
+            read = self.read_slowly(&sources, &mut outcome.reread) => Some(read),
+            () = self.others_wait(again) => None,
+        };
+        self.read_again.begin(std::iter::empty());
+        let result = match read {
+            Some(Ok(())) => self.still_there(&client, &cluster, &sources, &outcome.reread).await,
+            Some(Err(error)) => Err(error),
+            None => {
+                self.forget_shadows(&outcome).await;
+                outcome.sessions.clear();
+                let given_up = std::mem::take(&mut outcome.reread);
+                outcome.broken.extend(given_up.iter().map(|r| (r.mended.source, self.taking_long())));
+                Ok(())
+            }
         };
         if let Err(error) = result {
             self.forget_shadows(&outcome).await;
@@ -145,10 +159,34 @@ impl Requests {
         if !outcome.reread.is_empty() || !outcome.broken.is_empty() {
             outcome.reach = self.waiter.positions().await;
         }
-        if !outcome.reread.is_empty() {
+        Ok(outcome)
+    }
+
+    async fn read_slowly(&self, sources: &[KeptSource], reread: &mut [Reread]) -> Result<(), RequestError> {
+        self.read_all(sources, reread).await?;
+        if !reread.is_empty() {
             tokio::time::sleep(lingers()).await;
         }
-        Ok(outcome)
+        Ok(())
+    }
+
+    /// Until the cut was held for as long as it may be, and there are stream tables that wait without reading any of these
+    /// sources.
+    async fn others_wait(&self, again: &Again) {
+        tokio::time::sleep(self.hold_limit).await;
+        let waits =
+            |e: &Entry| e.state == StreamState::Active && !e.sources.iter().any(|source| again.contains_key(source));
+        while !self.catalog.all().iter().any(waits) {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Why stream tables stop that read what takes long to be read.
+    fn taking_long(&self) -> String {
+        format!(
+            "the cluster's shape changed, and reading the table again takes longer than {:?}; the others go on, and it is computed again",
+            self.hold_limit
+        )
     }
 
     /// Tables without a shard are read by name: what was read is of use if the name still means the same one.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Settings of one aggregator.
 #[derive(Debug, Clone)]
@@ -22,6 +23,9 @@ pub struct Options {
     pub spool_bytes: u64,
     /// Bytes of the state (rows, groups, blocks of files) held in memory, of each consistency.
     pub cache_bytes: usize,
+    /// So long all stream tables wait when a table has to be read again because the cluster changed. Then only those that read
+    /// it wait on: they stop, and are computed again over what is read then.
+    pub hold_limit: Duration,
     /// How ids of prepared transactions that are not Citus's name their distributed transaction: a regular
     /// expression whose first group is the same in all branches of one.
     pub gid_pattern: Option<String>,
@@ -39,6 +43,7 @@ impl Options {
             queue_bytes: 64 << 20,
             spool_bytes: 16 << 30,
             cache_bytes: 256 << 20,
+            hold_limit: Duration::from_secs(10),
             gid_pattern: None,
         }
     }

@@ -83,12 +83,24 @@ impl KeptTable {
         }
     }
 
+    /// The same table where it is now, under another number.
+    pub(crate) fn copied(&self, id: TableId) -> Self {
+        let shard = (self.shard != 0).then_some(self.shard);
+        Self::new(id, Placement { node: self.node, table: self.table.clone(), shard, relation: self.relation })
+    }
+
     /// Whether this is the placement's shard, or its very table.
     pub(crate) fn is_of(&self, at: &Placement) -> bool {
         match at.shard {
             Some(shard) => self.shard == shard,
             None => self.shard == 0 && self.node == at.node && self.table == at.table && self.relation == at.relation,
         }
+    }
+
+    /// Whether this is the same shard as another one, or the very same table.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        let same_place = self.node == other.node && self.table == other.table && self.relation == other.relation;
+        self.shard == other.shard && (self.shard != 0 || same_place)
     }
 
     /// Whether a transaction of the node that ends at `end` counts.

@@ -40,10 +40,19 @@ impl NodeReads {
         *self.lock() = nodes.map(|n| (n, v1::NodeRead { node: n.0, ..Default::default() })).collect();
     }
 
+    /// These are read, too.
+    pub(crate) fn expect(&self, nodes: impl Iterator<Item = NodeId>) {
+        let mut all = self.lock();
+        for node in nodes {
+            all.entry(node).or_insert_with(|| v1::NodeRead { node: node.0, ..Default::default() });
+        }
+    }
+
     pub(crate) fn add(&self, node: NodeId, rows: u64, bytes: u64) {
         if let Some(read) = self.lock().get_mut(&node) {
             read.rows += rows;
             read.bytes += bytes;
+            read.done = false;
         }
     }
 
@@ -51,6 +60,15 @@ impl NodeReads {
         if let Some(read) = self.lock().get_mut(&node) {
             read.done = true;
         }
+    }
+
+    pub(crate) fn rows_of(&self, node: NodeId) -> u64 {
+        self.lock().get(&node).map_or(0, |read| read.rows)
+    }
+
+    /// Of all nodes.
+    pub(crate) fn rows(&self) -> u64 {
+        self.lock().values().map(|read| read.rows).sum()
     }
 
     pub(crate) fn get(&self) -> Vec<v1::NodeRead> {

@@ -15,13 +15,14 @@ use std::sync::Arc;
 use plan::Planned;
 use proto::v1;
 use sink::Sink;
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use topology::LogicalTable;
 use types::{Consistency, NodeId, Seq, SourceId, StreamId, TableName};
 use wal::Endpoint;
 
 use crate::backfill::WantedSource;
 use crate::catalog::{Catalog, Catalogs, Entry, StreamState};
+use crate::copies::Copies;
 use crate::definition::{definition, parse_name, table_spec};
 use crate::engine::{EngineHandle, EngineRoom};
 use crate::error::RequestError;
@@ -31,12 +32,9 @@ use crate::members::Members;
 use crate::progress::{NodeReads, ProgressSender};
 use crate::publisher::Published;
 use crate::sequencer::Input;
-use crate::shape::Again;
 use crate::tables::{KeptSource, Tables};
 use crate::wait::Waiter;
 
-/// How often the progress of reading again is shown.
-const SHOWN: std::time::Duration = std::time::Duration::from_millis(200);
 /// A trouble that is there twice, so far apart, does not pass by itself soon.
 const STANDSTILL: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -50,8 +48,10 @@ pub(crate) struct Requests {
     pub(crate) catalogs: Catalogs,
     pub(crate) consistency: Consistency,
     pub(crate) tables: Arc<Tables>,
-    /// How far the last reading again is, or was.
-    pub(crate) read_again: NodeReads,
+    /// How far the reading is that the next cut waits for.
+    pub(crate) read_again: Arc<NodeReads>,
+    /// What is read again on request.
+    pub(crate) copies: Arc<Copies>,
     pub(crate) links: Arc<Links>,
     pub(crate) engine: EngineHandle,
     pub(crate) published: watch::Receiver<Published>,
@@ -61,6 +61,8 @@ pub(crate) struct Requests {
     pub(crate) asked: mpsc::Sender<Asked>,
     /// The sequencer's.
     pub(crate) inbox: mpsc::WeakSender<Input>,
+    /// A cut waits so long for tables to be read again while there are stream tables that do not need them.
+    pub(crate) hold_limit: std::time::Duration,
     /// One request that changes something at a time. Held over awaits on purpose.
     pub(crate) changing: Mutex<()>,
 }
@@ -242,33 +244,6 @@ impl Requests {
         self.catalog.get(id).ok_or_else(|| RequestError::Unknown(name.to_owned()))
     }
 
-    /// Reads all that it is computed from again, and puts what differs into the next cut. Its readers see one exact step.
-    /// The number of rows that differed.
-    pub(crate) async fn reconcile(&self, entry: &Entry, progress: &ProgressSender) -> Result<u64, RequestError> {
-        self.all_attached().await?;
-        let sources = entry.sources.iter().filter_map(|id| self.tables.source(*id)).filter(|s| !s.broken);
-        let again: Again = sources.map(|s| (s.id, s.tables.iter().map(|t| t.id).collect())).collect();
-        if again.is_empty() {
-            return Err(RequestError::Refused(format!("nothing is kept for {}; rebuild it", entry.name)));
-        }
-        let stops = || RequestError::Unavailable("the aggregator stops".into());
-        // Not what another one read before.
-        self.read_again.begin(std::iter::empty());
-        let (done, mut finished) = oneshot::channel();
-        let inbox = self.inbox.upgrade().ok_or_else(stops)?;
-        inbox.send(Input::Again { again, done: Some(done) }).await.map_err(|_| stops())?;
-        drop(inbox);
-        let differing = loop {
-            tokio::select! {
-                differing = &mut finished => break differing.map_err(|_| stops())?,
-                () = tokio::time::sleep(SHOWN) => progress.reading(self.read_again.get()),
-            }
-        };
-        progress.reading(self.read_again.get());
-        self.waiter.everything().await?;
-        Ok(differing)
-    }
-
     /// Gives it another query. When that fails it stays as it was, stopped.
     pub(crate) async fn alter(
         &self,
@@ -424,7 +399,8 @@ impl Requests {
 
     /// Forgets the sources that no stream table reads any more.
     pub(crate) async fn release_sources(&self) {
-        let used = self.catalog.sources_in_use();
+        let mut used = self.catalog.sources_in_use();
+        used.extend(self.copies.in_use());
         let unused: Vec<_> = self.tables.sources().into_iter().filter(|s| !used.contains(&s.id)).collect();
         if unused.is_empty() {
             return;

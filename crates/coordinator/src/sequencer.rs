@@ -57,8 +57,8 @@ pub(crate) enum Input {
     Events { node: NodeId, session: u64, events: Vec<v1::Event> },
     /// The answer to a question of the frontier.
     Answer { id: u64, node: NodeId, answer: Option<(Lsn, Vec<bool>)> },
-    /// Sources to be looked up, and these tables of them to be read again. `done` learns how many rows differed.
-    Again { again: Again, done: Option<oneshot::Sender<u64>> },
+    /// Sources to be looked up, and these tables of them to be read again. `done` is told when that is durable.
+    Again { again: Again, done: Option<oneshot::Sender<()>> },
     /// The cluster's nodes, which are not those that were known.
     Nodes { cluster: Cluster },
     /// The node's slot does not reach back to where it was read.
@@ -146,8 +146,8 @@ pub(crate) struct Sequencer {
     /// To be read again with the next cut: the process before this one did not finish it.
     pub(crate) pending: Again,
     /// Who waits for tables to be read again; and those whose cut is under way.
-    pub(crate) asked: Vec<oneshot::Sender<u64>>,
-    pub(crate) finishing: Vec<oneshot::Sender<u64>>,
+    pub(crate) asked: Vec<oneshot::Sender<()>>,
+    pub(crate) finishing: Vec<oneshot::Sender<()>>,
     /// Nodes that began anew while a cut was under way: what it may confirm is of their old streams.
     pub(crate) anew: BTreeSet<NodeId>,
     /// Where changes that did not count were last left out.
@@ -459,7 +459,7 @@ impl Sequencer {
     fn durable(&mut self, applied: &Applied) {
         self.in_flight = false;
         for done in self.finishing.drain(..) {
-            let _gone = done.send(applied.differing);
+            let _gone = done.send(());
         }
         let anew = std::mem::take(&mut self.anew);
         for (node, lsn) in applied.confirm.iter().filter(|(node, _)| !anew.contains(node)) {

@@ -11,12 +11,14 @@ use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{BroadcastStream, ReceiverStream};
 use tonic::{Request, Response, Status};
-use types::Consistency;
+use types::{Consistency, NodeId};
 
 use crate::catalog::Entry;
+use crate::definition::parse_name;
 use crate::error::RequestError;
 use crate::lanes::Lanes;
 use crate::progress::ProgressSender;
+use crate::reconcile::{Reconciled, Scope};
 use crate::requests::Requests;
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -43,25 +45,45 @@ impl StreamTables {
     where
         F: Future<Output = Result<Entry, RequestError>> + Send + 'static,
     {
+        self.followed(|lanes, progress| {
+            let work = work(lanes, progress);
+            async move { Ok((None, Some(work.await?))) }
+        })
+    }
+
+    /// The same for what may have been read again, and may be of no stream table.
+    fn followed<F>(&self, work: impl FnOnce(Arc<Lanes>, ProgressSender) -> F) -> Streamed<v1::CreateStreamTableProgress>
+    where
+        F: Future<Output = Result<(Option<Reconciled>, Option<Entry>), RequestError>> + Send + 'static,
+    {
         let (progress, mut reads) = mpsc::channel::<v1::ReadProgress>(16);
         let (out, stream) = mpsc::channel(16);
         let work = tokio::spawn(work(self.0.clone(), ProgressSender(Some(progress))));
         let this = self.clone();
         tokio::spawn(async move {
+            let message = |kind| v1::CreateStreamTableProgress { kind: Some(kind) };
             while let Some(read) = reads.recv().await {
-                let message = v1::CreateStreamTableProgress { kind: Some(Kind::Read(read)) };
-                let _gone = out.send(Ok(message)).await;
+                let _gone = out.send(Ok(message(Kind::Read(read)))).await;
             }
-            let last = match work.await {
-                Ok(Ok(entry)) => this
-                    .show(&entry)
-                    .await
-                    .map_err(Status::from)
-                    .map(|table| v1::CreateStreamTableProgress { kind: Some(Kind::Done(table)) }),
-                Ok(Err(error)) => Err(Status::from(error)),
-                Err(panic) => Err(Status::internal(panic.to_string())),
+            let (reconciled, entry) = match work.await {
+                Ok(Ok(done)) => done,
+                Ok(Err(error)) => {
+                    let _gone = out.send(Err(Status::from(error))).await;
+                    return;
+                }
+                Err(panic) => {
+                    let _gone = out.send(Err(Status::internal(panic.to_string()))).await;
+                    return;
+                }
             };
-            let _gone = out.send(last).await;
+            if let Some(Reconciled { rows_read, differing }) = reconciled {
+                let reconciled = v1::Reconciled { rows_read, rows_differing: differing };
+                let _gone = out.send(Ok(message(Kind::Reconciled(reconciled)))).await;
+            }
+            if let Some(entry) = entry {
+                let shown = this.show(&entry).await.map_err(Status::from);
+                let _gone = out.send(shown.map(|table| message(Kind::Done(table)))).await;
+            }
         });
         Box::pin(ReceiverStream::new(stream))
     }
@@ -117,17 +139,19 @@ impl v1::stream_table_service_server::StreamTableService for StreamTables {
     }
 
     async fn rebuild(&self, request: Request<v1::RebuildStreamTableRequest>) -> Answer<Self::RebuildStream> {
-        let v1::RebuildStreamTableRequest { name, reconcile } = request.into_inner();
+        let request = request.into_inner();
+        if request.reconcile {
+            let scope = scope_of(&request)?;
+            let work =
+                |lanes: Arc<Lanes>, progress| async move { lanes.reconcile(&request.name, &scope, &progress).await };
+            return Ok(Response::new(self.followed(work)));
+        }
+        let name = request.name;
+        if !(request.tables.is_empty() && request.shards.is_empty() && request.nodes.is_empty()) {
+            return Err(Status::invalid_argument("tables, shards and nodes are read again with reconcile only"));
+        }
         let requests = self.requests_of(&name).await?;
-        Ok(Response::new(self.tracked(move |_, progress| async move {
-            if !reconcile {
-                return requests.rebuild(&name, &progress).await;
-            }
-            let entry = requests.entry(&name)?;
-            let rows = requests.reconcile(&entry, &progress).await?;
-            tracing::info!(stream = %entry.id, rows, "sources read again on request");
-            requests.entry(&name)
-        })))
+        Ok(Response::new(self.tracked(|_, progress| async move { requests.rebuild(&name, &progress).await })))
     }
 
     async fn explain(&self, request: Request<v1::ExplainStreamTableRequest>) -> Answer<v1::ExplainStreamTableResponse> {
@@ -172,6 +196,13 @@ impl v1::stream_table_service_server::StreamTableService for StreamTables {
         });
         Ok(Response::new(Box::pin(changes)))
     }
+}
+
+/// What a request wants read again.
+fn scope_of(request: &v1::RebuildStreamTableRequest) -> Result<Scope, RequestError> {
+    let tables = request.tables.iter().map(|name| parse_name(name)).collect::<Result<_, _>>()?;
+    let nodes = request.nodes.iter().map(|node| NodeId(*node)).collect();
+    Ok(Scope { tables, shards: request.shards.clone(), nodes })
 }
 
 /// `tributary.v1.ClusterService`.

@@ -200,6 +200,7 @@ mod tests {
             hashed: false,
             definition: None,
             filter: None,
+            is_copy: false,
         }
     }
 

@@ -14,6 +14,7 @@ use crate::delays::Delays;
 use crate::engine::EngineHandle;
 use crate::links::{LinkStatus, Links};
 use crate::members::Members;
+use crate::progress::NodeReads;
 use crate::publisher::Published;
 use crate::sequencer::Progress;
 
@@ -30,6 +31,8 @@ pub(crate) struct StatusReader {
     pub(crate) delays: Arc<Delays>,
     pub(crate) published: watch::Receiver<Published>,
     pub(crate) progress: watch::Receiver<Progress>,
+    /// How far the reading is that a cut waits for.
+    pub(crate) read_again: Arc<NodeReads>,
     /// What slots held back when last looked; a look costs a query a node.
     pub(crate) retained: Mutex<Retained>,
 }
@@ -60,7 +63,12 @@ impl StatusReader {
             0 => what,
             seconds => format!("{what}, for {seconds} s"),
         };
-        waits.into_iter().map(line).collect()
+        let reads = self.read_again.get();
+        let read = |n: &v1::NodeRead| {
+            format!("{} rows of node {}{}", n.rows, n.node, if n.done { " (all)" } else { " so far" })
+        };
+        let so_far = format!("read again: {}", reads.iter().map(read).collect::<Vec<_>>().join(", "));
+        waits.into_iter().map(line).chain((!reads.is_empty()).then_some(so_far)).collect()
     }
 
     /// Rows a stream table has, as the engine counts them; answers within a moment also when the engine is busy.

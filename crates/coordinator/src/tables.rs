@@ -113,6 +113,7 @@ impl Tables {
         let covers = |s: &&KeptSource| {
             s.ready
                 && !s.broken
+                && !s.is_copy
                 && s.name == *name
                 && s.relation == relation
                 && s.identity.iter().map(|&i| s.columns[i].name.as_str()).eq(identity.iter().copied())
@@ -159,9 +160,31 @@ impl Tables {
             hashed: table.hashed,
             definition: None,
             filter,
+            is_copy: false,
         };
         notes.sources.insert(id, source.clone());
         source
+    }
+
+    /// A copy of these tables of a source, where they are now, to be read beside it. `None` when it has none of them.
+    pub(crate) fn add_copy(&self, of: SourceId, tables: &BTreeSet<TableId>) -> Option<KeptSource> {
+        let mut notes = self.lock();
+        let of = notes.sources.get(&of).filter(|s| s.ready && !s.broken)?.clone();
+        notes.next_source += 1;
+        let id = SourceId(notes.next_source);
+        let mut copies = Vec::new();
+        for table in of.tables.iter().filter(|t| tables.contains(&t.id)) {
+            notes.next_table += 1;
+            copies.push(table.copied(TableId(notes.next_table)));
+        }
+        // Which key is in which table is known of all tables together.
+        let copy =
+            KeptSource { id, tables: copies, ready: false, hashed: false, is_copy: true, definition: None, ..of };
+        (!copy.tables.is_empty()).then(|| {
+            notes.restless = None;
+            notes.sources.insert(id, copy.clone());
+            copy
+        })
     }
 
     pub(crate) fn set_ready(&self, id: SourceId) {

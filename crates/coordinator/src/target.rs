@@ -80,6 +80,7 @@ pub(crate) async fn recover(requests: Arc<Requests>) {
             }
         }
     }
+    requests.finish_copies().await;
     std::future::pending::<()>().await;
 }
 

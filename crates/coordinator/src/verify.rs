@@ -19,6 +19,7 @@ use crate::backfill::WantedSource;
 use crate::catalog::{Entry, StreamState};
 use crate::error::RequestError;
 use crate::progress::ProgressSender;
+use crate::reconcile::Scope;
 use crate::requests::Requests;
 use crate::tables::KeptSource;
 
@@ -36,7 +37,9 @@ impl Requests {
             let result = if entry.state == StreamState::Active {
                 let mut result = self.verify_one(&entry).await?;
                 if repair && !result.exact {
-                    let rows = self.reconcile(&entry, &ProgressSender::default()).await?;
+                    let done = self.reconcile(&entry.sources, &Scope::default(), &ProgressSender::default()).await?;
+                    let rows = done.unwrap_or_default().differing;
+                    self.waiter.everything().await?;
                     result = self.verify_one(&entry).await?;
                     result.detail = format!("it differed; {rows} rows of its sources did");
                     if !result.exact {

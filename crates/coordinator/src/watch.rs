@@ -21,6 +21,7 @@ use tokio_postgres::Client;
 use types::{NodeId, SourceId, TableName};
 use wal::Endpoint;
 
+use crate::catalog::StreamState;
 use crate::engine::EngineRoom;
 use crate::error::RequestError;
 use crate::progress::ProgressSender;
@@ -52,7 +53,7 @@ struct Seen {
 /// Sources that are being looked up.
 struct Look {
     definitions: Vec<(SourceId, Option<String>)>,
-    finished: oneshot::Receiver<u64>,
+    finished: oneshot::Receiver<()>,
 }
 
 impl Definitions {
@@ -84,7 +85,8 @@ impl Definitions {
     }
 
     async fn find(&self) -> Result<Option<Look>, RequestError> {
-        let sources: Vec<_> = self.tables.sources().into_iter().filter(|s| s.ready && !s.broken).collect();
+        let sources: Vec<_> =
+            self.tables.sources().into_iter().filter(|s| s.ready && !s.broken && !s.is_copy).collect();
         let mut seen = self.seen.lock().await;
         if sources.is_empty() {
             return Ok(None);
@@ -164,19 +166,21 @@ async fn look(requests: &Requests) -> Result<(), RequestError> {
     Ok(())
 }
 
-/// A stream table whose source was altered stops. When its query reads as before (the change was to a column that
-/// only others use), it is computed again by itself; otherwise it stays as it was, with the reason.
+/// A stream table whose source was altered, or is not followed any more, stops. When its query reads as before (the change was
+/// to a column that only others use), it is computed again by itself; otherwise it stays as it was, with the reason.
 fn try_again(requests: &Arc<Requests>) {
     for id in requests.tables.take_stopped() {
-        let Some(entry) = requests.catalog.get(id) else { continue };
+        let Some(entry) = requests.catalog.get(id).filter(|e| e.state != StreamState::Paused) else { continue };
         let requests = requests.clone();
         tokio::spawn(async move {
             let name = entry.name.to_string();
             match requests.rebuild(&name, &ProgressSender::default()).await {
-                Ok(_) => tracing::info!(stream = %id, name, "a source was altered, the query fits it: computed again"),
-                Err(error) => {
-                    tracing::warn!(stream = %id, name, %error, "a source was altered; the stream table stays stopped");
+                Ok(_) => tracing::info!(stream = %id, name, "its source changed, and its query fits: computed again"),
+                Err(RequestError::Unavailable(reason)) => {
+                    tracing::info!(stream = %id, name, reason, "its source changed; not computed again yet");
+                    requests.tables.stopped(id);
                 }
+                Err(error) => tracing::warn!(stream = %id, name, %error, "its source changed; it stays stopped"),
             }
         });
     }

@@ -9,7 +9,8 @@
 //! when the process ended does so once more.
 //!
 //! What goes out belongs to the cut that it heads: rows, arrangements and stream tables take it in one write with the
-//! cut's own changes. Memory is that of the difference, not of the tables.
+//! cut's own changes. Memory is that of the difference, not of the tables, and of that
+//! up to a limit.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -95,13 +96,19 @@ impl Engine {
     }
 
     /// How the source's rows in these tables differ from those of the shadow (or of a ready source with the same
-    /// columns and key), as changes of the source.
+    /// columns and key), as changes of the source. `None` when these take more than `limit` bytes.
     ///
     /// # Errors
     /// When either is not known, or the store cannot be read.
-    pub fn difference(&self, source: SourceId, shadow: SourceId, scope: &Scope) -> Result<Difference, IvmError> {
+    pub fn difference(
+        &self,
+        source: SourceId,
+        shadow: SourceId,
+        scope: &Scope,
+        limit: usize,
+    ) -> Result<Option<Difference>, IvmError> {
         let (kept, again) = (self.sources.get(source)?, self.sources.get(shadow)?);
-        let mut out = Writer::default();
+        let mut out = Writer { limit, ..Writer::default() };
         if kept.key.is_some() {
             self.keyed(kept, again, scope, &mut out)?;
         } else {
@@ -112,7 +119,7 @@ impl Engine {
                 self.counted(None, kept, *table, &mut out)?;
             }
         }
-        Ok(out.finish())
+        Ok(out.is_within().then(|| out.finish()))
     }
 
     fn keyed(&self, kept: &Kept, again: &Kept, scope: &Scope, out: &mut Writer) -> Result<(), IvmError> {
@@ -124,7 +131,9 @@ impl Engine {
             None => Ok(HeldRows::default()),
             Some(value) => HeldRows::decode(value).ok_or_else(|| IvmError::damaged("a kept row")),
         };
-        while let Some((_, ours, theirs)) = pair.next()? {
+        while out.is_within()
+            && let Some((_, ours, theirs)) = pair.next()?
+        {
             let (ours, theirs) = (rows(ours)?, rows(theirs)?);
             for (table, row) in ours.first.iter().chain(&ours.waiting).filter(|h| scope.holds(h.0)) {
                 let stays = theirs.first.iter().chain(&theirs.waiting).any(|h| scope.again.get(&h.0) == Some(table));
@@ -159,7 +168,9 @@ impl Engine {
             None => Side::none(self.store.cursor(Family::Sources)),
         };
         let mut pair = Pair::new(Side::new(self.store.cursor(Family::Sources), &prefix(kept, table)), theirs);
-        while let Some((row, ours, theirs)) = pair.next()? {
+        while out.is_within()
+            && let Some((row, ours, theirs)) = pair.next()?
+        {
             let (ours, theirs) = (ours.map_or(Ok(0), count)?, theirs.map_or(Ok(0), count)?);
             let row = Row::from_bytes(Bytes::copy_from_slice(row));
             (theirs..ours).for_each(|_| out.put(table, Op::Delete(row.clone())));
@@ -178,6 +189,9 @@ impl Engine {
 /// Collects changes into pieces.
 #[derive(Default)]
 struct Writer {
+    limit: usize,
+    /// Bytes of closed pieces.
+    closed: usize,
     piece: BytesMut,
     done: Difference,
 }
@@ -187,8 +201,13 @@ impl Writer {
         Change { table, op }.encode(&mut self.piece);
         self.done.changes += 1;
         if self.piece.len() >= PIECE_BYTES {
+            self.closed += self.piece.len();
             self.done.pieces.push(self.piece.split().freeze());
         }
+    }
+
+    fn is_within(&self) -> bool {
+        self.closed + self.piece.len() <= self.limit
     }
 
     fn finish(mut self) -> Difference {

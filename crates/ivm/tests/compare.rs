@@ -72,7 +72,7 @@ fn the_difference_makes_the_source_equal_to_what_was_read_again() {
         engine.load_rows(shadow, new, &now).unwrap();
         engine.add_tables(source, &[(new, NodeId(2))]).unwrap();
         let scope = Scope { going: [old].into(), again: [(new, new)].into() };
-        let difference = engine.difference(source, shadow, &scope).unwrap();
+        let difference = engine.difference(source, shadow, &scope, usize::MAX).unwrap().unwrap();
         let cut = Cut { seq: Seq(1), positions: Positions([(NodeId(2), Lsn(9))].into()) };
         engine.apply(cut, &[Transaction { node: NodeId(2), end: Lsn(9), pieces: difference.pieces }]).unwrap();
         let mut expected: Vec<Row> = kept.iter().chain(&now).cloned().collect();
@@ -81,7 +81,7 @@ fn the_difference_makes_the_source_equal_to_what_was_read_again() {
         engine.remove_tables(source, &[old].into()).unwrap();
         // Compared once more, nothing differs.
         let scope = Scope { again: [(new, new)].into(), ..Scope::default() };
-        assert_eq!(engine.difference(source, shadow, &scope).unwrap().changes, 0, "seed {seed}");
+        assert_eq!(engine.difference(source, shadow, &scope, usize::MAX).unwrap().unwrap().changes, 0, "seed {seed}");
         engine.drop_source(shadow).unwrap();
         assert_eq!(content(&engine, source), expected, "seed {seed}");
     }

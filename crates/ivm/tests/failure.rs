@@ -170,7 +170,7 @@ fn a_row_that_is_read_again_with_other_values_replaces_the_one_that_is_held() {
     engine.add_shadow(source, shadow, &[(table, types::NodeId(1))]).unwrap();
     engine.load_rows(shadow, table, &[row(&a_row(1, Some(2), "y"))]).unwrap();
     let scope = ivm::Scope { again: [(table, table)].into(), ..ivm::Scope::default() };
-    let difference = engine.difference(source, shadow, &scope).unwrap();
+    let difference = engine.difference(source, shadow, &scope, usize::MAX).unwrap().unwrap();
     assert_eq!(difference.changes, 1);
     world.lsn += 10;
     let found = ivm::Transaction { pieces: difference.pieces, ..transaction(0, world.lsn, &[]) };

@@ -9,7 +9,8 @@ use serde_json::json;
 use types::Lsn;
 
 use crate::cli::client::{cluster, refused};
-use crate::cli::{duration, shown, text};
+use crate::cli::{shown, text};
+use crate::duration;
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {

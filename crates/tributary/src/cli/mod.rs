@@ -3,9 +3,9 @@
 pub(crate) mod client;
 mod cluster;
 mod doctor;
-mod duration;
 pub(crate) mod nodes;
 pub(crate) mod progress;
+mod rebuild;
 mod setup;
 mod shown;
 mod stream;

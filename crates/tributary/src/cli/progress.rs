@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use proto::v1::create_stream_table_progress::Kind;
-use proto::v1::{CreateStreamTableProgress, ReadProgress, StreamTable};
+use proto::v1::{CreateStreamTableProgress, ReadProgress, Reconciled, StreamTable};
 use tonic::Streaming;
 
 use crate::cli::client::refused;
@@ -14,20 +14,34 @@ use crate::cli::text;
 /// How often a line is written where lines stay.
 const LINES: Duration = Duration::from_secs(2);
 
+/// What a request ends with.
+#[derive(Debug, Default)]
+pub(crate) struct End {
+    pub(crate) reconciled: Option<Reconciled>,
+    pub(crate) table: Option<StreamTable>,
+}
+
 /// Shows progress until the table comes, which is given back.
-pub(crate) async fn follow(mut stream: Streaming<CreateStreamTableProgress>) -> anyhow::Result<StreamTable> {
-    let mut view = View::new();
-    let end = loop {
-        match stream.message().await {
-            Ok(Some(CreateStreamTableProgress { kind: Some(Kind::Read(read)) })) => view.show(&read),
-            Ok(Some(CreateStreamTableProgress { kind: Some(Kind::Done(table)) })) => break Ok(table),
-            Ok(Some(CreateStreamTableProgress { kind: None })) => {}
-            Ok(None) => break Err(anyhow!("the daemon ended the call without an answer; see its log")),
+pub(crate) async fn follow(stream: Streaming<CreateStreamTableProgress>) -> anyhow::Result<StreamTable> {
+    let table = follow_all(stream).await?.table;
+    table.ok_or_else(|| anyhow!("the daemon ended the call without an answer; see its log"))
+}
+
+/// Shows progress until the call ends.
+pub(crate) async fn follow_all(mut stream: Streaming<CreateStreamTableProgress>) -> anyhow::Result<End> {
+    let (mut view, mut end) = (View::new(), End::default());
+    let result = loop {
+        match stream.message().await.map(|message| message.map(|m| m.kind)) {
+            Ok(Some(Some(Kind::Read(read)))) => view.show(&read),
+            Ok(Some(Some(Kind::Reconciled(reconciled)))) => end.reconciled = Some(reconciled),
+            Ok(Some(Some(Kind::Done(table)))) => end.table = Some(table),
+            Ok(Some(None)) => {}
+            Ok(None) => break Ok(end),
             Err(status) => break Err(refused(status)),
         }
     };
     view.clear();
-    end
+    result
 }
 
 struct View {

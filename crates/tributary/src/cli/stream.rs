@@ -10,8 +10,10 @@ use proto::v1;
 use types::TableName;
 
 use crate::cli::client::{refused, stream_tables};
+use crate::cli::rebuild::{RebuildArgs, rebuild};
 use crate::cli::shown::{as_json, consistency_name, outcome, state_name, summary};
-use crate::cli::{duration, progress, text};
+use crate::cli::{progress, text};
+use crate::duration;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum StreamCommand {
@@ -29,7 +31,7 @@ pub(crate) enum StreamCommand {
     Pause(NameArg),
     /// Keep a paused stream table again; returns when it is exact
     Resume(NameArg),
-    /// Compute a stream table again; returns when it is exact
+    /// Compute a stream table again, or read its sources again; returns when it is exact
     Rebuild(RebuildArgs),
     /// Show how a query is, or would be, kept
     Explain(ExplainArgs),
@@ -202,15 +204,6 @@ pub(crate) struct WatchArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct RebuildArgs {
-    /// The stream table, `name` or `schema.name`
-    name: String,
-    /// Only read its sources again, and take over what differs
-    #[arg(long)]
-    reconcile: bool,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
     /// The stream table; all when it is not given
     name: Option<String>,
@@ -243,11 +236,7 @@ pub(crate) async fn run(command: StreamCommand, endpoint: &str) -> anyhow::Resul
             let answer = stream_tables(endpoint).await?.resume(v1::ResumeStreamTableRequest { name }).await;
             println!("{}", outcome(&progress::follow(answer.map_err(refused)?.into_inner()).await?));
         }
-        StreamCommand::Rebuild(RebuildArgs { name, reconcile }) => {
-            let answer =
-                stream_tables(endpoint).await?.rebuild(v1::RebuildStreamTableRequest { name, reconcile }).await;
-            println!("{}", outcome(&progress::follow(answer.map_err(refused)?.into_inner()).await?));
-        }
+        StreamCommand::Rebuild(args) => rebuild(args, endpoint).await?,
         StreamCommand::Explain(args) => explain(args, endpoint).await?,
         StreamCommand::Watch(args) => watch(args, endpoint).await?,
         StreamCommand::Verify(args) => return verify(args, endpoint).await,

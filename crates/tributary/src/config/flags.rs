@@ -44,6 +44,10 @@ pub(crate) struct StandaloneFlags {
     #[arg(long, value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cache_bytes: Option<String>,
+    /// So long all stream tables wait for a table that is read again, then only those that read it [default: 10s]
+    #[arg(long, value_name = "DURATION")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) hold_limit: Option<String>,
     /// How ids of prepared transactions that are not Citus's name their transaction: a regular expression with one group
     #[arg(long, value_name = "REGEX")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -93,6 +97,10 @@ pub(crate) struct CoordinatorFlags {
     #[arg(long, value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cache_bytes: Option<String>,
+    /// So long all stream tables wait for a table that is read again, then only those that read it [default: 10s]
+    #[arg(long, value_name = "DURATION")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) hold_limit: Option<String>,
     /// How ids of prepared transactions that are not Citus's name their transaction: a regular expression with one group
     #[arg(long, value_name = "REGEX")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -7,6 +7,7 @@ mod error;
 mod flags;
 mod layers;
 mod size;
+mod time;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use types::NodeId;
 pub(crate) use error::ConfigError;
 pub(crate) use flags::{AgentFlags, CoordinatorFlags, StandaloneFlags};
 use size::Size;
+use time::Time;
 
 use crate::logging::{LogFlags, LogFormat, Logging};
 
@@ -58,6 +60,7 @@ struct StandaloneSettings {
     queue_bytes: Option<Size>,
     spool_bytes: Option<Size>,
     cache_bytes: Option<Size>,
+    hold_limit: Option<Time>,
     gid_pattern: Option<String>,
     memory_limit: Option<Size>,
     log: Option<String>,
@@ -75,6 +78,7 @@ struct CoordinatorSettings {
     queue_bytes: Option<Size>,
     spool_bytes: Option<Size>,
     cache_bytes: Option<Size>,
+    hold_limit: Option<Time>,
     gid_pattern: Option<String>,
     log: Option<String>,
     log_format: Option<LogFormat>,
@@ -93,7 +97,7 @@ struct AgentSettings {
 }
 
 /// All names that some role knows. A variable of another role's is not this one's business.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "database_url",
     "data_dir",
     "instance",
@@ -102,6 +106,7 @@ const NAMES: [&str; 14] = [
     "queue_bytes",
     "spool_bytes",
     "cache_bytes",
+    "hold_limit",
     "gid_pattern",
     "memory_limit",
     "log",
@@ -124,6 +129,7 @@ pub(crate) fn standalone(flags: &StandaloneFlags, log: &LogFlags) -> Result<Stan
     options.queue_bytes = s.queue_bytes.map_or(options.queue_bytes, Size::usize);
     options.spool_bytes = s.spool_bytes.map_or(options.spool_bytes, Size::u64);
     options.cache_bytes = s.cache_bytes.map_or(options.cache_bytes, Size::usize);
+    options.hold_limit = s.hold_limit.map_or(options.hold_limit, |t| t.0);
     options.gid_pattern = s.gid_pattern;
     let agent_memory = s.memory_limit.map_or(AGENT_MEMORY, Size::usize);
     Ok(Standalone { coordinator: options, agent_memory, logging: logging(s.log, s.log_format)? })
@@ -140,6 +146,7 @@ pub(crate) fn coordinator(flags: &CoordinatorFlags, log: &LogFlags) -> Result<Co
     options.queue_bytes = s.queue_bytes.map_or(options.queue_bytes, Size::usize);
     options.spool_bytes = s.spool_bytes.map_or(options.spool_bytes, Size::u64);
     options.cache_bytes = s.cache_bytes.map_or(options.cache_bytes, Size::usize);
+    options.hold_limit = s.hold_limit.map_or(options.hold_limit, |t| t.0);
     options.gid_pattern = s.gid_pattern;
     Ok(Coordinator { options, logging: logging(s.log, s.log_format)? })
 }
@@ -210,13 +217,14 @@ mod tests {
     fn a_file_is_overridden_by_flags() {
         let flags = StandaloneFlags { listen: Some("0.0.0.0:1".into()), ..Default::default() };
         let text = format!(
-            "{LEAST}listen = '127.0.0.1:2'\nhttp = '127.0.0.1:3'\nqueue_bytes = '1MiB'\nspool_bytes = 5\ncache_bytes = '1GiB'\n"
+            "{LEAST}listen = '127.0.0.1:2'\nhttp = '127.0.0.1:3'\nqueue_bytes = '1MiB'\nspool_bytes = 5\ncache_bytes = '1GiB'\nhold_limit = '2m'\n"
         );
         let s = with_file(&text, flags).unwrap().coordinator;
         assert_eq!(
             (s.listen.port(), s.http.port(), s.queue_bytes, s.spool_bytes, s.cache_bytes),
             (1, 3, 1 << 20, 5, 1 << 30)
         );
+        assert_eq!(s.hold_limit.as_secs(), 120);
         assert_eq!(s.instance, "default");
     }
 
@@ -231,6 +239,7 @@ mod tests {
             "{}",
             error("queue_bytes = '5 parsec'")
         );
+        assert!(error("hold_limit = 'soon'").starts_with("hold_limit: 'soon' is not a duration"));
         assert!(error("instance = 'A-B'").starts_with("instance: 'A-B'"));
         assert!(error("log = 'a=b=c'").starts_with("log: "));
         assert!(error("= 1").contains("FILE"));

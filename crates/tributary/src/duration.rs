@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// For clap.
+/// As a flag or a setting has it.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let bad = || format!("'{text}' is not a duration such as 30s, 500ms or 2m");
     let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
