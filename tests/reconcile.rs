@@ -206,6 +206,54 @@ async fn a_crash_before_the_difference_is_taken_over_reads_nothing_twice() {
     }
 }
 
+/// A copy that a move left behind is of no use to the next process either.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_whose_shard_went_elsewhere_is_not_taken_over_behind_a_crash() {
+    if !citus_available() {
+        return;
+    }
+    let cluster = cluster(Kind::Citus).await;
+    let mut daemon = Daemon::standalone(&cluster, DaemonOptions::default()).await.unwrap();
+    create(&daemon, &[PER_KIND, BOTH]).await.unwrap();
+    daemon.stop().await.unwrap();
+    // Copies wait for long, and no move is noticed in time.
+    daemon.arm(Some("reconcile-before-compare=return(60000);shape-guest-not-received=return"));
+    daemon.start().await.unwrap();
+    let asked = async {
+        let ended = cli(&daemon, &["stream", "rebuild", "--reconcile", "--all"]).await.unwrap();
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+    };
+    let pid = daemon.pid().unwrap();
+    let moved = async {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while counter(&daemon, "tributary_rows_read_again_total").await.unwrap() < 6000 {
+            assert!(Instant::now() < deadline, "{}", daemon.log_tail());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let shards = Shards::of(&cluster, "items").await.unwrap();
+        shards.move_one(&mut StdRng::seed_from_u64(seed()), "block_writes").await.unwrap();
+        cluster.run("UPDATE items SET amount = amount + 1, kind = 6 - kind").await.unwrap();
+        cli(&daemon, &["wait", "--timeout", "30s"]).await.unwrap().ok().unwrap();
+        let killed = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
+        assert!(killed.success());
+    };
+    tokio::join!(asked, moved);
+    daemon.wait_for_end(Duration::from_secs(30)).await.unwrap();
+    daemon.arm(None);
+    daemon.start().await.unwrap();
+    // It goes on with the request: what is of no use is read again.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let finished = "that an earlier process was asked to read were read again";
+    while !std::fs::read_to_string(daemon.log()).unwrap().contains(finished) {
+        assert!(Instant::now() < deadline, "{}", daemon.log_tail());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(counter(&daemon, "tributary_rows_differing_total").await.unwrap(), 0);
+    let read = counter(&daemon, "tributary_rows_read_again_total").await.unwrap();
+    assert!(read > 0 && read < 6000, "{read}");
+    assert_exact(&cluster, &daemon, &[PER_KIND, BOTH]).await.unwrap();
+}
+
 /// A table of this many rows that is not distributed yet, beside one that is.
 async fn undistributed(rows: u32) -> Cluster {
     let cluster = cluster(Kind::Citus).await;
@@ -261,6 +309,17 @@ async fn a_difference_that_no_cut_can_hold_is_computed_again_instead() {
     daemon.start().await.unwrap();
     in_state(&daemon, PLAIN.0, "active").await.unwrap();
     cluster.run("UPDATE plain SET amount = amount + 1 WHERE id < 50").await.unwrap();
+    assert_exact(&cluster, &daemon, &[PLAIN]).await.unwrap();
+    // Between the two writes of giving a source up, and before what reads it is computed again.
+    daemon.stop().await.unwrap();
+    daemon.arm(Some("engine-gives-up=panic"));
+    daemon.start().await.unwrap();
+    cluster.run("SELECT undistribute_table('plain')").await.unwrap();
+    daemon.wait_for_end(Duration::from_secs(60)).await.unwrap();
+    cluster.run("UPDATE plain SET amount = amount + 1 WHERE id > 19000").await.unwrap();
+    daemon.arm(None);
+    daemon.start().await.unwrap();
+    in_state(&daemon, PLAIN.0, "active").await.unwrap();
     assert_exact(&cluster, &daemon, &[PLAIN]).await.unwrap();
     create(&daemon, &[PER_OTHER]).await.unwrap();
     let (_, differing) = reconcile(&daemon, &["--all"]).await;

@@ -12,7 +12,7 @@
 //! and a cut at or after all of them holds it whole. If anything fails or the process dies before 5, all of it is
 //! thrown away and read again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
@@ -82,12 +82,12 @@ impl Requests {
         let names: Vec<_> = sources.iter().map(|s| s.name.clone()).collect();
         let found = self.look_up(&names).await?;
         Ok(sources.iter().zip(&found).all(|(source, found)| {
-            let places: Vec<_> = source.tables.iter().map(|t| (t.node, &t.table, t.shard)).collect();
+            let places: BTreeSet<_> = source.tables.iter().map(|t| (t.node, &t.table, t.shard)).collect();
             // A copy has some of them.
             let of_it = |p: &&topology::Placement| !source.is_copy || source.tables.iter().any(|t| t.is_of(p));
             let now = found.placements.iter().filter(of_it).map(|p| (p.node, &p.table, p.shard.unwrap_or(0)));
             let disturbed = self.tables.source(source.id).is_none_or(|s| s.disturbed);
-            !disturbed && source.relation == found.relation && now.eq(places)
+            !disturbed && source.relation == found.relation && now.collect::<BTreeSet<_>>() == places
         }))
     }
 

@@ -20,6 +20,13 @@ pub(crate) struct Part {
     pub(crate) copy: Option<SourceId>,
 }
 
+impl Part {
+    /// Whether all tables of another part are among its own.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        self.source == other.source && self.tables.is_superset(&other.tables)
+    }
+}
+
 /// The parts of the request in hand. Its lock is never held across an await.
 #[derive(Debug, Default)]
 pub(crate) struct Copies {

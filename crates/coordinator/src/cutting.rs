@@ -18,7 +18,7 @@ use proto::v1::shape_row::Kind;
 use types::{Change, Lsn, NodeId, SourceId, TableId};
 
 use crate::engine::{CutWork, EngineHandle, EngineRoom};
-use crate::mend::{Outcome, Reread};
+use crate::mend::{Outcome, Reread, Wanted};
 use crate::placement::Span;
 use crate::queue::Taken;
 use crate::sequencer::Sequencer;
@@ -112,6 +112,7 @@ impl Sequencer {
             self.finishing.append(&mut self.asked);
         }
         self.tables.prune(&work.positions);
+        self.held_since = None;
         self.ahead = false;
         self.in_flight = true;
         self.last_cut = tokio::time::Instant::now();
@@ -159,6 +160,8 @@ impl Sequencer {
             let keep = is_read(id);
             if !keep {
                 self.tables.disturb(*id);
+                // Durable before the cut: a copy outlives the process.
+                self.reshaped = true;
             }
             keep
         });
@@ -202,7 +205,8 @@ impl Sequencer {
         let names = names.into_iter().collect::<Vec<_>>().join(", ");
         tracing::info!(tables = names, "the cluster's shape changed; reading again before the next cut");
         forget_shadows(&self.engine.clone(), useless).await;
-        let _stopping = self.mend.send((id, again.clone()));
+        let since = *self.held_since.get_or_insert_with(tokio::time::Instant::now);
+        let _stopping = self.mend.send(Wanted { id, again: again.clone(), since });
         self.hold = Some(Hold { id, names, again, outcome: None });
     }
 

@@ -209,16 +209,18 @@ impl EngineRoom {
         if sources.is_empty() {
             return Ok(failed);
         }
-        // Before its readers stop, so that whatever comes between, nobody reads it again.
+        // Written first: a process that ends between the two finds it here at the next start, and its readers are stopped then.
         sources.iter().for_each(|(id, _)| self.tables.set_broken(*id));
         self.save_tables()?;
+        fail::fail_point!("engine-gives-up");
         for (id, reason) in sources {
             let Some(source) = self.tables.source(id) else { continue };
-            for stream in self.engine.streams_over(id) {
-                self.engine.fail(stream, &reason)?;
+            for stream in self.engine.give_up_source(id, &reason)? {
                 self.tables.stopped(stream);
                 failed.push((stream, format!("{}: {reason}", source.name)));
             }
+            // Those that stopped before, for a row of it: no change of the source will come any more.
+            self.failing.touched(&[id]);
         }
         Ok(failed)
     }
@@ -245,7 +247,8 @@ impl EngineRoom {
     }
 
     /// Makes room for tables that were read again; gives what their source lacks or has too much, unless that is too large.
-    fn replace(&mut self, reread: &Reread) -> Result<Option<ivm::Difference>, ivm::IvmError> {
+    /// What it takes is taken off the `room` that there is in the cut, in bytes.
+    fn replace(&mut self, reread: &Reread, room: &mut usize) -> Result<Option<ivm::Difference>, ivm::IvmError> {
         let Reread { mended, shadow } = reread;
         let fresh = mended.read.iter().filter(|t| !self.engine.has_table(mended.source, t.id));
         let fresh: Vec<_> = fresh.map(|t| (t.id, t.node)).collect();
@@ -255,8 +258,9 @@ impl EngineRoom {
         let known: BTreeSet<TableId> = self.engine.tables_of(mended.source)?.into_iter().collect();
         let again = mended.read.iter().map(|t| (t.id, t.id)).collect();
         let scope = ivm::Scope { going: mended.going.intersection(&known).copied().collect(), again };
-        let difference = self.engine.difference(mended.source, *shadow, &scope, self.difference_bytes)?;
+        let difference = self.engine.difference(mended.source, *shadow, &scope, *room)?;
         if let Some(difference) = &difference {
+            *room -= difference.bytes();
             metrics::counter!("tributary_rows_differing_total").increment(difference.changes);
             tracing::info!(source = %mended.source, changes = difference.changes, "what was read again differs by");
         }
@@ -284,8 +288,9 @@ impl EngineRoom {
         }
         let mut broken = work.broken;
         let mut transactions = Vec::with_capacity(work.transactions.len());
+        let mut room = self.difference_bytes;
         for reread in &work.replace {
-            let Some(ivm::Difference { pieces, .. }) = self.replace(reread)? else {
+            let Some(ivm::Difference { pieces, .. }) = self.replace(reread, &mut room)? else {
                 let source = self.tables.source(reread.mended.source);
                 broken.extend(source.map(|s| (s.id, too_different(&s))));
                 continue;

@@ -234,6 +234,7 @@ impl Requests {
         let started = Instant::now();
         let Err(error) = self.attempt(entry.clone()).await else {
             tracing::info!(stream = %id, %name, "what it failed on was repaired: it follows again");
+            self.release_sources().await;
             return;
         };
         self.failing.ended(id, started.elapsed(), matches!(error, RequestError::Unavailable(_)));

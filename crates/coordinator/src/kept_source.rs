@@ -26,8 +26,8 @@ pub(crate) struct KeptSource {
     /// Its rows are not followed any more: whoever reads it stopped, and nobody new may read it.
     #[serde(default)]
     pub(crate) broken: bool,
-    /// Its tables went elsewhere while it was first read: the read is of no use.
-    #[serde(skip)]
+    /// Its tables went elsewhere while it was first read: the read is of no use. Of a copy also later.
+    #[serde(default)]
     pub(crate) disturbed: bool,
     /// A key decides which of the tables its row is in ([`topology::LogicalTable::hashed`]).
     #[serde(default)]

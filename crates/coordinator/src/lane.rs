@@ -36,7 +36,6 @@ use crate::progress::NodeReads;
 use crate::publisher::{Changed, Published, Publisher, WRITTEN};
 use crate::requests::Requests;
 use crate::sequencer::{Connections, Input, Limits, Progress, Sequencer};
-use crate::shape::Again;
 use crate::status::StatusReader;
 use crate::tables::{Notes, Tables};
 use crate::urgency::Urgency;
@@ -131,6 +130,11 @@ impl LaneOptions {
         let RoomParts { tables, failing, copies, difference_bytes } = with;
         let members = Members::new(self.cluster);
         let catalog = self.catalogs.of(self.consistency).clone();
+        // The process before may have ended before it stopped who reads these.
+        for source in tables.sources().into_iter().filter(|s| s.broken) {
+            let reason = format!("{} was followed no further; it is computed again", source.name);
+            engine.give_up_source(source.id, &reason)?;
+        }
         let mut lost = Vec::new();
         for definition in sink.list().await? {
             let Some(mut entry) = entry_of(&definition) else {
@@ -299,7 +303,7 @@ pub(crate) struct Running {
     /// Who waits for failing stream tables to be tried again.
     asked: mpsc::Receiver<Asked>,
     /// What the sequencer wants read again, and where to say that it was.
-    mend: (mpsc::UnboundedReceiver<(u64, Again)>, mpsc::WeakSender<Input>),
+    mend: (mpsc::UnboundedReceiver<mend::Wanted>, mpsc::WeakSender<Input>),
     links: Arc<Links>,
 }
 

@@ -282,19 +282,19 @@ impl Lanes {
                 *sum.get_or_insert(Reconciled::default()) += done;
             }
         }
-        let Some(Reconciled { rows_read, differing }) = sum else {
+        let Some(sum) = sum else {
             let what = if name.is_empty() { "any stream table".to_owned() } else { name.to_owned() };
             let reason =
                 format!("nothing like that is kept for {what}; `tributary stream describe` shows what it reads");
             return Err(RequestError::Refused(reason));
         };
-        tracing::info!(name, rows_read, differing, "read again on request");
+        tracing::info!(name, read = sum.rows_read, differing = sum.differing, "read again on request");
         self.everything().await?;
         let entry = match entry {
             Some(entry) => Some(self.of(name).await?.requests.entry(&entry.name.quoted())?),
             None => None,
         };
-        Ok((sum, entry))
+        Ok((Some(sum), entry))
     }
 
     /// Removes a stream table.

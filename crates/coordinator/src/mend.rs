@@ -25,6 +25,7 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use proto::v1;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_postgres::Client;
 use topology::{Cluster, LogicalTable};
 use types::{Lsn, NodeId, Positions, SourceId, TableId};
@@ -65,19 +66,28 @@ pub(crate) struct Outcome {
     pub(crate) sessions: BTreeMap<NodeId, u64>,
 }
 
+/// What the sequencer wants for the cut that it holds.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) id: u64,
+    pub(crate) again: Again,
+    /// Since when the cut is held, for whatever it was first.
+    pub(crate) since: Instant,
+}
+
 /// Does what the sequencer asks for, one after the other.
 pub(crate) async fn run(
     requests: Arc<Requests>,
-    mut wanted: mpsc::UnboundedReceiver<(u64, Again)>,
+    mut wanted: mpsc::UnboundedReceiver<Wanted>,
     inbox: mpsc::WeakSender<Input>,
 ) {
-    while let Some((mut id, mut again)) = wanted.recv().await {
+    while let Some(mut now) = wanted.recv().await {
         let outcome = loop {
             // What was asked for before is not waited for any more.
             while let Ok(newer) = wanted.try_recv() {
-                (id, again) = newer;
+                now = newer;
             }
-            match requests.read_again(&again).await {
+            match requests.read_again(&now).await {
                 Ok(outcome) => break outcome,
                 Err(error) => {
                     if requests.tables.set_trouble(Some(error.to_string())) {
@@ -89,7 +99,7 @@ pub(crate) async fn run(
         };
         requests.tables.set_trouble(None);
         let Some(inbox) = inbox.upgrade() else { return };
-        if inbox.send(Input::Mended { id, outcome }).await.is_err() {
+        if inbox.send(Input::Mended { id: now.id, outcome }).await.is_err() {
             return;
         }
     }
@@ -97,7 +107,8 @@ pub(crate) async fn run(
 
 impl Requests {
     /// Looks the sources up and reads what is in a new place, or in doubt.
-    async fn read_again(&self, again: &Again) -> Result<Outcome, RequestError> {
+    async fn read_again(&self, wanted: &Wanted) -> Result<Outcome, RequestError> {
+        let again = &wanted.again;
         let mut outcome =
             Outcome { looked_at: self.waiter.position(NodeId(0)).await.unwrap_or_default(), ..Outcome::default() };
         let client = wal::connect(&self.endpoint, "tributary coordinator").await.map_err(RequestError::unavailable)?;
@@ -137,13 +148,13 @@ impl Requests {
         outcome.sessions = nodes.map(|node| (node, self.links.session(node))).collect();
         let read = tokio::select! {
             read = self.read_slowly(&sources, &mut outcome.reread) => Some(read),
-            () = self.others_wait(again) => None,
+            () = self.others_wait(wanted) => None,
         };
         self.read_again.begin(std::iter::empty());
         let result = match read {
             Some(Ok(())) => self.still_there(&client, &cluster, &sources, &outcome.reread).await,
-            Some(Err(error)) => Err(error),
-            None => {
+            Some(Err(error)) if !self.is_too_long(wanted) => Err(error),
+            Some(Err(_)) | None => {
                 self.forget_shadows(&outcome).await;
                 outcome.sessions.clear();
                 let given_up = std::mem::take(&mut outcome.reread);
@@ -156,7 +167,7 @@ impl Requests {
             return Err(error);
         }
         // Nothing to put in: the next cut need not wait for anything, and what is being caught up with comes in small cuts.
-        if !outcome.reread.is_empty() || !outcome.broken.is_empty() {
+        if !outcome.reread.is_empty() {
             outcome.reach = self.waiter.positions().await;
         }
         Ok(outcome)
@@ -172,13 +183,18 @@ impl Requests {
 
     /// Until the cut was held for as long as it may be, and there are stream tables that wait without reading any of these
     /// sources.
-    async fn others_wait(&self, again: &Again) {
-        tokio::time::sleep(self.hold_limit).await;
-        let waits =
-            |e: &Entry| e.state == StreamState::Active && !e.sources.iter().any(|source| again.contains_key(source));
-        while !self.catalog.all().iter().any(waits) {
+    async fn others_wait(&self, wanted: &Wanted) {
+        tokio::time::sleep_until(wanted.since + self.hold_limit).await;
+        while !self.is_too_long(wanted) {
             tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    fn is_too_long(&self, wanted: &Wanted) -> bool {
+        let unaffected = |e: &Entry| {
+            e.state == StreamState::Active && !e.sources.iter().any(|source| wanted.again.contains_key(source))
+        };
+        wanted.since.elapsed() >= self.hold_limit && self.catalog.all().iter().any(unaffected)
     }
 
     /// Why stream tables stop that read what takes long to be read.

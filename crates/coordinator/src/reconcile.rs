@@ -44,16 +44,19 @@ pub(crate) struct Scope {
 }
 
 /// What came of it.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Reconciled {
     pub(crate) rows_read: u64,
     pub(crate) differing: u64,
+    /// Tables that differed by more than a cut can hold: what reads them is computed again.
+    pub(crate) computed_again: Vec<TableName>,
 }
 
 impl std::ops::AddAssign for Reconciled {
     fn add_assign(&mut self, other: Self) {
         self.rows_read += other.rows_read;
         self.differing += other.differing;
+        self.computed_again.extend(other.computed_again);
     }
 }
 
@@ -92,7 +95,10 @@ impl Requests {
             return Ok(None);
         }
         self.all_attached().await?;
-        self.copies.set(parts);
+        // With what an earlier process was asked for and did not finish.
+        let mut all = self.copies.all();
+        all.extend(parts.into_iter().filter(|part| !self.copies.all().iter().any(|p| p.covers(part))));
+        self.copies.set(all);
         self.call(EngineRoom::save_copies).await?;
         let work = self.carry_out();
         tokio::pin!(work);
@@ -114,7 +120,7 @@ impl Requests {
             return;
         }
         match self.carry_out().await {
-            Ok(Reconciled { rows_read, differing }) => {
+            Ok(Reconciled { rows_read, differing, .. }) => {
                 tracing::info!(
                     rows_read,
                     differing,
@@ -132,25 +138,20 @@ impl Requests {
         let result = loop {
             let error = match self.read_and_compare().await {
                 Ok(Some(done)) => break Ok(done),
-                // Its tables went elsewhere since it was read.
-                Ok(None) => RequestError::Unavailable("the cluster changes its shape all the time".into()),
-                Err(error @ RequestError::Unavailable(_)) => error,
-                Err(error) => break Err(error),
+                Ok(None) => unsettled(),
+                Err(error) => error,
             };
             tracing::debug!(%error, "tables were not read again yet");
             tokio::time::sleep(PAUSE).await;
-            let cluster = self.members.get();
-            let mut links = self.links.status();
-            let mut waited = false;
-            let there = links.wait_for(|all| {
-                let there = cluster.nodes.iter().all(|n| all.get(&n.id).is_some_and(|l| l.connected));
-                waited |= !there;
-                there
-            });
-            if there.await.is_err() || (!waited && failures >= ATTEMPTS) {
+            let mut all_there = true;
+            while !self.are_all_there() {
+                all_there = false;
+                tokio::time::sleep(PAUSE).await;
+            }
+            failures += usize::from(all_there);
+            if failures > ATTEMPTS {
                 break Err(error);
             }
-            failures += usize::from(!waited);
         };
         self.copies.set(Vec::new());
         self.call(EngineRoom::save_copies).await?;
@@ -158,10 +159,16 @@ impl Requests {
         result
     }
 
+    /// Whether every node's agent is attached; of the nodes that there are now.
+    fn are_all_there(&self) -> bool {
+        let links = self.links.status().borrow().clone();
+        self.members.ids().iter().all(|node| links.get(node).is_some_and(|l| l.connected))
+    }
+
     /// Copies of no part, and those that are of no use.
     async fn forget_copies(&self) {
         for (number, part) in self.copies.all().into_iter().enumerate() {
-            if part.copy.is_some_and(|copy| !self.tables.source(copy).is_some_and(|c| c.is_exact())) {
+            if part.copy.is_some_and(|copy| !self.tables.source(copy).is_some_and(|c| c.is_copy && c.is_exact())) {
                 self.copies.set_copy(number, None);
             }
         }
@@ -184,30 +191,52 @@ impl Requests {
             Ok(())
         }));
         reads.await.into_iter().collect::<Result<(), RequestError>>()?;
-        fail::fail_point!("reconcile-before-compare");
+        tokio::time::sleep(lingers()).await;
         let parts = self.copies.all();
-        let Some((differing, at)) = self.call(move |room| room.take_over(&parts)).await? else { return Ok(None) };
+        let Some((done, at)) = self.call(move |room| room.take_over(&parts)).await? else { return Ok(None) };
         self.written(at).await;
-        Ok(Some(Reconciled { rows_read: self.copies.reads.rows(), differing }))
+        Ok(Some(Reconciled { rows_read: self.copies.reads.rows(), ..done }))
     }
 
     /// Reads one part, unless it was read already.
     async fn copy(&self, number: usize) -> Result<(), RequestError> {
         let Some(part) = self.copies.all().into_iter().nth(number).filter(|p| p.copy.is_none()) else { return Ok(()) };
-        // Without any of its tables there is nothing to compare.
-        let Some(copy) = self.tables.add_copy(part.source, &part.tables) else { return Ok(()) };
-        self.copies.set_copy(number, Some(copy.id));
+        let copy = {
+            // Not beside a request that forgets what nobody reads.
+            let _changing = self.changing.lock().await;
+            // Without any of its tables there is nothing to compare.
+            let Some(copy) = self.tables.add_copy(part.source, &part.tables) else { return Ok(()) };
+            self.copies.set_copy(number, Some(copy.id));
+            copy
+        };
+        // The number is given before it is written into a part: nobody else gets it at the next start.
+        self.call(EngineRoom::save_tables).await?;
         self.call(EngineRoom::save_copies).await?;
         let before = self.copies.reads.rows_of(part.node);
-        let undisturbed =
-            self.read_sources(std::slice::from_ref(&copy), &self.copies.reads, &ProgressSender::default()).await?;
+        let read = self.read_sources(std::slice::from_ref(&copy), &self.copies.reads, &ProgressSender::default()).await;
         let rows = self.copies.reads.rows_of(part.node) - before;
         metrics::counter!("tributary_rows_read_again_total").increment(rows);
-        if undisturbed {
-            return Ok(());
+        match read {
+            Ok(true) => Ok(()),
+            // Altered or dropped meanwhile: what reads it stops, and there is nothing to compare with.
+            _ if self.tables.source(part.source).is_none_or(|s| s.broken) => Ok(()),
+            Ok(false) => Err(unsettled()),
+            Err(error) => Err(error),
         }
-        Err(RequestError::Unavailable("the cluster changes its shape all the time".into()))
     }
+}
+
+/// How long copies wait to be compared: not at all, but for a failpoint.
+fn lingers() -> Duration {
+    fail::fail_point!("reconcile-before-compare", |ms| Duration::from_millis(
+        ms.and_then(|ms| ms.parse().ok()).unwrap_or(0)
+    ));
+    Duration::ZERO
+}
+
+/// The tables went elsewhere while they were read, or since.
+fn unsettled() -> RequestError {
+    RequestError::Unavailable("the cluster changes its shape all the time; try again when it rests".into())
 }
 
 impl EngineRoom {
@@ -217,14 +246,15 @@ impl EngineRoom {
         self.engine.put_note("copies", &note)
     }
 
-    /// Makes a cut of what differs between sources and copies: how many rows, and the last cut then. `None` when a copy is not
+    /// Makes a cut of what differs between sources and copies; gives that, and the last cut then. `None` when a copy is not
     /// exact any more.
-    fn take_over(&mut self, parts: &[Part]) -> Result<Option<(u64, Seq)>, ivm::IvmError> {
-        let (mut transactions, mut too_large, mut differing) = (Vec::new(), Vec::new(), 0);
+    fn take_over(&mut self, parts: &[Part]) -> Result<Option<(Reconciled, Seq)>, ivm::IvmError> {
+        let (mut transactions, mut done, mut room) = (Vec::new(), Reconciled::default(), self.difference_bytes);
+        let mut too_large: BTreeMap<SourceId, String> = BTreeMap::new();
         for part in parts {
             let (source, copy) = (self.tables.source(part.source), part.copy.and_then(|c| self.tables.source(c)));
             let (Some(source), Some(copy)) = (source.filter(|s| s.ready && !s.broken), copy) else { continue };
-            if !copy.is_exact() {
+            if !copy.is_copy || !copy.is_exact() {
                 return Ok(None);
             }
             // The shard's table on both sides; the engine may not have the latest ones yet, and they were just read.
@@ -233,20 +263,26 @@ impl EngineRoom {
                 .filter(|(c, t)| self.engine.has_table(copy.id, *c) && self.engine.has_table(source.id, *t))
                 .collect();
             let scope = ivm::Scope { going: BTreeSet::new(), again };
-            match self.engine.difference(source.id, copy.id, &scope, self.difference_bytes)? {
-                Some(ivm::Difference { pieces, changes }) => {
-                    differing += changes;
+            match self.engine.difference(source.id, copy.id, &scope, room)? {
+                Some(difference) => {
+                    room -= difference.bytes();
+                    let ivm::Difference { pieces, changes } = difference;
+                    done.differing += changes;
                     transactions.push(ivm::Transaction { node: NodeId(0), end: Lsn::MAX, pieces });
                 }
-                None => too_large.push((source.id, too_different(&source))),
+                None => {
+                    if too_large.insert(source.id, too_different(&source)).is_none() {
+                        done.computed_again.push(source.name);
+                    }
+                }
             }
         }
-        metrics::counter!("tributary_rows_differing_total").increment(differing);
+        metrics::counter!("tributary_rows_differing_total").increment(done.differing);
         let at = self.engine.frontier().clone();
-        if differing == 0 && too_large.is_empty() {
-            return Ok(Some((0, at.seq)));
+        if done.differing == 0 && too_large.is_empty() {
+            return Ok(Some((done, at.seq)));
         }
-        let mut failed = self.give_up(too_large)?;
+        let mut failed = self.give_up(too_large.into_iter().collect())?;
         let cut = Cut { seq: Seq(at.seq.0 + 1), positions: at.positions };
         let output = self.apply_cut(&cut, &transactions)?;
         failed.extend(output.failed);
@@ -260,7 +296,7 @@ impl EngineRoom {
             visible: None,
         };
         let _stopping = self.publish_cut(publication);
-        Ok(Some((differing, seq)))
+        Ok(Some((done, seq)))
     }
 }
 

@@ -73,7 +73,10 @@ impl Requests {
         &self,
         f: impl FnOnce(&mut EngineRoom) -> Result<T, ivm::IvmError> + Send + 'static,
     ) -> Result<T, RequestError> {
-        self.engine.call(f).await.map_err(RequestError::unavailable)?.map_err(RequestError::internal)
+        self.engine.call(f).await.map_err(RequestError::unavailable)?.map_err(|error| match error {
+            ivm::IvmError::NotNow(_) => RequestError::unavailable(error),
+            error => RequestError::internal(error),
+        })
     }
 
     /// A connection for definitions and tables: its own, so that the publisher's goes on.
@@ -240,7 +243,10 @@ impl Requests {
         self.all_attached().await?;
         let (planned, logical) = self.plan(&entry.query, &entry.options).await?;
         let id = entry.id;
-        self.redefine(entry, planned, &logical, progress).await?;
+        let redefined = self.redefine(entry, planned, &logical, progress).await;
+        // What it was computed from before may be read by nobody now.
+        self.release_sources().await;
+        redefined?;
         self.catalog.get(id).ok_or_else(|| RequestError::Unknown(name.to_owned()))
     }
 

@@ -32,7 +32,7 @@ use crate::engine::{Applied, EngineHandle};
 use crate::ingest::StartReply;
 use crate::links::Links;
 use crate::members::Members;
-use crate::mend::Outcome;
+use crate::mend::{Outcome, Wanted};
 use crate::queue::NodeQueue;
 use crate::shape::Again;
 use crate::tables::Tables;
@@ -139,6 +139,8 @@ pub(crate) struct Sequencer {
     pub(crate) broken: Vec<(TableId, String)>,
     /// The cut that waits for tables to be read again.
     pub(crate) hold: Option<Hold>,
+    /// Since when no cut could be made, through all holds of it.
+    pub(crate) held_since: Option<Instant>,
     /// The frontier is ahead of what was handed over.
     pub(crate) ahead: bool,
     /// Tables' places changed since they were written down.
@@ -152,7 +154,7 @@ pub(crate) struct Sequencer {
     pub(crate) anew: BTreeSet<NodeId>,
     /// Where changes that did not count were last left out.
     pub(crate) dropped: BTreeMap<(TableId, NodeId), Lsn>,
-    pub(crate) mend: mpsc::UnboundedSender<(u64, Again)>,
+    pub(crate) mend: mpsc::UnboundedSender<Wanted>,
     pub(crate) nodes_changed: Arc<Notify>,
     pub(crate) members: Members,
     urgency: Urgency,
@@ -169,7 +171,7 @@ pub(crate) struct Connections {
     pub(crate) applied: mpsc::Receiver<Applied>,
     pub(crate) urgency: Urgency,
     pub(crate) progress: watch::Sender<Progress>,
-    pub(crate) mend: mpsc::UnboundedSender<(u64, Again)>,
+    pub(crate) mend: mpsc::UnboundedSender<Wanted>,
     pub(crate) nodes_changed: Arc<Notify>,
     pub(crate) members: Members,
 }
@@ -191,6 +193,7 @@ impl Sequencer {
             asked: Vec::new(),
             finishing: Vec::new(),
             hold: None,
+            held_since: None,
             ahead: false,
             reshaped: false,
             dropped: BTreeMap::new(),

@@ -76,8 +76,9 @@ impl StreamTables {
                     return;
                 }
             };
-            if let Some(Reconciled { rows_read, differing }) = reconciled {
-                let reconciled = v1::Reconciled { rows_read, rows_differing: differing };
+            if let Some(Reconciled { rows_read, differing, computed_again }) = reconciled {
+                let computed_again = computed_again.iter().map(ToString::to_string).collect();
+                let reconciled = v1::Reconciled { rows_read, rows_differing: differing, computed_again };
                 let _gone = out.send(Ok(message(Kind::Reconciled(reconciled)))).await;
             }
             if let Some(entry) = entry {

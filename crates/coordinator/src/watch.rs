@@ -31,6 +31,8 @@ use crate::shape::Again;
 use crate::tables::Tables;
 
 const EVERY: Duration = Duration::from_secs(1);
+/// A stream table that cannot be computed again is tried with growing pauses, up to this.
+const LONGEST: Duration = Duration::from_secs(8);
 
 /// The definitions of all sources as they were last seen; all clones see the same.
 #[derive(Debug, Clone)]
@@ -170,17 +172,30 @@ async fn look(requests: &Requests) -> Result<(), RequestError> {
 /// to a column that only others use), it is computed again by itself; otherwise it stays as it was, with the reason.
 fn try_again(requests: &Arc<Requests>) {
     for id in requests.tables.take_stopped() {
-        let Some(entry) = requests.catalog.get(id).filter(|e| e.state != StreamState::Paused) else { continue };
+        let Some(entry) = requests.catalog.get(id) else { continue };
         let requests = requests.clone();
         tokio::spawn(async move {
-            let name = entry.name.to_string();
-            match requests.rebuild(&name, &ProgressSender::default()).await {
-                Ok(_) => tracing::info!(stream = %id, name, "its source changed, and its query fits: computed again"),
-                Err(RequestError::Unavailable(reason)) => {
-                    tracing::info!(stream = %id, name, reason, "its source changed; not computed again yet");
-                    requests.tables.stopped(id);
+            let (name, mut pause) = (entry.name.to_string(), EVERY);
+            while requests.catalog.get(id).is_some_and(|e| e.state != StreamState::Paused) {
+                match requests.rebuild(&name, &ProgressSender::default()).await {
+                    Ok(_) => {
+                        tracing::info!(stream = %id, name, "its source changed, and its query fits: computed again");
+                        return;
+                    }
+                    // The same cause gives different errors, as it meets one part or another.
+                    Err(error) if !matches!(error, RequestError::Unavailable(_)) && pause > LONGEST => {
+                        tracing::warn!(stream = %id, name, %error, "its source changed; it stays stopped");
+                        return;
+                    }
+                    Err(error) => {
+                        tracing::info!(stream = %id, name, %error, "its source changed; not computed again yet");
+                    }
                 }
-                Err(error) => tracing::warn!(stream = %id, name, %error, "its source changed; it stays stopped"),
+                tokio::time::sleep(pause).await;
+                pause = if pause > LONGEST { pause } else { pause * 2 };
+                if requests.catalog.get(id).is_some_and(|e| e.state == StreamState::Active) {
+                    return; // somebody else did it
+                }
             }
         });
     }

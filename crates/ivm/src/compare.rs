@@ -53,6 +53,14 @@ pub struct Difference {
     pub changes: u64,
 }
 
+impl Difference {
+    /// Bytes of all pieces.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.pieces.iter().map(Bytes::len).sum()
+    }
+}
+
 impl Engine {
     /// A place for some tables of a source to be read into again, by [`Self::load_rows`].
     ///

@@ -18,7 +18,7 @@ use crate::compile::{States, TREE_VERSION, Tree, compile};
 use crate::definition::StreamDef;
 use crate::engine::{Engine, WANTED};
 use crate::error::{Failure, IvmError};
-use crate::meta::{self, SourceCondition, StoredStream, StreamCondition};
+use crate::meta::{self, SourceCondition, StoredSource, StoredStream, StreamCondition};
 use crate::operators::Cx;
 
 /// A stream table as the engine knows it.
@@ -284,6 +284,30 @@ impl Engine {
     /// When the store cannot be written.
     pub fn fail(&mut self, stream: StreamId, reason: &str) -> Result<(), IvmError> {
         self.stop(stream, StreamCondition::Failed(reason.to_owned()))
+    }
+
+    /// A source's rows are followed no further: its readers stop at the present cut, and it has no new ones. Gives those that
+    /// stopped; none when the source is not known.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn give_up_source(&mut self, source: SourceId, reason: &str) -> Result<Vec<StreamId>, IvmError> {
+        let Ok(kept) = self.sources.get(source) else { return Ok(Vec::new()) };
+        let (condition, failed) =
+            (SourceCondition::Broken(reason.to_owned()), StreamCondition::Failed(reason.to_owned()));
+        let mut batch = Batch::new();
+        let stored = StoredSource { def: kept.def.clone(), condition: condition.clone(), native: kept.native() };
+        meta::put_source(&mut batch, &stored)?;
+        let readers = self.streams_over(source);
+        for reader in &readers {
+            self.put_stopped(*reader, failed.clone(), &mut batch)?;
+        }
+        self.write(&mut batch, Durability::Synced)?;
+        self.conditions.insert(source, condition);
+        for reader in &readers {
+            self.stopped(*reader, failed.clone())?;
+        }
+        Ok(readers)
     }
 
     fn stop(&mut self, stream: StreamId, condition: StreamCondition) -> Result<(), IvmError> {

@@ -38,8 +38,11 @@ pub(crate) async fn rebuild(args: RebuildArgs, endpoint: &str) -> anyhow::Result
     if reconciled.is_none() && table.is_none() {
         return Err(anyhow!("the daemon ended the call without an answer; see its log"));
     }
-    if let Some(v1::Reconciled { rows_read, rows_differing }) = reconciled {
+    if let Some(v1::Reconciled { rows_read, rows_differing, computed_again }) = reconciled {
         println!("{} read again, {} differed", text::rows(rows_read), text::number(rows_differing));
+        for table in computed_again {
+            println!("{table} differed by more than one cut can hold; what reads it is computed again");
+        }
     }
     if let Some(table) = table {
         println!("{}", outcome(&table));
