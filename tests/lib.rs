@@ -1,7 +1,7 @@
 //! End-to-end suites: the binary against real clusters.
 //!
 //! One file a promise: `bank` (no half transactions), `exact` (twenty queries), `filtered` (rows that are not kept), `tpch` (its 22), `by_postgres` (what
-//! PostgreSQL computes), `catalog` (all that its
+//! PostgreSQL computes), `alike` (what it takes for equal), `catalog` (all that its
 //! catalogs have), `failing` (rows that a query cannot be computed over), `recursive`, `random` (any query), `crash` (every step of the pipeline), `hanging` (prepared transactions),
 //! `per_node` (those that do not wait), `pressure` (those that wait, and for how much),
 //! `cdc` (Citus's own scenarios), `life`, `shape`, `nodes`, `tables` and `reconcile` (what operators do), `refused` (bad input), `rights`, `wait`,

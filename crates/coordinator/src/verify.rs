@@ -153,8 +153,8 @@ impl Session {
         views.extend(behind);
         let mut copied: Vec<TableName> = Vec::new();
         for source in copies {
-            run(&format!("CREATE TEMP TABLE {} ({})", quote_ident(&source.name.name), columns_sql(&source.columns)))
-                .await?;
+            let columns = columns_sql(&client, &source.columns).await?;
+            run(&format!("CREATE TEMP TABLE {} ({columns})", quote_ident(&source.name.name))).await?;
             copied.push(source.name.clone());
         }
         for (name, sql) in views {
@@ -233,13 +233,23 @@ impl Session {
     }
 }
 
-fn columns_sql(columns: &[Column]) -> String {
+/// The columns with their types and collations.
+async fn columns_sql(client: &Client, columns: &[Column]) -> Result<String, RequestError> {
     let mut sql = String::new();
     for (i, column) in columns.iter().enumerate() {
         let separator = if i == 0 { "" } else { ", " };
         let _infallible = write!(sql, "{separator}{} {}", quote_ident(&column.name), column.sql_type);
+        if ![0, types::collation::DEFAULT].contains(&column.ty.collation) {
+            let named = "SELECT pg_catalog.format('%I.%I', n.nspname, c.collname) FROM pg_catalog.pg_collation c
+                         JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace WHERE c.oid = $1";
+            let found = client.query_opt(named, &[&column.ty.collation]).await;
+            let found = found.map_err(|e| RequestError::Internal(wal::describe(&e)))?;
+            if let Some(row) = found {
+                let _infallible = write!(sql, " COLLATE {}", row.get::<_, &str>(0));
+            }
+        }
     }
-    sql
+    Ok(sql)
 }
 
 /// The query with every name qualified, and the views behind it, innermost first, the same way.

@@ -279,23 +279,20 @@ impl Planner<'_> {
 
     /// The groups' columns, then the aggregates.
     pub(crate) fn aggregate(&self, built: Built, groups: &[Expr], calls: &[AggCall]) -> Result<Built, PlanError> {
-        let mut columns = Vec::new();
+        let (built, by) = self.represented(built, groups, "GROUP BY")?;
         let not_null = |expr: &Expr| expr.as_column().is_some_and(|c| built.columns[c].not_null);
-        for group in groups {
-            let column = BuiltColumn { ty: group.ty, declared: group.declared, not_null: not_null(group) };
-            self.groupable(&column, "GROUP BY")?;
-            columns.push(column);
-        }
+        let column = |by: &Expr| BuiltColumn { ty: by.ty, declared: by.declared, not_null: not_null(by) };
+        let mut columns: Vec<BuiltColumn> = by.iter().map(column).collect();
         for call in calls {
             columns.push(BuiltColumn { ty: call.ty, declared: call.declared, not_null: call.counts() });
         }
         let natives: Option<Vec<(&AggCall, &Native)>> =
             calls.iter().map(|c| c.native.as_ref().filter(|n| self.supported(n, c.arg())).map(|n| (c, n))).collect();
         let rel = match natives {
-            Some(natives) => self.native_aggregate(built, groups, &natives)?,
-            None => self.pg_aggregate(built, groups, calls)?,
+            Some(natives) => self.native_aggregate(built, &by, &natives)?,
+            None => self.pg_aggregate(built, &by, calls)?,
         };
-        Ok(Built { rel, columns, keys: vec![(0..groups.len()).collect()] })
+        self.as_values(Built { rel, columns, keys: vec![(0..groups.len()).collect()] }, groups)
     }
 
     fn native_aggregate(&self, built: Built, groups: &[Expr], calls: &[(&AggCall, &Native)]) -> Result<Rel, PlanError> {

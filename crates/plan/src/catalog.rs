@@ -52,6 +52,8 @@ pub(crate) struct TypeInfo {
     /// Of an array its elements' type, of a range its bounds'; else 0.
     pub(crate) element: Oid,
     pub(crate) collation: Oid,
+    /// The function of its default hash operator class that takes a seed, as SQL writes it; it takes what a domain stands on.
+    pub(crate) hash: Option<String>,
 }
 
 /// A function or aggregate.
@@ -276,7 +278,19 @@ impl Catalog {
                 SELECT t.asked, d.typbasetype, d.typtypmod FROM t JOIN pg_catalog.pg_type d ON d.oid = t.oid
                 WHERE d.typtype = 'd')
             SELECT t.asked, pg_catalog.format_type(t.asked, -1), t.oid, t.typmod, b.typtype::text,
-                CASE WHEN b.typcategory = 'A' THEN b.typelem ELSE coalesce(r.rngsubtype, 0) END, b.typcollation
+                CASE WHEN b.typcategory = 'A' THEN b.typelem ELSE coalesce(r.rngsubtype, 0) END, b.typcollation,
+                (SELECT pg_catalog.format('%I.%I', n.nspname, p.proname) FROM pg_catalog.pg_opclass o
+                 JOIN pg_catalog.pg_am m ON m.oid = o.opcmethod AND m.amname = 'hash'
+                 JOIN pg_catalog.pg_amproc a ON a.amprocfamily = o.opcfamily AND a.amprocnum = 2
+                    AND a.amproclefttype = o.opcintype AND a.amprocrighttype = o.opcintype
+                 JOIN pg_catalog.pg_proc p ON p.oid = a.amproc JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+                 WHERE o.opcdefault AND o.opcintype = CASE
+                    WHEN b.oid = 'pg_catalog.varchar'::pg_catalog.regtype THEN 'pg_catalog.text'::pg_catalog.regtype
+                    WHEN b.typtype = 'c' THEN 'pg_catalog.record'::pg_catalog.regtype
+                    WHEN b.typcategory = 'A' THEN 'pg_catalog.anyarray'::pg_catalog.regtype
+                    WHEN b.typtype = 'r' THEN 'pg_catalog.anyrange'::pg_catalog.regtype
+                    WHEN b.typtype = 'm' THEN 'pg_catalog.anymultirange'::pg_catalog.regtype
+                    ELSE b.oid END)
             FROM t JOIN pg_catalog.pg_type b ON b.oid = t.oid LEFT JOIN pg_catalog.pg_range r ON r.rngtypid = b.oid
             WHERE b.typtype <> 'd'";
         for row in client.query(sql, &[&oids]).await.map_err(asked)? {
@@ -290,6 +304,7 @@ impl Catalog {
                 is_range: kind == "r",
                 element: row.get(5),
                 collation: row.get(6),
+                hash: row.get(7),
             };
             self.types.insert(row.get(0), info);
         }

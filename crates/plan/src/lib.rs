@@ -49,6 +49,7 @@ mod range;
 mod reader;
 mod recursion;
 mod relation;
+mod represented;
 mod restricted;
 mod scope;
 mod set_operation;

@@ -204,12 +204,14 @@ impl<'a> Planner<'a> {
         if !built.keys.is_empty() {
             return Ok(built); // its rows are distinct as they are
         }
-        for column in &built.columns {
-            self.groupable(column, "DISTINCT")?;
+        let shown: Vec<Expr> = keys.iter().map(|c| built.column(*c)).collect::<Result<_, _>>()?;
+        let (mut built, by) = self.represented(built, &shown, "DISTINCT")?;
+        if by != shown {
+            built = self.project(built, &by)?;
         }
-        let key_types = built.columns.iter().map(|c| c.ty).collect();
+        let key_types = by.iter().map(|key| key.ty).collect();
         let rel = Rel::Aggregate { input: Box::new(built.rel), keys: keys.clone(), key_types, aggregates: Vec::new() };
-        Ok(Built { rel, columns: built.columns, keys: vec![keys] })
+        self.as_values(Built { rel, columns: built.columns, keys: vec![keys] }, &shown)
     }
 
     /// Groups and joins need to know when two values are equal.
@@ -217,7 +219,11 @@ impl<'a> Planner<'a> {
         if scalar::key_support(column.ty, self.env).equality {
             return Ok(());
         }
-        Err(PlanError::not_yet(
+        Err(self.not_groupable(column, construct)?)
+    }
+
+    pub(crate) fn not_groupable(&self, column: &BuiltColumn, construct: &str) -> Result<PlanError, PlanError> {
+        Ok(PlanError::not_yet(
             format!("{construct} on type {}", self.catalog.type_sql(column.declared)?),
             "cast it to text, if equal texts are what you mean",
         ))

@@ -123,9 +123,13 @@ impl<'a> Planner<'a> {
         }
         let mut built = self.extend(built, &computed)?;
         let (partition, ordered) = columns.split_at(taken.partition.len());
-        for &at in &taken.partition {
-            let (ty, declared) = (exprs[at].ty, exprs[at].declared);
-            self.groupable(&BuiltColumn { ty, declared, not_null: false }, taken.construct)?;
+        let groups: Vec<Expr> = partition.iter().map(|c| built.column(*c)).collect::<Result<_, _>>()?;
+        let by;
+        (built, by) = self.represented(built, &groups, taken.construct)?;
+        let mut partition = partition.to_vec();
+        for (place, by) in partition.iter_mut().zip(&by).filter(|(_, by)| by.as_column().is_none()) {
+            *place = built.columns.len();
+            built = self.extend(built, std::slice::from_ref(by))?;
         }
         let keys = ordered.iter().zip(&taken.order);
         let keys: Vec<Placed> =
@@ -146,8 +150,7 @@ impl<'a> Planner<'a> {
                 taken.construct
             ));
         }
-        let partition_types: Vec<PgType> = taken.partition.iter().map(|&at| exprs[at].ty).collect();
-        let partition = partition.to_vec();
+        let partition_types: Vec<PgType> = by.iter().map(|by| by.ty).collect();
         let native = keys.iter().map(|k| self.native_key(k)).collect::<Option<Vec<SortKey>>>();
         built = match native {
             Some(order) if decided || !taken.ties => {
@@ -329,7 +332,7 @@ impl<'a> Planner<'a> {
 }
 
 /// The text form, which any type has, ordered by bytes.
-fn text_of(expr: Expr) -> Expr {
+pub(crate) fn text_of(expr: Expr) -> Expr {
     let ty = PgType { oid: oid::TEXT, typmod: -1, collation: types::collation::C };
     Expr { kind: ExprKind::ViaText(Box::new(expr)), ty, declared: oid::TEXT }
 }

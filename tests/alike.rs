@@ -1,0 +1,140 @@
+//! Values that are equal though they are not the same, by an equality that only PostgreSQL knows: citext, collations that are not
+//! deterministic, composite types, and types of extensions. Groups, DISTINCT, set operations and joins follow it.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use testkit::{Cluster, Daemon, DaemonOptions, Difference, Kind, Oracle, TableKind, TableSpec, cli, kinds, seed};
+use tributary_tests::create;
+
+const TABLES: [(&str, &str); 17] = [
+    ("by_mail", "SELECT mail, count(*) AS n, sum(amount) AS total FROM people GROUP BY mail"),
+    ("by_name", "SELECT name, count(*) AS n, min(amount) AS least FROM people GROUP BY name"),
+    ("by_place", "SELECT place, count(*) AS n, max(id) AS last FROM people GROUP BY place"),
+    ("by_all", "SELECT place, mail, name, avg(amount) AS mean FROM people GROUP BY 2, 1, 3 HAVING count(*) < 9"),
+    ("by_part", "SELECT lower(mail) AS mail, (place).at AS at, count(*) AS n FROM people GROUP BY 1, 2"),
+    ("by_sets", "SELECT mail, kind, GROUPING(mail, kind) AS g, count(*) AS n FROM people GROUP BY ROLLUP (mail, kind)"),
+    ("listed", "SELECT name, string_agg(id::text, ',' ORDER BY id) AS ids FROM people GROUP BY name"),
+    ("mails", "SELECT DISTINCT mail, kind FROM people"),
+    ("either", "SELECT mail, place FROM people WHERE kind < 2 UNION SELECT mail, place FROM people WHERE kind > 3"),
+    ("not_there", "SELECT name, mail FROM people EXCEPT SELECT name, mail FROM people WHERE kind = 2"),
+    ("not_as_often", "SELECT place FROM people WHERE kind < 3 EXCEPT ALL SELECT place FROM people WHERE kind > 2"),
+    ("both", "SELECT mail FROM people WHERE kind < 3 INTERSECT ALL SELECT mail FROM people WHERE kind > 1"),
+    ("first", "SELECT DISTINCT ON (mail) mail, id, amount FROM people ORDER BY mail, id"),
+    (
+        "alike",
+        "SELECT a.id, b.id AS other FROM people a JOIN people b ON a.mail = b.mail AND a.kind = b.kind AND a.id < b.id",
+    ),
+    (
+        "unlike",
+        "SELECT a.id, b.id AS other FROM people a LEFT JOIN people b ON a.place = b.place AND a.kind = b.kind AND b.id < a.id",
+    ),
+    (
+        "how_many",
+        "SELECT kind, count(DISTINCT mail) AS mails, count(DISTINCT name) AS names, count(DISTINCT place) AS places FROM people GROUP BY kind",
+    ),
+    ("of_most", "SELECT n, count(*) AS mails FROM (SELECT mail, count(*) AS n FROM people GROUP BY mail) m GROUP BY n"),
+];
+
+/// One of few values that are written in several ways.
+fn values(random: &mut StdRng) -> String {
+    let pick = |random: &mut StdRng, from: &[&str]| from[random.random_range(0..from.len())].to_owned();
+    let mail = pick(
+        random,
+        &[
+            "NULL",
+            "'ann@x.org'",
+            "'Ann@X.org'",
+            "'ANN@X.ORG'",
+            "'bob@y.de'",
+            "'Bob@y.de'",
+            "''",
+            "'ß@é.fr'",
+            "'ß@É.fr'",
+        ],
+    );
+    let name = pick(random, &["NULL", "'Zoe'", "'zoe'", "'ZOE'", "'zoë'", "'Adam'", "'adam'", "''"]);
+    let place = pick(
+        random,
+        &[
+            "NULL",
+            "ROW(1.0, 'a')",
+            "ROW(1.00, 'a')",
+            "ROW(1, 'A')",
+            "ROW(NULL, 'a')",
+            "ROW(NULL, NULL)",
+            "ROW(2.50, NULL)",
+            "ROW(2.5, NULL)",
+        ],
+    );
+    let (kind, amount) = (random.random_range(0..6), random.random_range(0..40));
+    format!("{mail}, {name}, {place}::spot, {kind}, {amount} / 4.0")
+}
+
+async fn change(cluster: &Cluster, random: &mut StdRng, next: &mut i32) {
+    for _ in 0..random.random_range(1..7) {
+        let id = random.random_range(0..60);
+        let sql = match random.random_range(0..10) {
+            0..5 => {
+                *next += 1;
+                format!("INSERT INTO people VALUES ({next}, {})", values(random))
+            }
+            5..8 => format!(
+                "UPDATE people SET (mail, name, place, kind, amount) = ROW({}) WHERE id % 60 = {id}",
+                values(random)
+            ),
+            _ => format!("DELETE FROM people WHERE id % 60 = {id}"),
+        };
+        cluster.run(&sql).await.unwrap_or_else(|e| panic!("{sql}: {e:#}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_are_equal_when_postgresql_says_so() {
+    let seed = seed();
+    for kind in kinds() {
+        let mut random = StdRng::seed_from_u64(seed);
+        let cluster = Cluster::start(kind).await.unwrap();
+        let types = "CREATE TYPE spot AS (at numeric, label text);
+                     CREATE COLLATION caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false)";
+        cluster.create_type(types).await.unwrap();
+        match kind {
+            Kind::Citus => cluster.run("CREATE EXTENSION citext").await.unwrap(),
+            Kind::Fdw | Kind::Single => cluster.run_everywhere("CREATE EXTENSION citext").await.unwrap(),
+        }
+        let spec = TableSpec {
+            name: "people",
+            columns: "id int, mail citext, name text COLLATE caseless, place spot, kind int, amount numeric",
+            primary_key: "id",
+            kind: TableKind::Distributed("id"),
+            colocate_with: None,
+        };
+        cluster.create_table(&spec).await.unwrap();
+        let mut next = 0;
+        for _ in 0..6 {
+            change(&cluster, &mut random, &mut next).await;
+        }
+        let mut daemon = Daemon::standalone(&cluster, DaemonOptions::default()).await.unwrap();
+        create(&daemon, &TABLES).await.unwrap();
+        for round in 0..8 {
+            if round == 4 {
+                daemon.kill9().await.unwrap();
+                daemon.start().await.unwrap();
+            }
+            change(&cluster, &mut random, &mut next).await;
+            cli(&daemon, &["wait", "--timeout", "60s"]).await.unwrap().ok().unwrap();
+            let oracle = Oracle::take(&cluster).await.unwrap();
+            for (table, query) in TABLES {
+                // Of values that are equal PostgreSQL shows any.
+                let Difference { surplus, missing, .. } = oracle.compare(table, query).await.unwrap();
+                let exact = surplus.0 == 0 && missing.0 == 0;
+                assert!(exact, "{kind:?}, seed {seed}, round {round}: {table}: {surplus:?}, {missing:?}");
+            }
+        }
+        let verified = cli(&daemon, &["stream", "verify"]).await.unwrap();
+        assert_eq!(verified.code, Some(0), "{kind:?}, seed {seed}: {verified:?}");
+        let explained = cli(&daemon, &["stream", "explain", "by_mail"]).await.unwrap().ok().unwrap().stdout;
+        assert!(explained.contains("PARTITION BY"), "{explained}");
+    }
+}
