@@ -52,8 +52,17 @@ pub(crate) struct TypeInfo {
     /// Of an array its elements' type, of a range its bounds'; else 0.
     pub(crate) element: Oid,
     pub(crate) collation: Oid,
-    /// The function of its default hash operator class that takes a seed, as SQL writes it; it takes what a domain stands on.
-    pub(crate) hash: Option<String>,
+    /// Its default hash operator class, or that of what a domain stands on.
+    pub(crate) hash: Option<Hash>,
+}
+
+/// How equal values of a type are found.
+#[derive(Debug, Clone)]
+pub(crate) struct Hash {
+    /// The function that hashes a value with a seed, as SQL writes it.
+    pub(crate) function: String,
+    /// The function of the operator that says that two values are equal.
+    pub(crate) equality: Oid,
 }
 
 /// A function or aggregate.
@@ -279,19 +288,24 @@ impl Catalog {
                 WHERE d.typtype = 'd')
             SELECT t.asked, pg_catalog.format_type(t.asked, -1), t.oid, t.typmod, b.typtype::text,
                 CASE WHEN b.typcategory = 'A' THEN b.typelem ELSE coalesce(r.rngsubtype, 0) END, b.typcollation,
-                (SELECT pg_catalog.format('%I.%I', n.nspname, p.proname) FROM pg_catalog.pg_opclass o
-                 JOIN pg_catalog.pg_am m ON m.oid = o.opcmethod AND m.amname = 'hash'
-                 JOIN pg_catalog.pg_amproc a ON a.amprocfamily = o.opcfamily AND a.amprocnum = 2
+                h.function, h.equality
+            FROM t JOIN pg_catalog.pg_type b ON b.oid = t.oid LEFT JOIN pg_catalog.pg_range r ON r.rngtypid = b.oid
+            LEFT JOIN LATERAL (
+                SELECT pg_catalog.format('%I.%I', n.nspname, p.proname) AS function, e.oprcode::pg_catalog.oid AS equality
+                FROM pg_catalog.pg_opclass o JOIN pg_catalog.pg_am m ON m.oid = o.opcmethod AND m.amname = 'hash'
+                JOIN pg_catalog.pg_amproc a ON a.amprocfamily = o.opcfamily AND a.amprocnum = 2
                     AND a.amproclefttype = o.opcintype AND a.amprocrighttype = o.opcintype
-                 JOIN pg_catalog.pg_proc p ON p.oid = a.amproc JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-                 WHERE o.opcdefault AND o.opcintype = CASE
+                JOIN pg_catalog.pg_proc p ON p.oid = a.amproc JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+                JOIN pg_catalog.pg_amop s ON s.amopfamily = o.opcfamily AND s.amopstrategy = 1
+                    AND s.amoplefttype = o.opcintype AND s.amoprighttype = o.opcintype
+                JOIN pg_catalog.pg_operator e ON e.oid = s.amopopr
+                WHERE o.opcdefault AND o.opcintype = CASE
                     WHEN b.oid = 'pg_catalog.varchar'::pg_catalog.regtype THEN 'pg_catalog.text'::pg_catalog.regtype
                     WHEN b.typtype = 'c' THEN 'pg_catalog.record'::pg_catalog.regtype
                     WHEN b.typcategory = 'A' THEN 'pg_catalog.anyarray'::pg_catalog.regtype
                     WHEN b.typtype = 'r' THEN 'pg_catalog.anyrange'::pg_catalog.regtype
                     WHEN b.typtype = 'm' THEN 'pg_catalog.anymultirange'::pg_catalog.regtype
-                    ELSE b.oid END)
-            FROM t JOIN pg_catalog.pg_type b ON b.oid = t.oid LEFT JOIN pg_catalog.pg_range r ON r.rngtypid = b.oid
+                    ELSE b.oid END) h ON true
             WHERE b.typtype <> 'd'";
         for row in client.query(sql, &[&oids]).await.map_err(asked)? {
             let kind: String = row.get(4);
@@ -304,7 +318,7 @@ impl Catalog {
                 is_range: kind == "r",
                 element: row.get(5),
                 collation: row.get(6),
-                hash: row.get(7),
+                hash: row.get::<_, Option<String>>(7).map(|function| Hash { function, equality: row.get(8) }),
             };
             self.types.insert(row.get(0), info);
         }

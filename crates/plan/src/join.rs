@@ -27,6 +27,17 @@ impl KeyPair {
     }
 }
 
+/// A pair of keys, if one is of left's columns alone and the other of right's.
+fn sides(a: Expr, b: Expr, collation: types::Oid, width: usize) -> Option<KeyPair> {
+    let of = |e: &Expr| (e.columns().iter().any(|c| *c < width), e.columns().iter().any(|c| *c >= width));
+    let (left, right) = match (of(&a), of(&b)) {
+        ((true, false), (false, true)) => (a, b),
+        ((false, true), (true, false)) => (b, a),
+        _ => return None,
+    };
+    Some(KeyPair { left, right: right.map_columns(&|c| c - width), collation })
+}
+
 impl Planner<'_> {
     /// The two sides of an equality, brought to one type, if a join can go by it.
     pub(crate) fn equality(&self, condition: &Expr) -> Option<(Expr, Expr, types::Oid)> {
@@ -68,7 +79,11 @@ impl Planner<'_> {
             match self.key_pair(&condition, width) {
                 Some(pair) if keys.contains(&pair) => {}
                 Some(pair) => keys.push(pair),
-                None => rest.push(condition),
+                None => {
+                    let hashes = self.hashes(&condition).and_then(|(a, b)| sides(a, b, 0, width));
+                    keys.extend(hashes.filter(|pair| !keys.contains(pair)));
+                    rest.push(condition);
+                }
             }
         }
         let (left, left_keys) = self.key_columns(left, keys.iter().map(|k| &k.left))?;
@@ -122,13 +137,7 @@ impl Planner<'_> {
 
     fn key_pair(&self, condition: &Expr, width: usize) -> Option<KeyPair> {
         let (a, b, collation) = self.equality(condition)?;
-        let sides = |e: &Expr| (e.columns().iter().any(|c| *c < width), e.columns().iter().any(|c| *c >= width));
-        let (left, right) = match (sides(&a), sides(&b)) {
-            ((true, false), (false, true)) => (a, b),
-            ((false, true), (true, false)) => (b, a),
-            _ => return None,
-        };
-        Some(KeyPair { left, right: right.map_columns(&|c| c - width), collation })
+        sides(a, b, collation, width)
     }
 
     /// Columns of either side that a condition sets equal to a constant.

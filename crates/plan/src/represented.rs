@@ -8,6 +8,8 @@
 //!        ─▶ the text form as a value again
 //! ```
 //!
+//! Joins by such values go by the hash, and ask PostgreSQL about the pairs.
+//!
 //! PostgreSQL compares, within the window; the hash only says which rows can be equal at all, so that few are compared again when
 //! one changes. What is shown of equal values is the shortest text form, and of those the first by bytes: always the same
 //! for the same rows.
@@ -18,6 +20,7 @@ use types::{PgType, oid};
 use crate::PlanError;
 use crate::built::{Built, BuiltColumn};
 use crate::calls;
+use crate::catalog::Hash;
 use crate::deparse::pg_expr;
 use crate::expr::{Expr, ExprKind, Template};
 use crate::query::Planner;
@@ -41,19 +44,39 @@ impl Planner<'_> {
         Ok((built, keys))
     }
 
+    /// How its type finds equal values, if it can.
+    fn hash(&self, value: &Expr) -> Option<&Hash> {
+        let info = self.catalog.types.get(&value.declared).filter(|info| !info.is_pseudo);
+        info.and_then(|info| info.hash.as_ref())
+    }
+
+    /// The value's hash, which is one for all that are equal under the collation.
+    fn hashed(&self, value: &Expr, collation: types::Oid) -> Option<Expr> {
+        let mut template = Template::new(format!("{}(", self.hash(value)?.function));
+        let compared = Expr { ty: PgType { collation, ..value.ty }, ..value.clone() };
+        template.arg(calls::collated(compared, self.catalog));
+        template.text(", 0)");
+        Some(Expr { kind: ExprKind::Template(template), ty: PgType::plain(oid::INT8), declared: oid::INT8 })
+    }
+
+    /// Of an equality that is not native, what both sides have in common when it holds.
+    pub(crate) fn hashes(&self, condition: &Expr) -> Option<(Expr, Expr)> {
+        let ExprKind::Call { func, args, collation, .. } = &condition.kind else { return None };
+        let [a, b] = args.as_slice() else { return None };
+        let is_equality = |e: &Expr| self.hash(e).is_some_and(|hash| hash.equality == *func);
+        let known = a.ty.oid == b.ty.oid && is_equality(a) && is_equality(b);
+        known.then(|| Some((self.hashed(a, *collation)?, self.hashed(b, *collation)?)))?
+    }
+
     fn one_for_all(&self, built: Built, value: &Expr, construct: &str) -> Result<(Built, Expr), PlanError> {
         let column = BuiltColumn { ty: value.ty, declared: value.declared, not_null: false };
-        let info = self.catalog.types.get(&value.declared).filter(|info| !info.is_pseudo);
-        let Some(hash) = info.and_then(|info| info.hash.as_ref()) else {
+        if self.hash(value).is_none() {
             return Err(self.not_groupable(&column, construct)?);
-        };
+        }
         let mut built = self.extend(built, std::slice::from_ref(value))?;
         let value = built.column(built.columns.len() - 1)?;
         let collated = || calls::collated(value.clone(), self.catalog);
-        let mut template = Template::new(format!("{hash}("));
-        template.arg(collated());
-        template.text(", 0)");
-        let hashed = Expr { kind: ExprKind::Template(template), ty: PgType::plain(oid::INT8), declared: oid::INT8 };
+        let hashed = self.hashed(&value, value.ty.collation).ok_or_else(|| PlanError::Tree("a hash is gone".into()))?;
         built = self.extend(built, &[hashed])?;
         let partition = built.columns.len() - 1;
         let mut first = Template::new("pg_catalog.first_value(");
