@@ -52,6 +52,9 @@ async fn columns_that_nobody_uses_come_and_go_and_used_ones_stop_only_who_uses_t
         .await;
     cli(&daemon, &["stream", "rebuild", "wide"]).await.unwrap().ok().unwrap();
     assert_exact(&cluster, &daemon, &[WIDE, NARROW]).await.unwrap();
+    // Every shard is followed, whether or not it was written to since the column came.
+    run_all(&cluster, &["UPDATE items SET note = repeat('x', id % 7), price = price + 1"]).await;
+    assert_exact(&cluster, &daemon, &[WIDE, NARROW]).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

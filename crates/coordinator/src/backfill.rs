@@ -86,7 +86,8 @@ impl Requests {
             // A copy has some of them.
             let of_it = |p: &&topology::Placement| !source.is_copy || source.tables.iter().any(|t| t.is_of(p));
             let now = found.placements.iter().filter(of_it).map(|p| (p.node, &p.table, p.shard.unwrap_or(0)));
-            let disturbed = self.tables.source(source.id).is_none_or(|s| s.disturbed);
+            // What was given up in the middle was altered a moment before: it may be what is wanted now.
+            let disturbed = self.tables.source(source.id).is_none_or(|s| s.disturbed || s.broken);
             !disturbed && source.relation == found.relation && now.collect::<BTreeSet<_>>() == places
         }))
     }
@@ -129,11 +130,26 @@ impl Requests {
         }))
         .await?;
         counts.expect(nodes.keys().copied());
-        let loaded = self.load(sources, &nodes, (counts, progress)).await;
-        if loaded.is_err() && !self.is_undisturbed(sources).await? {
-            return Ok(false); // a table that went was looked for in vain
+        match self.load_and_finish(sources, &nodes, (counts, progress)).await {
+            Ok(finished) => Ok(finished),
+            // A table that went was looked for in vain.
+            Err(error) => {
+                if self.is_undisturbed(sources).await? {
+                    Err(error)
+                } else {
+                    Ok(false)
+                }
+            }
         }
-        let snapshots = loaded?;
+    }
+
+    async fn load_and_finish(
+        &self,
+        sources: &[KeptSource],
+        nodes: &BTreeMap<NodeId, Vec<u32>>,
+        counts: (&NodeReads, &ProgressSender),
+    ) -> Result<bool, RequestError> {
+        let snapshots = self.load(sources, nodes, counts).await?;
         let positions = Positions(snapshots.iter().copied().collect());
         // An idle node's stream stands still; the question moves it.
         let now = self.waiter.positions().await;

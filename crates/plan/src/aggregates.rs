@@ -13,6 +13,7 @@ use crate::deparse::pg_expr;
 use crate::expr::{Expr, ExprKind, Template};
 use crate::query::Planner;
 use crate::reader::{Node, Tree};
+use crate::represented::Represented;
 use crate::scope::Level;
 use crate::tree::{Aggregate, AggregateFunc, Rel};
 use crate::volatility;
@@ -279,23 +280,36 @@ impl Planner<'_> {
 
     /// The groups' columns, then the aggregates.
     pub(crate) fn aggregate(&self, built: Built, groups: &[Expr], calls: &[AggCall]) -> Result<Built, PlanError> {
-        let (built, by) = self.represented(built, groups, "GROUP BY")?;
+        let Represented { built, by, own } = self.represented(built, groups, "GROUP BY")?;
         let not_null = |expr: &Expr| expr.as_column().is_some_and(|c| built.columns[c].not_null);
         let column = |by: &Expr| BuiltColumn { ty: by.ty, declared: by.declared, not_null: not_null(by) };
         let mut columns: Vec<BuiltColumn> = by.iter().map(column).collect();
         for call in calls {
             columns.push(BuiltColumn { ty: call.ty, declared: call.declared, not_null: call.counts() });
         }
+        columns.extend(own.iter().map(|(_, text)| BuiltColumn {
+            ty: text.ty,
+            declared: text.declared,
+            not_null: false,
+        }));
+        let texts: Vec<Expr> = own.iter().map(|(_, text)| text.clone()).collect();
         let natives: Option<Vec<(&AggCall, &Native)>> =
             calls.iter().map(|c| c.native.as_ref().filter(|n| self.supported(n, c.arg())).map(|n| (c, n))).collect();
         let rel = match natives {
-            Some(natives) => self.native_aggregate(built, &by, &natives)?,
-            None => self.pg_aggregate(built, &by, calls)?,
+            Some(natives) => self.native_aggregate(built, &by, &natives, &texts)?,
+            None => self.pg_aggregate(built, &by, calls, &texts)?,
         };
-        self.as_values(Built { rel, columns, keys: vec![(0..groups.len()).collect()] }, groups)
+        self.with_own(Built { rel, columns, keys: vec![(0..groups.len()).collect()] }, groups, &own)
     }
 
-    fn native_aggregate(&self, built: Built, groups: &[Expr], calls: &[(&AggCall, &Native)]) -> Result<Rel, PlanError> {
+    /// Behind the calls, the first by bytes of each of the `texts`.
+    fn native_aggregate(
+        &self,
+        built: Built,
+        groups: &[Expr],
+        calls: &[(&AggCall, &Native)],
+        texts: &[Expr],
+    ) -> Result<Rel, PlanError> {
         let mut inputs: Vec<Expr> = groups.to_vec();
         let mut column_of = |expr: &Expr| match inputs.iter().position(|e| e == expr) {
             Some(at) => at,
@@ -316,13 +330,14 @@ impl Planner<'_> {
                 ty: call.ty,
             });
         }
+        aggregates.extend(texts.iter().map(|text| Aggregate::first_text(column_of(text))));
         let projected = self.project(built, &inputs)?;
         let keys: Vec<usize> = (0..groups.len()).collect();
         let key_types = groups.iter().map(|g| g.ty).collect();
         Ok(Rel::Aggregate { input: Box::new(projected.rel), keys, key_types, aggregates })
     }
 
-    fn pg_aggregate(&self, built: Built, groups: &[Expr], calls: &[AggCall]) -> Result<Rel, PlanError> {
+    fn pg_aggregate(&self, built: Built, groups: &[Expr], calls: &[AggCall], texts: &[Expr]) -> Result<Rel, PlanError> {
         let width = built.columns.len();
         let mut computed: Vec<Expr> = Vec::new();
         let place = |group: &Expr| {
@@ -334,7 +349,14 @@ impl Planner<'_> {
         let keys = groups.iter().map(place).collect();
         let key_types = groups.iter().map(|g| g.ty).collect();
         let built = self.extend(built, &computed)?;
-        let aggregates = calls.iter().map(|c| pg_expr(&c.sql(), self.catalog)).collect::<Result<_, _>>()?;
+        let first = |text: &Expr| {
+            let mut template = Template::new("pg_catalog.min(");
+            template.arg(text.clone());
+            template.text(" COLLATE pg_catalog.\"C\")");
+            Expr { kind: ExprKind::Template(template), ..text.clone() }
+        };
+        let all = calls.iter().map(AggCall::sql).chain(texts.iter().map(first));
+        let aggregates = all.map(|e| pg_expr(&e, self.catalog)).collect::<Result<_, _>>()?;
         Ok(Rel::PgAggregate { input: Box::new(built.rel), keys, key_types, aggregates })
     }
 

@@ -129,7 +129,15 @@ impl Planner<'_> {
     /// One column out an expression; keys follow where their columns go through unchanged.
     pub(crate) fn project(&self, built: Built, exprs: &[Expr]) -> Result<Built, PlanError> {
         let (rel, scalars) = self.scalars(built.rel, built.columns.len(), exprs)?;
-        let through = |c: &usize| exprs.iter().position(|e| e.as_column() == Some(*c));
+        // A cast that keeps the bytes may make values equal that were not, as one to citext does.
+        let tells_apart = |e: &Expr, c: usize| {
+            let (now, before) = (e.ty, built.columns[c].ty);
+            let native = |ty| scalar::key_support(ty, self.env).equality;
+            let is_text =
+                |ty: types::PgType| matches!(ty.oid, types::oid::TEXT | types::oid::VARCHAR | types::oid::NAME);
+            now == before || (native(now) && (now.oid == before.oid || is_text(now)))
+        };
+        let through = |c: &usize| exprs.iter().position(|e| e.as_column() == Some(*c) && tells_apart(e, *c));
         let keys = built.keys.iter().filter_map(|key| key.iter().map(through).collect()).collect();
         let columns = exprs.iter().map(|e| BuiltColumn {
             ty: e.ty,

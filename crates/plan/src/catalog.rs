@@ -52,11 +52,11 @@ pub(crate) struct TypeInfo {
     /// Of an array its elements' type, of a range its bounds'; else 0.
     pub(crate) element: Oid,
     pub(crate) collation: Oid,
-    /// Its default hash operator class, or that of what a domain stands on.
+    /// Its default hash operator class: of `text`, `varchar` and `citext`, whose text form is all that there is to them.
     pub(crate) hash: Option<Hash>,
 }
 
-/// How equal values of a type are found.
+/// How equal texts of a type are found.
 #[derive(Debug, Clone)]
 pub(crate) struct Hash {
     /// The function that hashes a value with a seed, as SQL writes it.
@@ -299,13 +299,13 @@ impl Catalog {
                 JOIN pg_catalog.pg_amop s ON s.amopfamily = o.opcfamily AND s.amopstrategy = 1
                     AND s.amoplefttype = o.opcintype AND s.amoprighttype = o.opcintype
                 JOIN pg_catalog.pg_operator e ON e.oid = s.amopopr
-                WHERE o.opcdefault AND o.opcintype = CASE
-                    WHEN b.oid = 'pg_catalog.varchar'::pg_catalog.regtype THEN 'pg_catalog.text'::pg_catalog.regtype
-                    WHEN b.typtype = 'c' THEN 'pg_catalog.record'::pg_catalog.regtype
-                    WHEN b.typcategory = 'A' THEN 'pg_catalog.anyarray'::pg_catalog.regtype
-                    WHEN b.typtype = 'r' THEN 'pg_catalog.anyrange'::pg_catalog.regtype
-                    WHEN b.typtype = 'm' THEN 'pg_catalog.anymultirange'::pg_catalog.regtype
-                    ELSE b.oid END) h ON true
+                WHERE o.opcdefault AND o.opcintype = CASE b.oid
+                        WHEN 'pg_catalog.varchar'::pg_catalog.regtype THEN 'pg_catalog.text'::pg_catalog.regtype ELSE b.oid END
+                    AND (b.oid IN ('pg_catalog.text'::pg_catalog.regtype, 'pg_catalog.varchar'::pg_catalog.regtype)
+                        OR EXISTS (SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension x ON x.oid = d.refobjid
+                            WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = b.oid AND d.deptype = 'e'
+                                AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND x.extname = 'citext'))
+                ) h ON true
             WHERE b.typtype <> 'd'";
         for row in client.query(sql, &[&oids]).await.map_err(asked)? {
             let kind: String = row.get(4);

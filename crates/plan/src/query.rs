@@ -15,10 +15,11 @@ use crate::functions::gives_rows;
 use crate::outer::{Frame, Mode, reads_outer};
 use crate::reader::Node;
 use crate::recursion::Recursion;
+use crate::represented::Represented;
 use crate::scope::Level;
 use crate::subquery::{Links, with_key};
 use crate::top::Taken;
-use crate::tree::{Rel, SourceUse};
+use crate::tree::{Aggregate, Rel, SourceUse};
 use crate::window;
 
 /// What planning one query works with.
@@ -205,13 +206,15 @@ impl<'a> Planner<'a> {
             return Ok(built); // its rows are distinct as they are
         }
         let shown: Vec<Expr> = keys.iter().map(|c| built.column(*c)).collect::<Result<_, _>>()?;
-        let (mut built, by) = self.represented(built, &shown, "DISTINCT")?;
-        if by != shown {
-            built = self.project(built, &by)?;
+        let Represented { mut built, by, own } = self.represented(built, &shown, "DISTINCT")?;
+        let texts: Vec<Expr> = own.iter().map(|(_, text)| text.clone()).collect();
+        if !own.is_empty() {
+            built = self.project(built, &[by.clone(), texts].concat())?;
         }
+        let aggregates = (keys.len()..keys.len() + own.len()).map(Aggregate::first_text).collect();
         let key_types = by.iter().map(|key| key.ty).collect();
-        let rel = Rel::Aggregate { input: Box::new(built.rel), keys: keys.clone(), key_types, aggregates: Vec::new() };
-        self.as_values(Built { rel, columns: built.columns, keys: vec![keys] }, &shown)
+        let rel = Rel::Aggregate { input: Box::new(built.rel), keys: keys.clone(), key_types, aggregates };
+        self.with_own(Built { rel, columns: built.columns, keys: vec![keys] }, &shown, &own)
     }
 
     /// Groups and joins need to know when two values are equal.

@@ -1,21 +1,17 @@
-//! Groups by values whose equality only PostgreSQL knows: citext, collations that are not deterministic, composites, and whatever
-//! else has a hash operator class.
+//! Groups by texts whose equality only PostgreSQL knows: citext, and collations that are not deterministic.
 //!
 //! ```text
 //!   rows ─▶ the value's hash, by its type's own function     equal values have one hash
 //!        ─▶ window: of the rows with that hash, the first of those that are equal to this one      PARTITION BY the value
-//!        ─▶ groups by that one's text form                   which is one for all that are equal
-//!        ─▶ the text form as a value again
+//!        ─▶ groups by that one's bytes                         which are one for all that are equal
+//!        ─▶ shown: the first by bytes of the group's own values
 //! ```
 //!
-//! Joins by such values go by the hash, and ask PostgreSQL about the pairs.
-//!
-//! PostgreSQL compares, within the window; the hash only says which rows can be equal at all, so that few are compared again when
-//! one changes. What is shown of equal values is the shortest text form, and of those the first by bytes: always the same
-//! for the same rows.
+//! PostgreSQL compares, within the window; the hash only says which rows can be equal at all. All rows with one value are compared again
+//! when one of them changes. Joins by such values go by the hash, and ask PostgreSQL about the pairs.
 
 use scalar::key_support;
-use types::{PgType, oid};
+use types::{Oid, PgType, collation, oid};
 
 use crate::PlanError;
 use crate::built::{Built, BuiltColumn};
@@ -25,33 +21,44 @@ use crate::deparse::pg_expr;
 use crate::expr::{Expr, ExprKind, Template};
 use crate::query::Planner;
 use crate::top::text_of;
-use crate::tree::{Rel, SetOp};
+use crate::tree::Rel;
+
+/// Rows, and what they are grouped by.
+pub(crate) struct Represented {
+    pub(crate) built: Built,
+    /// In the place of each group, native.
+    pub(crate) by: Vec<Expr>,
+    /// Of the groups that were not native, by their places: the rows' own values as texts.
+    pub(crate) own: Vec<(usize, Expr)>,
+}
 
 impl Planner<'_> {
-    /// The rows, and what to group them by in the place of `groups`, which is native. What was there keeps its place.
+    /// What was there keeps its place.
     pub(crate) fn represented(
         &self,
         mut built: Built,
         groups: &[Expr],
         construct: &str,
-    ) -> Result<(Built, Vec<Expr>), PlanError> {
-        let mut keys = groups.to_vec();
-        for key in &mut keys {
-            if !key_support(key.ty, self.env).equality {
-                (built, *key) = self.one_for_all(built, key, construct)?;
+    ) -> Result<Represented, PlanError> {
+        let (mut by, mut own) = (groups.to_vec(), Vec::new());
+        for (place, key) in by.iter_mut().enumerate() {
+            if key_support(key.ty, self.env).equality {
+                continue;
             }
+            own.push((place, text_of(key.clone())));
+            (built, *key) = self.one_for_all(built, key, construct)?;
         }
-        Ok((built, keys))
+        Ok(Represented { built, by, own })
     }
 
     /// How its type finds equal values, if it can.
     fn hash(&self, value: &Expr) -> Option<&Hash> {
-        let info = self.catalog.types.get(&value.declared).filter(|info| !info.is_pseudo);
+        let info = self.catalog.types.get(&value.declared).filter(|_| value.declared == value.ty.oid);
         info.and_then(|info| info.hash.as_ref())
     }
 
     /// The value's hash, which is one for all that are equal under the collation.
-    fn hashed(&self, value: &Expr, collation: types::Oid) -> Option<Expr> {
+    fn hashed(&self, value: &Expr, collation: Oid) -> Option<Expr> {
         let mut template = Template::new(format!("{}(", self.hash(value)?.function));
         let compared = Expr { ty: PgType { collation, ..value.ty }, ..value.clone() };
         template.arg(calls::collated(compared, self.catalog));
@@ -83,9 +90,7 @@ impl Planner<'_> {
         first.arg(collated());
         first.text(") OVER (PARTITION BY ");
         first.arg(collated());
-        first.text(" ORDER BY pg_catalog.length(CAST(");
-        first.arg(collated());
-        first.text(" AS pg_catalog.text)), CAST(");
+        first.text(" ORDER BY CAST(");
         first.arg(collated());
         first.text(" AS pg_catalog.text) COLLATE pg_catalog.\"C\")");
         let first = Expr { kind: ExprKind::Template(first), ty: value.ty, declared: value.declared };
@@ -100,45 +105,24 @@ impl Planner<'_> {
         Ok((built, text_of(first)))
     }
 
-    /// The first columns are text forms where the `groups` that they stand for were not native: values again.
-    pub(crate) fn as_values(&self, built: Built, groups: &[Expr]) -> Result<Built, PlanError> {
-        if groups.iter().all(|g| key_support(g.ty, self.env).equality) {
+    /// Of an aggregate's columns the last are texts of the groups in these places: they are shown there, as the values that they are.
+    pub(crate) fn with_own(&self, built: Built, groups: &[Expr], own: &[(usize, Expr)]) -> Result<Built, PlanError> {
+        if own.is_empty() {
             return Ok(built);
         }
-        let mut exprs: Vec<Expr> = (0..built.columns.len()).map(|c| built.column(c)).collect::<Result<_, _>>()?;
-        for (expr, group) in exprs.iter_mut().zip(groups) {
-            if key_support(group.ty, self.env).equality {
-                continue;
-            }
-            let text = Box::new(expr.clone());
+        let width = built.columns.len() - own.len();
+        let mut exprs: Vec<Expr> = (0..width).map(|c| built.column(c)).collect::<Result<_, _>>()?;
+        for (at, (place, _)) in own.iter().enumerate() {
+            let group = &groups[*place];
+            let text = Box::new(built.column(width + at)?);
             let is_text = matches!(group.ty.oid, oid::TEXT | oid::VARCHAR);
             let kind = if is_text { ExprKind::Relabel(text) } else { ExprKind::ViaText(text) };
-            *expr = Expr { kind, ty: group.ty, declared: group.declared };
+            exprs[*place] = Expr { kind, ty: group.ty, declared: group.declared };
         }
         let keys = built.keys.clone();
         Ok(Built { keys, ..self.project(built, &exprs)? })
     }
-
-    /// INTERSECT or EXCEPT where some columns are not native: the rows of both sides are represented together.
-    pub(crate) fn difference_by_postgres(
-        &self,
-        name: &str,
-        op: SetOp,
-        all: bool,
-        sides: [Built; 2],
-    ) -> Result<Built, PlanError> {
-        let [left, right] = sides;
-        let shown: Vec<Expr> = (0..left.columns.len()).map(|c| left.column(c)).collect::<Result<_, _>>()?;
-        let mark = |side| crate::expr::int8(side);
-        let (left, right) = (self.extend(left, &[mark(0)])?, self.extend(right, &[mark(1)])?);
-        let marked = left.columns.len() - 1;
-        let (both, keys) = self.represented(crate::set_operation::union_all(left, right), &shown, name)?;
-        let side = |number: i64| {
-            let of = both.column(marked)?;
-            let rows = self.filter(both.clone(), &[crate::expr::same(of, mark(number))])?;
-            self.project(rows, &keys)
-        };
-        let built = self.compared(op, all, side(0)?, side(1)?);
-        self.as_values(built, &shown)
-    }
 }
+
+/// The type of values as texts.
+pub(crate) const AS_TEXT: PgType = PgType { oid: oid::TEXT, typmod: -1, collation: collation::C };

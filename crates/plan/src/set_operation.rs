@@ -36,14 +36,9 @@ impl<'a> Planner<'a> {
 
     /// INTERSECT or EXCEPT: rows of the left side, so that what is unique there stays unique.
     fn difference(&self, name: &str, op: SetOp, all: bool, left: Built, right: Built) -> Result<Built, PlanError> {
-        if left.columns.iter().all(|c| scalar::key_support(c.ty, self.env).equality) {
-            return Ok(self.compared(op, all, left, right));
+        for column in &left.columns {
+            self.groupable(column, name)?;
         }
-        self.difference_by_postgres(name, op, all, [left, right])
-    }
-
-    /// The same of columns that are native.
-    pub(crate) fn compared(&self, op: SetOp, all: bool, left: Built, right: Built) -> Built {
         let types: Vec<_> = left.columns.iter().map(|c| c.ty).collect();
         let mut keys = left.keys;
         if op == SetOp::Intersect {
@@ -61,7 +56,7 @@ impl<'a> Planner<'a> {
         let rel = Rel::SetOp { op, all, left: Box::new(left.rel), right: Box::new(right.rel), types };
         let mut built = Built { rel, columns, keys };
         built.tidy_keys();
-        built
+        Ok(built)
     }
 
     /// A branch of a set operation with the columns' common types, to which PostgreSQL casts implicitly.
@@ -92,7 +87,7 @@ impl<'a> Planner<'a> {
 }
 
 /// All rows of both sides.
-pub(crate) fn union_all(left: Built, right: Built) -> Built {
+fn union_all(left: Built, right: Built) -> Built {
     let columns = left
         .columns
         .iter()

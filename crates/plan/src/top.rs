@@ -16,6 +16,7 @@ use crate::expr::{Expr, ExprKind, INT8_GREATER, INT8_LESS_OR_EQUAL};
 use crate::native::native;
 use crate::query::Planner;
 use crate::reader::Node;
+use crate::represented::Represented;
 use crate::tree::{PgExpr, Rel, SortKey};
 use crate::values::Constants;
 
@@ -125,7 +126,7 @@ impl<'a> Planner<'a> {
         let (partition, ordered) = columns.split_at(taken.partition.len());
         let groups: Vec<Expr> = partition.iter().map(|c| built.column(*c)).collect::<Result<_, _>>()?;
         let by;
-        (built, by) = self.represented(built, &groups, taken.construct)?;
+        Represented { built, by, .. } = self.represented(built, &groups, taken.construct)?;
         let mut partition = partition.to_vec();
         for (place, by) in partition.iter_mut().zip(&by).filter(|(_, by)| by.as_column().is_none()) {
             *place = built.columns.len();

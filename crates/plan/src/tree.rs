@@ -269,6 +269,14 @@ pub struct Aggregate {
     pub ty: PgType,
 }
 
+impl Aggregate {
+    /// The first by bytes of a column's texts.
+    pub(crate) fn first_text(column: usize) -> Self {
+        let ty = crate::represented::AS_TEXT;
+        Self { func: AggregateFunc::Min, arg: Some(column), arg_type: Some(ty), filter: None, distinct: false, ty }
+    }
+}
+
 /// The aggregates kept natively. `sum` and `avg` of int2, int4, int8, numeric, float4, float8, interval; variances and deviations
 /// of int2, int4, int8, numeric; `bit_and` and its kin of int2, int4, int8; `min` and `max` of every type with a native order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

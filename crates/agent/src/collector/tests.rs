@@ -403,6 +403,19 @@ fn a_table_wanted_twice_is_shipped_for_both_and_subscriptions_come_and_go() {
     assert_eq!(said(&mut c), ["7+1 8+y,1", "commit 50 []", "8+y,1", "commit 70 []", "progress 90"]);
 }
 
+/// A column that came since the table was last described: the description that has it comes before the next row.
+#[test]
+fn a_table_wanted_with_a_new_column_is_shipped_from_its_next_description_on() {
+    let mut c = collector(0, &["a"]);
+    feed(&mut c, &[begin(20), t(), commit(20, 30)]);
+    c.subscribe(wanted(8, &["a", "new"]));
+    // From before the column: in the snapshot.
+    feed(&mut c, &[begin(40), insert(1, &[bin("1"), bin("y"), NULL]), commit(40, 50)]);
+    let described = relation(1, "public", "t", &[("a", 23, -1), ("new", 25, -1)]);
+    feed(&mut c, &[begin(60), described, insert(1, &[bin("2"), bin("n")]), commit(60, 70)]);
+    assert_eq!(said(&mut c), ["7+1", "commit 50 []", "7+2 8+2,n", "commit 70 []"]);
+}
+
 #[test]
 fn a_shard_that_is_shipped_does_not_sleep_again_when_its_move_is_announced_late() {
     let mut c = collector(0, &["a"]);
