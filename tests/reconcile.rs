@@ -120,7 +120,7 @@ async fn nothing_waits_while_tables_are_read_again_on_request() {
         create(&daemon, &[PER_KIND, PER_OTHER]).await.unwrap();
         daemon.stop().await.unwrap();
         // As if there were much to read.
-        daemon.arm(Some("backfill-before-finish=return(1800)"));
+        daemon.arm(Some("backfill-before-finish=return(1500)"));
         daemon.start().await.unwrap();
         let change = "UPDATE PART SET amount = amount + 1";
         change_unseen(&cluster, 1, "items", change).await;
@@ -153,7 +153,7 @@ async fn nothing_differs_while_money_and_shards_move() {
         create(&daemon, &Bank::STREAM_TABLES).await.unwrap();
         let seed = seed();
         let mut random = StdRng::seed_from_u64(seed);
-        let rounds = if long() { 60 } else { 6 };
+        let rounds = if long() { 60 } else { 4 };
         let least = Least { transfers: 20, moves: 10, reads: 30, wrong: 0, own_reads: 0, own_wrong: 0 };
         let readings = async {
             for round in 0..rounds {

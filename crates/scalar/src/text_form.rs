@@ -143,12 +143,21 @@ fn boolean(text: &str) -> Option<bool> {
 fn integer(text: &str, ty: &'static str, low: i64, high: i64) -> Result<i64, EvalError> {
     let body = trimmed(text);
     let digits = body.strip_prefix(['+', '-']).unwrap_or(body);
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+    let (run, rest) = digits.split_at(digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len()));
+    if run.is_empty() {
+        return Err(invalid(ty, text));
+    }
+    let too_large = || Err(EvalError::raised("22003", format!("value \"{text}\" is out of range for type {ty}")));
+    // PostgreSQL adds the digits up, below zero, before it looks at what is behind them.
+    if run.parse::<u64>().map_or(true, |v| v > low.unsigned_abs()) {
+        return too_large();
+    }
+    if !rest.is_empty() {
         return Err(invalid(ty, text));
     }
     match body.parse::<i64>() {
         Ok(v) if (low..=high).contains(&v) => Ok(v),
-        _ => Err(EvalError::raised("22003", format!("value \"{text}\" is out of range for type {ty}"))),
+        _ => too_large(),
     }
 }
 
