@@ -10,7 +10,7 @@ use testkit::{
 };
 use tributary_tests::create;
 
-const TABLES: [(&str, &str); 16] = [
+const TABLES: [(&str, &str); 17] = [
     ("by_mail", "SELECT mail, count(*) AS n, sum(amount) AS total FROM people GROUP BY mail"),
     ("by_name", "SELECT name, count(*) AS n, min(amount) AS least FROM people GROUP BY name"),
     ("by_all", "SELECT mail, name, avg(amount) AS mean FROM people GROUP BY 2, 1 HAVING count(*) < 9"),
@@ -20,6 +20,7 @@ const TABLES: [(&str, &str); 16] = [
     ("mails", "SELECT DISTINCT mail, kind FROM people"),
     ("either", "SELECT mail, name FROM people WHERE kind < 2 UNION SELECT mail, name FROM people WHERE kind > 3"),
     ("first", "SELECT DISTINCT ON (mail) mail, id, amount FROM people ORDER BY mail, id"),
+    ("first_code", "SELECT DISTINCT ON (code::citext) lower(code) AS code FROM codes ORDER BY code::citext, code"),
     (
         "alike",
         "SELECT a.id, b.id AS other FROM people a JOIN people b ON a.mail = b.mail AND a.kind = b.kind AND a.id < b.id",

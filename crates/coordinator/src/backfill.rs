@@ -162,6 +162,10 @@ impl Requests {
         let ids: Vec<_> = sources.iter().map(|s| s.id).collect();
         self.call(move |room| {
             for id in ids {
+                // The sequencer sees it as not ready until then, and does not wait for it.
+                if room.tables.source(id).is_none_or(|s| s.disturbed) {
+                    return Err(ivm::IvmError::NotNow(format!("source {id} went elsewhere while it was read")));
+                }
                 room.engine.finish_load(id, &snapshots)?;
                 room.tables.set_ready(id);
             }

@@ -143,7 +143,9 @@ impl Requests {
 /// What the user can do something about, and what not.
 fn refused(error: IvmError) -> RequestError {
     match error {
-        IvmError::Refused(_) | IvmError::Build(_) | IvmError::NotNow(_) => RequestError::Refused(error.to_string()),
+        IvmError::Refused(_) | IvmError::Build(_) => RequestError::Refused(error.to_string()),
+        // A source was given up meanwhile: another one is read by the next try.
+        IvmError::NotNow(_) => RequestError::unavailable(error),
         error if error.is_transient() => RequestError::unavailable(error),
         error => RequestError::internal(error),
     }

@@ -178,8 +178,16 @@ impl Tables {
             copies.push(table.copied(TableId(notes.next_table)));
         }
         // Which key is in which table is known of all tables together.
-        let copy =
-            KeptSource { id, tables: copies, ready: false, hashed: false, is_copy: true, definition: None, ..of };
+        let copy = KeptSource {
+            id,
+            tables: copies,
+            ready: false,
+            hashed: false,
+            disturbed: false,
+            is_copy: true,
+            definition: None,
+            ..of
+        };
         (!copy.tables.is_empty()).then(|| {
             notes.restless = None;
             notes.sources.insert(id, copy.clone());

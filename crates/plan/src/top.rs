@@ -124,7 +124,10 @@ impl<'a> Planner<'a> {
         }
         let mut built = self.extend(built, &computed)?;
         let (partition, ordered) = columns.split_at(taken.partition.len());
-        let groups: Vec<Expr> = partition.iter().map(|c| built.column(*c)).collect::<Result<_, _>>()?;
+        // A cast that keeps the bytes may be to a type with another equality.
+        let of = taken.partition.iter().map(|&at| (exprs[at].ty, exprs[at].declared));
+        let groups: Vec<Expr> =
+            partition.iter().zip(of).map(|(&c, (ty, declared))| Expr::column(c, ty, declared)).collect();
         let by;
         Represented { built, by, .. } = self.represented(built, &groups, taken.construct)?;
         let mut partition = partition.to_vec();
