@@ -290,6 +290,31 @@ async fn a_long_reading_stops_only_who_needs_it_and_they_come_back_by_themselves
     assert_exact(&cluster, &daemon, &[PLAIN, PER_OTHER, PLAIN_TOO]).await.unwrap();
 }
 
+/// There is nobody to go on: nothing is given up, and status says how far the reading is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_reading_that_all_stream_tables_need_is_waited_for_and_shown() {
+    if !citus_available() {
+        return;
+    }
+    let cluster = undistributed(2000).await;
+    let options = DaemonOptions { args: vec!["--hold-limit".into(), "300ms".into()], ..DaemonOptions::default() };
+    let daemon = Daemon::standalone(&cluster, options.failpoint("mend-read=return(4000)")).await.unwrap();
+    create(&daemon, &[PLAIN]).await.unwrap();
+    cluster.run("SELECT create_distributed_table('plain', 'id')").await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let status = cli(&daemon, &["status"]).await.unwrap().ok().unwrap().stdout;
+        if status.contains("read again: ") && status.contains(" rows of node 1 (all)") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{status}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_exact(&cluster, &daemon, &[PLAIN]).await.unwrap();
+    let log = std::fs::read_to_string(daemon.log()).unwrap();
+    assert!(!log.contains("takes longer than"), "{}", daemon.log_tail());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_difference_that_no_cut_can_hold_is_computed_again_instead() {
     if !citus_available() {
