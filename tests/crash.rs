@@ -26,8 +26,9 @@ const POINTS: [(&str, u32); 9] = [
 
 /// Failpoints of other suites: some make the aggregator, or an agent, late; `tests/per_node.rs` crashes between the two lanes,
 /// `tests/reconcile.rs` while tables are read again; in `tests/bugs.rs` a panic ends one definition only.
-const ELSEWHERE: [&str; 10] = [
+const ELSEWHERE: [&str; 11] = [
     "agent-before-stream",
+    "agent-subscribe",
     "crossing-after-definition",
     "crossing-before-definition",
     "engine-gives-up",

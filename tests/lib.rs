@@ -4,7 +4,7 @@
 //! PostgreSQL computes), `alike` (what it takes for equal), `catalog` (all that its
 //! catalogs have), `failing` (rows that a query cannot be computed over), `recursive`, `random` (any query), `crash` (every step of the pipeline), `hanging` (prepared transactions),
 //! `per_node` (those that do not wait), `pressure` (those that wait, and for how much),
-//! `cdc` (Citus's own scenarios), `life`, `shape`, `nodes`, `tables` and `reconcile` (what operators do), `refused` (bad input), `rights`, `wait`,
+//! `cdc` (Citus's own scenarios), `life`, `shape`, `nodes`, `tables`, `physical` and `reconcile` (what operators do), `refused` (bad input), `rights`, `wait`,
 //! `beside` (new ones while others go on), `nested` (stream tables over stream tables), `idle`, `large` and `readme`. What they
 //! share is here.
 
@@ -77,4 +77,25 @@ pub fn memory_kb(pid: u32, line: &str) -> anyhow::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let value = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':')?.split_whitespace().next());
     value.and_then(|text| text.parse().ok()).with_context(|| format!("no {line} in /proc/{pid}/status"))
+}
+
+/// Changes a part of a table that lies on the node so that no stream tells of it; gives the part's name.
+///
+/// # Errors
+/// When the node cannot be asked, or has no part of the table in the publication.
+pub async fn change_unseen(cluster: &Cluster, node: usize, table: &str, change: &str) -> anyhow::Result<String> {
+    let client = cluster.client_of(node).await?;
+    if cluster.kind() == Kind::Citus {
+        let unguarded = "SET citus.enable_ddl_propagation = off; SET citus.override_table_visibility = off";
+        client.batch_execute(unguarded).await?;
+    }
+    let sql = "SELECT min(format('%I.%I', schemaname, tablename)) FROM pg_publication_tables
+               WHERE pubname = 'tributary_default' AND tablename ~ ('^' || $1)";
+    let part: String = client.query_one(sql, &[&table]).await?.try_get(0)?;
+    let sql = format!(
+        "ALTER PUBLICATION tributary_default DROP TABLE {part}; {}; ALTER PUBLICATION tributary_default ADD TABLE {part}",
+        change.replace("PART", &part)
+    );
+    client.batch_execute(&sql).await?;
+    Ok(part)
 }

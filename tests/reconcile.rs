@@ -12,7 +12,7 @@ use testkit::{
     seed,
 };
 use tributary_tests::shards::{Shards, counter};
-use tributary_tests::{create, in_state, long};
+use tributary_tests::{change_unseen, create, in_state, long};
 
 const PER_KIND: (&str, &str) =
     ("per_kind", "SELECT kind, count(*) AS n, sum(amount) AS total FROM items GROUP BY kind");
@@ -33,24 +33,6 @@ async fn cluster(kind: Kind) -> Cluster {
         cluster.run(&rows).await.unwrap();
     }
     cluster
-}
-
-/// Changes a part of a table that lies on the node so that no stream tells of it; gives the part's name.
-async fn change_unseen(cluster: &Cluster, node: usize, table: &str, change: &str) -> String {
-    let client = cluster.client_of(node).await.unwrap();
-    if cluster.kind() == Kind::Citus {
-        let unguarded = "SET citus.enable_ddl_propagation = off; SET citus.override_table_visibility = off";
-        client.batch_execute(unguarded).await.unwrap();
-    }
-    let sql = "SELECT min(format('%I.%I', schemaname, tablename)) FROM pg_publication_tables
-               WHERE pubname = 'tributary_default' AND tablename ~ ('^' || $1)";
-    let part: String = client.query_one(sql, &[&table]).await.unwrap().get(0);
-    let sql = format!(
-        "ALTER PUBLICATION tributary_default DROP TABLE {part}; {}; ALTER PUBLICATION tributary_default ADD TABLE {part}",
-        change.replace("PART", &part)
-    );
-    client.batch_execute(&sql).await.unwrap();
-    part
 }
 
 /// Rows read and rows that differed, as the command line says it.
@@ -74,8 +56,8 @@ async fn as_much_is_read_again_as_is_asked_for_and_what_differs_is_healed() {
         let daemon = Daemon::standalone(&cluster, DaemonOptions::default()).await.unwrap();
         create(&daemon, &[PER_KIND, PER_OTHER, BOTH]).await.unwrap();
         let change = "DELETE FROM PART WHERE id % 3 = 0; UPDATE PART SET amount = amount + 1000 WHERE id % 3 = 1";
-        let first = change_unseen(&cluster, 1, "items", change).await;
-        change_unseen(&cluster, 2, "items", change).await;
+        let first = change_unseen(&cluster, 1, "items", change).await.unwrap();
+        change_unseen(&cluster, 2, "items", change).await.unwrap();
         assert!(!is_exact(&daemon).await, "{kind:?}: the change was seen");
 
         let (read, differing) = reconcile(&daemon, &["--table", "others"]).await;
@@ -123,7 +105,7 @@ async fn nothing_waits_while_tables_are_read_again_on_request() {
         daemon.arm(Some("backfill-before-finish=return(1500)"));
         daemon.start().await.unwrap();
         let change = "UPDATE PART SET amount = amount + 1";
-        change_unseen(&cluster, 1, "items", change).await;
+        change_unseen(&cluster, 1, "items", change).await.unwrap();
         let (started, mut waits) = (Instant::now(), 0);
         let asked = reconcile(&daemon, &["--all"]);
         let written = async {
@@ -188,7 +170,7 @@ async fn a_crash_before_the_difference_is_taken_over_reads_nothing_twice() {
         daemon.stop().await.unwrap();
         daemon.arm(Some("reconcile-before-compare=panic"));
         daemon.start().await.unwrap();
-        change_unseen(&cluster, 1, "items", "DELETE FROM PART WHERE id % 2 = 0").await;
+        change_unseen(&cluster, 1, "items", "DELETE FROM PART WHERE id % 2 = 0").await.unwrap();
         let ended = cli(&daemon, &["stream", "rebuild", "--reconcile", "--all"]).await.unwrap();
         assert_eq!(ended.code, Some(1), "{ended:?}");
         daemon.wait_for_end(Duration::from_secs(60)).await.unwrap();
@@ -269,13 +251,25 @@ const PLAIN_TOO: (&str, &str) =
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_reading_stops_only_who_needs_it_and_they_come_back_by_themselves() {
+    takes_long("mend-read=return(8000)").await;
+}
+
+/// A table's server is away, for one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_look_for_tables_stops_only_who_needs_them() {
+    // The two sources are looked at once when they are new.
+    takes_long("mend-look=2*off->1*return(8000)->off").await;
+}
+
+async fn takes_long(failpoint: &str) {
     if !citus_available() {
         return;
     }
     let cluster = undistributed(2000).await;
     let options = DaemonOptions { args: vec!["--hold-limit".into(), "300ms".into()], ..DaemonOptions::default() };
-    let daemon = Daemon::standalone(&cluster, options.failpoint("mend-read=return(8000)")).await.unwrap();
+    let daemon = Daemon::standalone(&cluster, options.failpoint(failpoint)).await.unwrap();
     create(&daemon, &[PLAIN, PER_OTHER, PLAIN_TOO]).await.unwrap();
+    cli(&daemon, &["wait"]).await.unwrap().ok().unwrap();
     let started = Instant::now();
     cluster.run("SELECT create_distributed_table('plain', 'id')").await.unwrap();
     cluster.run("UPDATE others SET amount = amount + 1 WHERE id < 50").await.unwrap();

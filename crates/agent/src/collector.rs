@@ -56,6 +56,8 @@ pub(crate) struct Collector {
     directory: Directory,
     confirmer: Arc<Confirmer>,
     open: Open,
+    /// Where the transaction commits, or is prepared: until then nobody else alters the tables that it writes to.
+    at: Lsn,
     /// The open transaction has changes, here or sent already.
     has_changes: bool,
     /// Pieces of the open transaction have left for `events`.
@@ -89,6 +91,7 @@ impl Collector {
             directory: Directory::new(wanted),
             confirmer,
             open: Open::None,
+            at: Lsn::ZERO,
             has_changes: false,
             has_pieces: false,
             participants: Vec::new(),
@@ -196,29 +199,31 @@ impl Collector {
             Message::Insert(m) => self.insert(m.relation, m.new),
             Message::Update(m) => {
                 self.reshape(m.relation, shape::Change::Written, m.new)?;
-                self.ship(m.relation, |p, into| p.update(m.old, m.new, into))
+                self.ship(m.relation, true, |p, into| p.update(m.old, m.new, into))
             }
             Message::Delete(m) => {
                 self.reshape(m.relation, shape::Change::Gone, m.old.tuple())?;
-                self.ship(m.relation, |p, into| p.delete(m.old, into))
+                self.ship(m.relation, true, |p, into| p.delete(m.old, into))
             }
             Message::Truncate(m) => m.relations().try_for_each(|id| {
-                self.ship(id, |p, into| {
+                self.ship(id, false, |p, into| {
                     p.truncate(into);
                     Ok(())
                 })
             }),
-            Message::Begin(m) => self.begin(if Lsn(m.final_lsn.0) < self.have { Open::Skipped } else { Open::Plain }),
+            Message::Begin(m) => {
+                self.begin(Lsn(m.final_lsn.0), if Lsn(m.final_lsn.0) < self.have { Open::Skipped } else { Open::Plain })
+            }
             Message::Commit(m) => self.commit(Lsn(m.end_lsn.0), m.timestamp.0),
             Message::BeginPrepare(m) => {
                 let (begin, end) = (Lsn(m.prepare_lsn.0), Lsn(m.end_lsn.0));
-                self.begin(if begin >= self.low && end <= self.sent { Open::Skipped } else { Open::Branch })
+                self.begin(begin, if begin >= self.low && end <= self.sent { Open::Skipped } else { Open::Branch })
             }
             Message::Prepare(m) => self.prepare(m),
             Message::CommitPrepared(m) => self.commit_prepared(m),
             Message::RollbackPrepared(m) => self.rollback_prepared(m),
             Message::Relation(m) => {
-                let unfit = self.directory.describe(m);
+                let unfit = self.directory.describe(m, self.at);
                 self.altered(unfit);
                 Ok(())
             }
@@ -231,11 +236,11 @@ impl Collector {
         }
     }
 
-    fn begin(&mut self, open: Open) -> Result<(), AgentError> {
+    fn begin(&mut self, at: Lsn, open: Open) -> Result<(), AgentError> {
         if self.open != Open::None {
             return Err(AgentError::OutOfOrder("a transaction begins within another"));
         }
-        self.open = open;
+        (self.open, self.at) = (open, at);
         Ok(())
     }
 
@@ -350,7 +355,7 @@ impl Collector {
             return Ok(());
         }
         self.reshape(relation, shape::Change::Written, new)?;
-        self.ship(relation, |p, into| p.insert(new, into))
+        self.ship(relation, false, |p, into| p.insert(new, into))
     }
 
     /// Takes a row of Citus's metadata. A table of a shard that comes to this node is awake before any transaction can
@@ -370,10 +375,11 @@ impl Collector {
         Ok(())
     }
 
-    /// Writes a change of a wanted table.
+    /// Writes a change of a wanted table; `of_old`: of a row that was there. While a move fills a table, it has no key yet.
     fn ship(
         &mut self,
         relation: u32,
+        of_old: bool,
         write: impl Fn(&Projector, &mut BytesMut) -> Result<(), RowError>,
     ) -> Result<(), AgentError> {
         match self.open {
@@ -390,6 +396,11 @@ impl Collector {
         }
         let mut unfit = Vec::new();
         for projector in projectors.iter().filter(|p| !p.is_dormant()) {
+            if of_old && projector.is_blind() {
+                let reason = format!("REPLICA IDENTITY of {} no longer tells its rows apart", relation.name);
+                unfit.push(Unfit::new(projector.table(), reason));
+                continue;
+            }
             match write(projector, &mut self.piece) {
                 Ok(()) => self.has_changes = true,
                 Err(RowError::TextValue(column)) => {

@@ -6,7 +6,7 @@
 use ahash::{HashMap, HashMapExt};
 use pgoutput::{Column, Tuple};
 use proto::v1;
-use types::{TableId, TableName};
+use types::{Lsn, TableId, TableName};
 
 use crate::AgentError;
 use crate::projector::{Projector, StreamColumn};
@@ -17,6 +17,8 @@ use crate::subscription::{Subscription, Unfit};
 pub(crate) struct Relation {
     pub(crate) name: TableName,
     columns: Vec<StreamColumn>,
+    /// Where the transaction ended that it was described for.
+    described: Lsn,
     pub(crate) role: Role,
 }
 
@@ -62,16 +64,20 @@ impl Directory {
             subscription.dormant = false;
         }
         self.wanted.retain(|s| s.id != subscription.id);
-        let (table, name) = (subscription.id, subscription.name.clone());
-        self.wanted.push(subscription);
-        let known = self.relations.iter().filter(|(_, r)| r.name == name).map(|(&id, r)| (id, r.columns.clone()));
+        let name = subscription.name.clone();
         let mut unfit = Vec::new();
-        for (id, columns) in known.collect::<Vec<_>>() {
-            let (role, bad) = self.role(id, &name, &columns);
-            // What is new and does not fit the last description was made for a later one: the stream describes a table anew
-            // before the first row behind a change of it, and what comes before that is in the snapshot. That one fails
-            // when the table does not have the columns.
-            unfit.extend(bad.into_iter().filter(|u| u.table != table));
+        // Renamed since it was looked for.
+        for (id, relation) in &self.relations {
+            if subscription.was_renamed(*id, &relation.name, relation.described) {
+                unfit.push(Unfit::new(subscription.id, format!("table {name} was renamed to {}", relation.name)));
+            }
+        }
+        self.wanted.push(subscription);
+        let known = self.relations.iter().filter(|(_, r)| r.name == name);
+        let known = known.map(|(&id, r)| (id, r.columns.clone(), r.described));
+        for (id, columns, described) in known.collect::<Vec<_>>() {
+            let (role, bad) = self.role(id, &name, &columns, described);
+            unfit.extend(bad);
             if let Some(relation) = self.relations.get_mut(&id) {
                 relation.role = role;
             }
@@ -104,13 +110,17 @@ impl Directory {
         }
     }
 
-    /// The stream describes a relation. Gives the subscriptions that no longer fit, and why.
+    /// The stream describes a relation, for a transaction that ends at this position. Gives the subscriptions that no longer fit, and why.
     #[must_use]
-    pub(crate) fn describe(&mut self, m: &pgoutput::Relation<'_>) -> Vec<Unfit> {
+    pub(crate) fn describe(&mut self, m: &pgoutput::Relation<'_>, described: Lsn) -> Vec<Unfit> {
         let name = TableName::new(m.namespace, m.name);
-        let columns =
-            m.columns().map(|c| StreamColumn { name: c.name.into(), ty: c.type_oid, typmod: c.type_modifier });
-        let columns: Vec<StreamColumn> = columns.collect();
+        let column = |c: pgoutput::RelationColumn<'_>| StreamColumn {
+            name: c.name.into(),
+            ty: c.type_oid,
+            typmod: c.type_modifier,
+            key: c.key,
+        };
+        let columns: Vec<StreamColumn> = m.columns().map(column).collect();
         // The same table under another name, or another table under a wanted name: in both the rows under the name are
         // not those that were subscribed to. Unless just this other table is wanted, too: then the first one's end is known.
         let awaited = self.wanted.iter().any(|s| s.relation == m.id && s.name == name);
@@ -129,11 +139,17 @@ impl Directory {
             };
             unfit.extend(projectors.iter().map(|p| Unfit::new(p.table(), reason.clone())));
         }
+        // Nothing was written to it yet under the name that is wanted.
+        for wanted in self.wanted.iter().filter(|s| s.was_renamed(m.id, &name, described)) {
+            if unfit.iter().all(|u| u.table != wanted.id) {
+                unfit.push(Unfit::new(wanted.id, format!("table {} was renamed to {name}", wanted.name)));
+            }
+        }
         let lost: Vec<TableId> = unfit.iter().map(|u| u.table).collect();
         self.unsubscribe(&lost);
-        let (role, bad) = self.role(m.id, &name, &columns);
+        let (role, bad) = self.role(m.id, &name, &columns, described);
         unfit.extend(bad);
-        self.relations.insert(m.id, Relation { name, columns, role });
+        self.relations.insert(m.id, Relation { name, columns, described, role });
         unfit
     }
 
@@ -143,7 +159,10 @@ impl Directory {
         subscription.and_then(|s| s.columns.get(column)).map_or("?", |c| c.name.as_str())
     }
 
-    fn role(&self, relation: u32, name: &TableName, columns: &[StreamColumn]) -> (Role, Vec<Unfit>) {
+    /// What does not fit only because the description is older than what was found is not shipped, and not complained of:
+    /// the stream describes a table anew before the first row behind a change of it, and what comes before that is in the
+    /// snapshot.
+    fn role(&self, relation: u32, name: &TableName, columns: &[StreamColumn], described: Lsn) -> (Role, Vec<Unfit>) {
         if name.schema == "pg_catalog" && name.name == "pg_dist_transaction" {
             let place = |wanted| columns.iter().position(|c| c.name == wanted);
             let role = match (place("groupid"), place("gid")) {
@@ -161,6 +180,7 @@ impl Directory {
         for wanted in self.wanted.iter().filter(|s| s.is(relation, name)) {
             match Projector::new(wanted, columns) {
                 Ok(projector) => projectors.push(projector),
+                Err(_) if wanted.is_older(described) => {}
                 Err(reason) => unfit.push(Unfit::new(wanted.id, reason)),
             }
         }

@@ -12,6 +12,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proto::v1;
 use proto::v1::agent_message::Kind;
@@ -117,6 +118,12 @@ impl Orders {
         wal::ensure_publication(client, &self.options.slot(), &names).await?;
         // Behind the publication's commit: from here on, at the latest, the tables' changes are in the stream.
         let published = wal::current_lsn(client).await?;
+        // Once more, for the table may have been altered since: what the stream says from behind this is held against it.
+        if let Some(unfit) = look_up(client, &mut tables).await?.into_iter().next() {
+            return Err(AgentError::Unfit(unfit.reason));
+        }
+        tables.iter_mut().for_each(|t| t.fresh = true);
+        tokio::time::sleep(lingers()).await;
         self.tables.extend(tables.iter().map(|t| (t.id, t.clone())));
         self.hand_over(Command::Subscribe { order: id, tables, published }).await
     }
@@ -166,6 +173,12 @@ impl Orders {
     async fn hand_over(&self, command: Command) -> Result<(), AgentError> {
         self.commands.send(command).await.map_err(|_| AgentError::Link("its stream ended".into()))
     }
+}
+
+/// How long after the look at its tables an order is handed over: at once, but for a failpoint.
+fn lingers() -> Duration {
+    fail::fail_point!("agent-subscribe", |ms| Duration::from_millis(ms.and_then(|ms| ms.parse().ok()).unwrap_or(0)));
+    Duration::ZERO
 }
 
 /// Answers questions until the aggregator is gone.

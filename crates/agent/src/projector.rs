@@ -15,6 +15,8 @@ pub(crate) struct StreamColumn {
     pub(crate) name: String,
     pub(crate) ty: Oid,
     pub(crate) typmod: i32,
+    /// Old rows have it (under REPLICA IDENTITY FULL, all).
+    pub(crate) key: bool,
 }
 
 /// Which columns of a tuple go where.
@@ -27,6 +29,8 @@ pub(crate) struct Projector {
     rises: bool,
     shard: u64,
     dormant: bool,
+    /// Old rows do not tell which row it was.
+    blind: bool,
 }
 
 /// Why a row cannot be shipped.
@@ -66,13 +70,21 @@ impl Projector {
             }
             columns.push(at);
         }
+        let logged = |at: &usize| stream.get(*at).is_some_and(|c| c.key);
+        let mut identity = wanted.identity.iter().filter_map(|&i| columns.get(i));
+        let blind = !identity.all(logged) || (wanted.whole && !stream.iter().all(|c| c.key));
         let rises = columns.is_sorted_by(|a, b| a < b);
-        Ok(Self { table: wanted.id, columns, rises, shard: wanted.shard, dormant: wanted.dormant })
+        Ok(Self { table: wanted.id, columns, rises, shard: wanted.shard, dormant: wanted.dormant, blind })
     }
 
     /// The aggregator's number of the table.
     pub(crate) fn table(&self) -> TableId {
         self.table
+    }
+
+    /// Whether updates and deletes do not say which row they are of.
+    pub(crate) fn is_blind(&self) -> bool {
+        self.blind
     }
 
     /// The shard that the table holds; 0: none.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use proto::v1;
 use tokio_postgres::Client;
-use types::{Oid, TableId, TableName};
+use types::{Lsn, Oid, TableId, TableName};
 
 use crate::AgentError;
 
@@ -36,12 +36,21 @@ pub(crate) struct Subscription {
     pub(crate) shard: u64,
     /// Its rows are not shipped before the shard is placed on this node.
     pub(crate) dormant: bool,
+    /// Places in `columns` of those that tell rows apart.
+    pub(crate) identity: Vec<usize>,
+    /// All columns together tell rows apart.
+    pub(crate) whole: bool,
     /// `pg_class.oid` on this node; rows of another table of the name are not its. 0: whichever has the name.
     pub(crate) relation: Oid,
     /// The node had it when it was last looked for.
     pub(crate) there: bool,
     /// The `pg_class.oid` that it had then; 0: none, or never looked for.
     pub(crate) found: Oid,
+    /// Where the node's WAL stood just before it was looked for: what the stream says from here on is newer.
+    pub(crate) looked: Lsn,
+    /// It was asked for just now, and its snapshot is still to come: what the stream says from before `looked` may be older
+    /// than what was found, and the rows from there are in the snapshot.
+    pub(crate) fresh: bool,
 }
 
 impl Subscription {
@@ -59,15 +68,29 @@ impl Subscription {
             columns: columns.collect(),
             shard: table.shard,
             dormant: table.dormant,
+            identity: table.identity.into_iter().map(|i| i as usize).collect(),
+            whole: table.whole,
             relation: table.relation,
             there: true,
             found: 0,
+            looked: Lsn::ZERO,
+            fresh: false,
         }
     }
 
     /// Whether the stream's relation is the wanted table.
     pub(crate) fn is(&self, relation: Oid, name: &TableName) -> bool {
         self.name == *name && (self.relation == 0 || self.relation == relation)
+    }
+
+    /// Whether a description of the table from this position that does not fit only comes from before it was looked for.
+    pub(crate) fn is_older(&self, described: Lsn) -> bool {
+        self.fresh && described < self.looked
+    }
+
+    /// Whether the stream's relation is what was found under the wanted name, and has another name since then.
+    pub(crate) fn was_renamed(&self, relation: Oid, name: &TableName, described: Lsn) -> bool {
+        self.found == relation && self.name != *name && described >= self.looked
     }
 
     /// The columns' names.
@@ -96,6 +119,7 @@ impl Unfit {
 pub(crate) async fn look_up(client: &Client, wanted: &mut [Subscription]) -> Result<Vec<Unfit>, AgentError> {
     let (schemas, names): (Vec<&str>, Vec<&str>) =
         wanted.iter().map(|s| (s.name.schema.as_str(), s.name.name.as_str())).unzip();
+    let looked = wal::current_lsn(client).await?;
     let rows = client.query(COLUMNS, &[&schemas, &names]).await?;
     let mut found: HashMap<(TableName, String), (Oid, Oid, bool, i32)> = HashMap::new();
     let mut tables: HashMap<TableName, Oid> = HashMap::new();
@@ -107,6 +131,7 @@ pub(crate) async fn look_up(client: &Client, wanted: &mut [Subscription]) -> Res
     let mut unfit = Vec::new();
     for subscription in wanted {
         let (table, name) = (subscription.id, subscription.name.clone());
+        subscription.looked = looked;
         subscription.there = tables.get(&name).is_some_and(|relation| subscription.is(*relation, &name));
         subscription.found = tables.get(&name).copied().filter(|_| subscription.there).unwrap_or(0);
         if !subscription.there && (subscription.shard != 0 || subscription.relation != 0) {

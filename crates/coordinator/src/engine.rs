@@ -158,12 +158,29 @@ impl EngineRoom {
         let mut any = false;
         for (stream, _) in &output.failed {
             let sources = self.engine.defined_over(*stream);
-            if !sources.iter().any(|s| broken(*s)) {
+            if sources.iter().any(|s| broken(*s)) {
+                // No change of that source will be followed: read anew, it can be computed again.
+                self.tables.stopped(*stream);
+            } else {
                 self.failing.stopped(*stream, sources);
                 any = true;
             }
         }
+        let broken: Vec<SourceId> = output.broken.iter().map(|(source, _)| *source).collect();
+        self.note_broken(&broken)?;
         if any { self.save_failing() } else { Ok(()) }
+    }
+
+    /// The engine follows these no further: nobody new may read them. A process that ends before that is written finds it in
+    /// the engine ([`ivm::Engine::broken_sources`]).
+    fn note_broken(&mut self, sources: &[SourceId]) -> Result<(), ivm::IvmError> {
+        if sources.is_empty() {
+            return Ok(());
+        }
+        sources.iter().for_each(|id| self.tables.set_broken(*id));
+        // Those that stopped before, for a row of it: no change of the source will come any more.
+        self.failing.touched(sources);
+        self.save_tables()
     }
 
     /// A cut at the present positions that makes a computed stream table appear, with what was done to its content since

@@ -1,9 +1,10 @@
 //! A table as it is kept: which of its columns and rows, and where these are.
 
 use ivm::RowFilter;
+use proto::v1;
 use serde::{Deserialize, Serialize};
 use topology::TableKind;
-use types::{Column, Oid, SourceId, TableName};
+use types::{Column, NodeId, Oid, SourceId, TableName};
 
 use crate::placement::KeptTable;
 
@@ -81,5 +82,46 @@ impl Spread {
             TableKind::Reference => Self::Copied,
             TableKind::Partitioned => Self::Partitioned,
         }
+    }
+}
+
+/// A source's tables on one node, as an agent is told of them.
+pub(crate) fn subscription_of(source: &KeptSource, node: NodeId) -> Vec<v1::Table> {
+    let tables = source.tables.iter().filter(|t| t.is_shipped(node));
+    tables.map(|t| subscribe(t, node, Wants::of(source))).collect()
+}
+
+/// What an agent is told of a source's columns.
+#[derive(Debug, Clone)]
+pub(crate) struct Wants {
+    columns: Vec<String>,
+    types: Vec<Oid>,
+    identity: Vec<u32>,
+}
+
+impl Wants {
+    pub(crate) fn of(source: &KeptSource) -> Self {
+        Self {
+            columns: source.columns.iter().map(|c| c.name.clone()).collect(),
+            types: source.columns.iter().map(|c| c.ty.oid).collect(),
+            identity: source.identity.iter().map(|&i| i as u32).collect(),
+        }
+    }
+}
+
+/// A table as the node's agent is told of it.
+pub(crate) fn subscribe(table: &KeptTable, node: NodeId, wants: Wants) -> v1::Table {
+    let Wants { columns, types, identity } = wants;
+    v1::Table {
+        id: table.id.0,
+        schema: table.table.schema.clone(),
+        name: table.table.name.clone(),
+        columns,
+        types,
+        shard: table.shard,
+        dormant: table.is_dormant(node),
+        relation: table.relation,
+        whole: identity.is_empty(),
+        identity,
     }
 }

@@ -130,6 +130,8 @@ impl LaneOptions {
         let RoomParts { tables, failing, copies, difference_bytes } = with;
         let members = Members::new(self.cluster);
         let catalog = self.catalogs.of(self.consistency).clone();
+        // One that broke within a cut is written in the engine first.
+        engine.broken_sources().for_each(|id| tables.set_broken(id));
         // The process before may have ended before it stopped who reads these.
         for source in tables.sources().into_iter().filter(|s| s.broken) {
             let reason = format!("{} was followed no further; it is computed again", source.name);

@@ -10,8 +10,9 @@
 //! ```
 //!
 //! No cut is made meanwhile, so nobody ever sees, or computes with, a source that is exact only in parts; agents are held
-//! back by the spool's limit. When that takes long and there are stream tables that do not read these sources, the cut is made
-//! without the sources: what reads them stops at the cut before, is computed again beside the cuts, and appears whole. Rows are never in memory all at once: they lie in the shadow, and the cut has the difference.
+//! back by the spool's limit. When that takes long, a look at a table of a server that is away included, and there are stream
+//! tables that do not read these sources, the cut is made without the sources: what reads them stops at the cut before, is computed
+//! again beside the cuts, and appears whole. Rows are never in memory all at once: they lie in the shadow, and the cut has the difference.
 //!
 //! An agent that goes away between its snapshot and the cut takes its subscription with it: all is read again then.
 //!
@@ -28,7 +29,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_postgres::Client;
 use topology::{Cluster, LogicalTable};
-use types::{Lsn, NodeId, Positions, SourceId, TableId};
+use types::{Consistency, Lsn, NodeId, Positions, SourceId, TableId};
 
 use crate::backfill::unpack;
 use crate::catalog::{Entry, StreamState};
@@ -38,7 +39,7 @@ use crate::placement::{KeptTable, Span};
 use crate::requests::Requests;
 use crate::sequencer::Input;
 use crate::shape::Again;
-use crate::tables::{KeptSource, Mended, Spread, column_names, column_types, subscribe};
+use crate::tables::{KeptSource, Mended, Spread, Wants, subscribe};
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -106,15 +107,42 @@ pub(crate) async fn run(
 }
 
 impl Requests {
-    /// Looks the sources up and reads what is in a new place, or in doubt.
+    /// Looks the sources up and reads what is in a new place, or in doubt; gives them up when that takes too long.
     async fn read_again(&self, wanted: &Wanted) -> Result<Outcome, RequestError> {
-        let again = &wanted.again;
-        let mut outcome =
-            Outcome { looked_at: self.waiter.position(NodeId(0)).await.unwrap_or_default(), ..Outcome::default() };
+        let mut outcome = Outcome::default();
+        let mut left: BTreeSet<SourceId> = wanted.again.keys().copied().collect();
+        let read = tokio::select! {
+            read = self.look_and_read(wanted, &mut outcome, &mut left) => Some(read),
+            () = self.others_wait(wanted) => None,
+        };
+        self.read_again.begin(std::iter::empty());
+        match read {
+            Some(Ok(())) => return Ok(outcome),
+            Some(Err(error)) if !self.is_too_long(wanted) => {
+                self.forget_shadows(&outcome).await;
+                return Err(error);
+            }
+            Some(Err(_)) | None => {}
+        }
+        self.forget_shadows(&outcome).await;
+        let known = left.into_iter().filter(|id| self.tables.source(*id).is_some());
+        outcome.broken.extend(known.map(|id| (id, self.taking_long())));
+        // Nothing of it is put in, so nothing can have changed since it was looked at.
+        Ok(Outcome { broken: outcome.broken, looked_at: Lsn::MAX, ..Outcome::default() })
+    }
+
+    /// `left`: the sources of which it is not known yet whether they are where they were.
+    async fn look_and_read(
+        &self,
+        wanted: &Wanted,
+        outcome: &mut Outcome,
+        left: &mut BTreeSet<SourceId>,
+    ) -> Result<(), RequestError> {
+        outcome.looked_at = self.waiter.position(NodeId(0)).await.unwrap_or_default();
         let client = wal::connect(&self.endpoint, "tributary coordinator").await.map_err(RequestError::unavailable)?;
         tokio::time::sleep(looks_for()).await;
         let cluster = self.members.get();
-        for (id, doubted) in again {
+        for (id, doubted) in &wanted.again {
             let Some(source) = self.tables.source(*id) else { continue };
             let found = topology::tables(&client, &cluster, std::slice::from_ref(&source.name)).await;
             let place = match found {
@@ -135,42 +163,30 @@ impl Requests {
                     if going.is_empty()
                         && read.is_empty()
                         && relation == source.relation
-                        && spread == source.spread => {}
+                        && spread == source.spread =>
+                {
+                    left.remove(id);
+                }
                 Ok(mended) => {
                     let shadow = self.tables.next_source();
                     outcome.reread.push(Reread { mended, shadow });
                 }
-                Err(reason) => outcome.broken.push((*id, reason)),
+                Err(reason) => {
+                    left.remove(id);
+                    outcome.broken.push((*id, reason));
+                }
             }
         }
-        let sources: Vec<KeptSource> = again.keys().filter_map(|id| self.tables.source(*id)).collect();
+        let sources: Vec<KeptSource> = wanted.again.keys().filter_map(|id| self.tables.source(*id)).collect();
         let nodes = outcome.reread.iter().flat_map(|r| &r.mended.read).map(|t| t.node);
         outcome.sessions = nodes.map(|node| (node, self.links.session(node))).collect();
-        let read = tokio::select! {
-            read = self.read_slowly(&sources, &mut outcome.reread) => Some(read),
-            () = self.others_wait(wanted) => None,
-        };
-        self.read_again.begin(std::iter::empty());
-        let result = match read {
-            Some(Ok(())) => self.still_there(&client, &cluster, &sources, &outcome.reread).await,
-            Some(Err(error)) if !self.is_too_long(wanted) => Err(error),
-            Some(Err(_)) | None => {
-                self.forget_shadows(&outcome).await;
-                outcome.sessions.clear();
-                let given_up = std::mem::take(&mut outcome.reread);
-                outcome.broken.extend(given_up.iter().map(|r| (r.mended.source, self.taking_long())));
-                Ok(())
-            }
-        };
-        if let Err(error) = result {
-            self.forget_shadows(&outcome).await;
-            return Err(error);
-        }
+        self.read_slowly(&sources, &mut outcome.reread).await?;
+        self.still_there(&client, &cluster, &sources, &outcome.reread).await?;
         // Nothing to put in: the next cut need not wait for anything, and what is being caught up with comes in small cuts.
         if !outcome.reread.is_empty() {
             outcome.reach = self.waiter.positions().await;
         }
-        Ok(outcome)
+        Ok(())
     }
 
     async fn read_slowly(&self, sources: &[KeptSource], reread: &mut [Reread]) -> Result<(), RequestError> {
@@ -184,7 +200,6 @@ impl Requests {
     /// Until the cut was held for as long as it may be, and there are stream tables that wait without reading any of these
     /// sources.
     async fn others_wait(&self, wanted: &Wanted) {
-        tokio::time::sleep_until(wanted.since + self.hold_limit).await;
         while !self.is_too_long(wanted) {
             tokio::time::sleep(PAUSE).await;
         }
@@ -194,7 +209,17 @@ impl Requests {
         let unaffected = |e: &Entry| {
             e.state == StreamState::Active && !e.sources.iter().any(|source| wanted.again.contains_key(source))
         };
-        wanted.since.elapsed() >= self.hold_limit && self.catalog.all().iter().any(unaffected)
+        self.held_for(wanted) >= self.hold_limit && self.catalog.all().iter().any(unaffected)
+    }
+
+    /// For how long nothing but this has held the cut: while a node is away there is no cut that another node's rows
+    /// could be in, and what then has to be read from it gets its time when it is back.
+    fn held_for(&self, wanted: &Wanted) -> Duration {
+        let alone = match self.consistency {
+            Consistency::Atomic => self.links.all_there_since(&self.members.ids()),
+            Consistency::PerNode => Some(wanted.since),
+        };
+        alone.map_or(Duration::ZERO, |since| since.max(wanted.since).elapsed())
     }
 
     /// Why stream tables stop that read what takes long to be read.
@@ -254,8 +279,7 @@ impl Requests {
             let (source, shadow) = (one.mended.source, one.shadow);
             let Some(kept) = of(source) else { continue };
             for table in &one.mended.read {
-                let columns = (column_names(kept), column_types(kept));
-                nodes.entry(table.node).or_default().push(subscribe(table, table.node, columns));
+                nodes.entry(table.node).or_default().push(subscribe(table, table.node, Wants::of(kept)));
                 home.insert(table.id, shadow);
             }
             let tables: Vec<_> = one.mended.read.iter().map(|t| (t.id, t.node)).collect();

@@ -21,6 +21,7 @@ use tokio::sync::{Notify, mpsc};
 use topology::Cluster;
 use types::{Lsn, NodeId};
 
+use crate::cutting::forget_shadows;
 use crate::engine::EngineRoom;
 use crate::requests::Requests;
 use crate::sequencer::{Input, NodeState, Sequencer};
@@ -94,7 +95,7 @@ impl Sequencer {
         let now: BTreeSet<NodeId> = cluster.nodes.iter().map(|n| n.id).collect();
         for node in before.difference(&now) {
             tracing::info!(%node, "node left the cluster");
-            self.doubt_all(*node);
+            self.doubt_all(*node).await;
             self.forget_position(*node).await;
             self.frontier.remove_node(*node);
             self.nodes.remove(node);
@@ -121,13 +122,13 @@ impl Sequencer {
             self.anew.insert(node);
         }
         self.frontier.add_node(node, Lsn::ZERO);
-        self.doubt_all(node);
+        self.doubt_all(node).await;
         self.forget_position(node).await;
         Ok(())
     }
 
     /// All tables of the node are read again, wherever they are then. What is being read already is of no use.
-    fn doubt_all(&mut self, node: NodeId) {
+    async fn doubt_all(&mut self, node: NodeId) {
         for source in self.tables.sources() {
             let tables = source.tables.iter().filter(|t| t.is_shipped(node));
             let tables: BTreeSet<_> = tables.map(|t| t.id).collect();
@@ -139,6 +140,7 @@ impl Sequencer {
             for (source, tables) in hold.again {
                 self.pending.entry(source).or_default().extend(tables);
             }
+            forget_shadows(&self.engine.clone(), &hold.outcome.unwrap_or_default().reread).await;
         }
     }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use topology::LogicalTable;
 use types::{Column, Lsn, NodeId, Oid, Positions, SourceId, StreamId, TableId, TableName};
 
-pub(crate) use crate::kept_source::{KeptSource, Spread};
+pub(crate) use crate::kept_source::{KeptSource, Spread, Wants, subscribe, subscription_of};
 pub(crate) use crate::placement::{Guest, KeptTable, Span};
 
 /// Everything that is remembered beside rows and positions.
@@ -238,13 +238,13 @@ impl Tables {
         notes.restless = None;
         let mut wanted = Vec::new();
         for source in notes.sources.values_mut().filter(|s| s.spread != Spread::Copied) {
-            let columns = (column_names(source), column_types(source));
+            let wants = Wants::of(source);
             for table in source.tables.iter_mut().filter(|t| t.shard == shard && t.node != node) {
                 let unsure = table.guests.iter().any(|g| g.node == node);
                 table.guests.retain(|g| g.node != node);
                 table.note(node);
                 table.guests.push(Guest { node, shipped_from: None, ticket, unsure });
-                wanted.push(subscribe(table, node, columns.clone()));
+                wanted.push(subscribe(table, node, wants.clone()));
             }
         }
         wanted
@@ -421,34 +421,6 @@ impl Tables {
         notes.next_stream = notes.next_stream.max(at_least.0) + 1;
         StreamId(notes.next_stream)
     }
-}
-
-/// A source's tables on one node, as an agent is told of them.
-pub(crate) fn subscription_of(source: &KeptSource, node: NodeId) -> Vec<v1::Table> {
-    let tables = source.tables.iter().filter(|t| t.is_shipped(node));
-    tables.map(|t| subscribe(t, node, (column_names(source), column_types(source)))).collect()
-}
-
-/// A table as the node's agent is told of it.
-pub(crate) fn subscribe(table: &KeptTable, node: NodeId, (columns, types): (Vec<String>, Vec<Oid>)) -> v1::Table {
-    v1::Table {
-        id: table.id.0,
-        schema: table.table.schema.clone(),
-        name: table.table.name.clone(),
-        columns,
-        types,
-        shard: table.shard,
-        dormant: table.is_dormant(node),
-        relation: table.relation,
-    }
-}
-
-pub(crate) fn column_names(source: &KeptSource) -> Vec<String> {
-    source.columns.iter().map(|c| c.name.clone()).collect()
-}
-
-pub(crate) fn column_types(source: &KeptSource) -> Vec<Oid> {
-    source.columns.iter().map(|c| c.ty.oid).collect()
 }
 
 #[cfg(test)]

@@ -76,7 +76,10 @@ impl Kept {
         let elsewhere = self.elsewhere;
         match op {
             Op::Insert(new) => touched.come(key, new, table, elsewhere, |found| self.fits(found)),
-            Op::Delete(old) => touched.set(key, &old, table, Outcome::Absent, true),
+            Op::Delete(old) => {
+                self.told(&old)?;
+                touched.set(key, &old, table, Outcome::Absent, true)
+            }
             Op::Truncate => {
                 touched.truncate(table);
                 Ok(())
@@ -88,6 +91,7 @@ impl Kept {
                     new = self.fill_key(&new, old);
                     partial = new.has_unchanged();
                 }
+                old.iter().try_for_each(|old| self.told(old))?;
                 let moved = match &old {
                     Some(old) => touched.key_of(key, old)? != touched.key_of(key, &new)?,
                     None => false,
@@ -149,6 +153,17 @@ impl Kept {
         }
         self.fits(count)?;
         Ok(partial)
+    }
+
+    /// An error when an old row does not say which one it is: its table's identity has other columns than ours.
+    fn told(&self, old: &Row) -> Result<(), Broken> {
+        if self.def.identity.iter().all(|c| matches!(old.field(*c), Field::Value(_))) {
+            return Ok(());
+        }
+        Err(Broken(format!(
+            "a row of {} changed that REPLICA IDENTITY does not tell apart from others",
+            self.def.table
+        )))
     }
 
     /// An error when a row has not as many columns as the source.

@@ -85,6 +85,12 @@ impl Engine {
         self.conditions.get(&source) == Some(&SourceCondition::Ready)
     }
 
+    /// Sources whose changes were found not to be what is kept, or that were given up: their rows are of an earlier cut.
+    pub fn broken_sources(&self) -> impl Iterator<Item = SourceId> {
+        let broken = self.conditions.iter().filter(|(_, c)| matches!(c, SourceCondition::Broken(_)));
+        broken.map(|(id, _)| *id)
+    }
+
     fn loading(&self, source: SourceId) -> Result<&Kept, IvmError> {
         let kept = self.sources.get(source)?;
         match self.conditions.get(&source) {

@@ -267,7 +267,8 @@ impl Planner<'_> {
                     "{name}() is taken to give the same in whatever order it gets its rows; write ORDER BY in it if it does not"
                 )),
                 Order::By { name, keys, args } => {
-                    if !calls::decides(keys, &built.keys, Some(args)) {
+                    let columns: Vec<_> = keys.iter().filter_map(|k| self.key_column(k, &built.columns)).collect();
+                    if !calls::decides(keys, &columns, &built.keys, Some(args)) {
                         self.warnings.push(format!(
                             "{name}() gets its rows by an order that leaves open which of equal ones is first; they are taken in \
                              a fixed order, which need not be the one of another run of the query; add a unique column to ORDER BY"

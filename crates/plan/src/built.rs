@@ -126,18 +126,23 @@ impl Planner<'_> {
         Ok(Built { rel, ..built })
     }
 
+    /// The column that an expression is, if rows that are equal in the expression are equal in the column.
+    pub(crate) fn key_column(&self, expr: &Expr, columns: &[BuiltColumn]) -> Option<usize> {
+        expr.as_column().filter(|c| columns.get(*c).is_some_and(|column| self.keeps_apart(expr.ty, column.ty)))
+    }
+
+    /// Whether values that are equal as the one type are so as the other, from which a cast makes the one without touching
+    /// their bytes: one to citext or char(n) makes values equal that were not.
+    fn keeps_apart(&self, now: PgType, before: PgType) -> bool {
+        let native = |ty| scalar::key_support(ty, self.env).equality;
+        let is_text = |ty: PgType| matches!(ty.oid, types::oid::TEXT | types::oid::VARCHAR | types::oid::NAME);
+        now == before || (native(now) && (now.oid == before.oid || is_text(now)))
+    }
+
     /// One column out an expression; keys follow where their columns go through unchanged.
     pub(crate) fn project(&self, built: Built, exprs: &[Expr]) -> Result<Built, PlanError> {
         let (rel, scalars) = self.scalars(built.rel, built.columns.len(), exprs)?;
-        // A cast that keeps the bytes may make values equal that were not, as one to citext does.
-        let tells_apart = |e: &Expr, c: usize| {
-            let (now, before) = (e.ty, built.columns[c].ty);
-            let native = |ty| scalar::key_support(ty, self.env).equality;
-            let is_text =
-                |ty: types::PgType| matches!(ty.oid, types::oid::TEXT | types::oid::VARCHAR | types::oid::NAME);
-            now == before || (native(now) && (now.oid == before.oid || is_text(now)))
-        };
-        let through = |c: &usize| exprs.iter().position(|e| e.as_column() == Some(*c) && tells_apart(e, *c));
+        let through = |c: &usize| exprs.iter().position(|e| self.key_column(e, &built.columns) == Some(*c));
         let keys = built.keys.iter().filter_map(|key| key.iter().map(through).collect()).collect();
         let columns = exprs.iter().map(|e| BuiltColumn {
             ty: e.ty,

@@ -69,11 +69,10 @@ pub(crate) fn sort_keys(
     Ok(())
 }
 
-/// Whether rows that are equal in these expressions are the same row, or no different in what is read of them.
-pub(crate) fn decides(keys: &[Expr], unique: &[Vec<usize>], read: Option<&[Expr]>) -> bool {
+/// Whether rows that are equal in these expressions, and so in the `columns`, are the same row, or no different in what is read of them.
+pub(crate) fn decides(keys: &[Expr], columns: &[usize], unique: &[Vec<usize>], read: Option<&[Expr]>) -> bool {
     let is_key = |e: &Expr| keys.iter().any(|k| k == e || (k.as_column().is_some() && k.as_column() == e.as_column()));
     let constant = |e: &Expr| matches!(plain(e).kind, ExprKind::Const(_));
-    let columns: Vec<usize> = keys.iter().filter_map(Expr::as_column).collect();
     unique.iter().any(|key| key.iter().all(|c| columns.contains(c)))
         || read.is_some_and(|read| read.iter().all(|e| constant(e) || is_key(e)))
 }

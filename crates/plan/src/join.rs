@@ -3,7 +3,7 @@
 use types::{PgType, Scalar, oid};
 
 use crate::PlanError;
-use crate::built::Built;
+use crate::built::{Built, BuiltColumn};
 use crate::deparse::pg_expr;
 use crate::expr::{Expr, ExprKind, is_null};
 use crate::join_key::{Sides, before_widening, joined_keys, widened};
@@ -71,7 +71,12 @@ impl Planner<'_> {
         for condition in conditions {
             if let ExprKind::Same(a, b) = &condition.kind {
                 keys.extend(self.same(a, b, &left, &right)?);
-                if let (Some(a), Some(b)) = (a.as_column(), b.as_column()) {
+                let of_both = |e: &Expr| {
+                    let column = e.as_column()?;
+                    let (columns, first) = if column < width { (&left.columns, 0) } else { (&right.columns, width) };
+                    self.key_column(&e.map_columns(&|c| c - first), columns).map(|c| c + first)
+                };
+                if let (Some(a), Some(b)) = (of_both(a), of_both(b)) {
                     equal.extend(b.checked_sub(width).map(|b| (a, b)).or(a.checked_sub(width).map(|a| (b, a))));
                 }
                 continue;
@@ -91,16 +96,22 @@ impl Planner<'_> {
         let offset = left.columns.len();
         let pairs: Vec<(usize, usize)> = left_keys.into_iter().zip(right_keys).collect();
         let key_types = keys.iter().map(KeyPair::ty).collect();
-        // A key that was widened is as good as what it was widened from.
-        equal.extend(&pairs);
         for (key, &(l, r)) in keys.iter().zip(&pairs) {
+            // Equal as another type than that of the column.
+            let coarser =
+                |key: &Expr, of: &Built| key.as_column().is_some() && self.key_column(key, &of.columns).is_none();
+            if coarser(&key.left, &left) || coarser(&key.right, &right) {
+                continue;
+            }
+            // A key that was widened is as good as what it was widened from.
+            equal.push((l, r));
             let (from_left, from_right) =
                 (before_widening(&key.left).unwrap_or(l), before_widening(&key.right).unwrap_or(r));
             equal.extend([(from_left, r), (l, from_right), (from_left, from_right)]);
         }
         equal.sort_unstable();
         equal.dedup();
-        let (fixed_left, fixed_right) = self.fixed(&rest, width);
+        let (fixed_left, fixed_right) = self.fixed(&rest, width, (&left.columns, &right.columns));
         let fixed = (fixed_left.as_slice(), fixed_right.as_slice());
         let unique = joined_keys(kind, &Sides { left: &left, right: &right, pairs: &equal, fixed, offset });
         let rest: Vec<Expr> =
@@ -141,11 +152,17 @@ impl Planner<'_> {
     }
 
     /// Columns of either side that a condition sets equal to a constant.
-    fn fixed(&self, conditions: &[Expr], width: usize) -> (Vec<usize>, Vec<usize>) {
+    fn fixed(
+        &self,
+        conditions: &[Expr],
+        width: usize,
+        (left, right): (&[BuiltColumn], &[BuiltColumn]),
+    ) -> (Vec<usize>, Vec<usize>) {
+        let columns = [&left[..width.min(left.len())], right].concat();
         let column = |condition: &Expr| {
             let (a, b, _) = self.equality(condition)?;
             let of = |a: &Expr, b: &Expr| {
-                let a = before_widening(a).or_else(|| a.as_column());
+                let a = before_widening(a).or_else(|| self.key_column(a, &columns));
                 a.filter(|_| b.columns().is_empty())
             };
             of(&a, &b).or_else(|| of(&b, &a))

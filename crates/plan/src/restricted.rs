@@ -57,7 +57,7 @@ impl Joins<'_, '_, '_> {
                 let (a, b, _) = self.planner.equality(c)?;
                 let of_right = if self.level.inputs_of(&a).is_subset(&right.inputs) { a } else { b };
                 let of_right = right.place(&of_right);
-                before_widening(&of_right).or_else(|| of_right.as_column())
+                before_widening(&of_right).or_else(|| self.planner.key_column(&of_right, &right.built.columns))
             })
             .collect();
         !columns.is_empty() && right.built.keys.iter().any(|key| key.iter().all(|c| columns.contains(c)))

@@ -202,8 +202,12 @@ impl<'a> Planner<'a> {
         let fixed: Vec<usize> = rows
             .links
             .iter()
-            .filter_map(|l| self.link_key(l)?.1.as_column())
-            .filter_map(|j| rows.shown.exprs.get(j)?.as_column())
+            .filter_map(|l| {
+                let within = self.link_key(l)?.1;
+                let shown = rows.shown.exprs.get(within.as_column()?)?;
+                // Compared as the one, shown as the other.
+                self.key_column(&Expr { ty: within.ty, ..shown.clone() }, &rows.shown.built.columns)
+            })
             .collect();
         rows.shown.built.keys.iter().any(|key| key.iter().all(|c| fixed.contains(c)))
     }

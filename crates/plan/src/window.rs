@@ -4,7 +4,7 @@ use types::PgType;
 
 use crate::PlanError;
 use crate::aggregates::shows_order;
-use crate::built::{BuiltColumn, Shown};
+use crate::built::{Built, BuiltColumn, Shown};
 use crate::calls::{self, Converting};
 use crate::catalog::Catalog;
 use crate::convert::convert;
@@ -124,7 +124,7 @@ impl<'a> Planner<'a> {
             let now: Vec<(&Expr, &Window<'a>)> = now;
             let mut calls = Vec::new();
             for (call, window) in now {
-                self.note_window_order(call, window, &built.keys)?;
+                self.note_window_order(call, window, &built)?;
                 calls.push(pg_expr(&self.over(call, window)?, self.catalog)?);
                 columns.push((call.clone(), Expr::column(built.columns.len(), call.ty, call.declared)));
                 let not_null = NOT_NULL.contains(&self.name(call).1);
@@ -225,7 +225,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Warns when rows that are equal in the window's order can be told apart by the result, and refuses without an order.
-    fn note_window_order(&mut self, call: &Expr, window: &Window<'_>, unique: &[Vec<usize>]) -> Result<(), PlanError> {
+    fn note_window_order(&mut self, call: &Expr, window: &Window<'_>, built: &Built) -> Result<(), PlanError> {
         let ExprKind::Window { func, .. } = &call.kind else { return Ok(()) };
         let (built_in, name) = self.name(call);
         let by_row = self.frame_tells_rows_apart(window)?;
@@ -235,7 +235,8 @@ impl<'a> Planner<'a> {
             false => !built_in || !OF_PEERS.contains(&name),
         };
         let keys = [&window.order[..], &window.partition].concat();
-        if !order_matters || calls::decides(&keys, unique, None) {
+        let columns: Vec<_> = keys.iter().filter_map(|k| self.key_column(k, &built.columns)).collect();
+        if !order_matters || calls::decides(&keys, &columns, &built.keys, None) {
             return Ok(());
         }
         if window.order.is_empty() {

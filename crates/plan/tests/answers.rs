@@ -71,6 +71,10 @@ const TABLES: &str = r#"
     CREATE VIEW pathed AS SELECT id, jsonb_path_query_first(doc, '$.list[1]') AS second FROM orders WHERE doc @? '$.n ? (@ > 0)';
     CREATE TABLE searched (id int PRIMARY KEY, body text, vector tsvector GENERATED ALWAYS AS (to_tsvector('english', body)) STORED);
     INSERT INTO searched (id, body) VALUES (1, 'two cats'), (2, 'cats and dogs'), (3, 'a dog'), (4, NULL);
+    CREATE TABLE blanks (code text PRIMARY KEY, n int NOT NULL);
+    INSERT INTO blanks VALUES ('a', 1), ('a ', 1), ('a  ', 2), ('b', 3), ('B', 4);
+    CREATE TABLE padded (x char(3) PRIMARY KEY);
+    INSERT INTO padded VALUES ('a'), ('b'), ('c');
     CREATE VIEW folded WITH (security_barrier) AS SELECT id, upper(status) AS status FROM orders WHERE status <> '';
 "#;
 

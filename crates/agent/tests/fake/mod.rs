@@ -350,6 +350,8 @@ pub fn subscription(id: u32, name: &str) -> v1::Table {
         shard: 0,
         dormant: false,
         relation: 0,
+        identity: vec![0],
+        whole: false,
     }
 }
 

@@ -3,6 +3,27 @@
 use super::Asked;
 
 pub(crate) const QUERIES: &[Asked] = &[
+    // Unique texts that are equal as char(n): a row of the other side meets several.
+    ("unique as another type", "SELECT p.x, b.n FROM padded p JOIN blanks b ON p.x = b.code::bpchar"),
+    ("unique as another type, all of one side", "SELECT p.x FROM padded p JOIN blanks b ON b.code::bpchar = p.x"),
+    ("unique as another type, left", "SELECT p.x, b.n FROM padded p LEFT JOIN blanks b ON p.x = b.code::bpchar"),
+    (
+        "unique as another type, both",
+        "SELECT a.code, b.n FROM blanks a JOIN blanks b ON a.code::bpchar = b.code::bpchar WHERE a.code > 'a'",
+    ),
+    ("unique as another type, of a constant", "SELECT p.x, b.n FROM padded p JOIN blanks b ON b.code::bpchar = 'a'"),
+    (
+        "unique as another type, lateral",
+        "SELECT p.x, l.k FROM padded p, LATERAL (SELECT 1 AS k, b.n FROM blanks b WHERE b.code::bpchar = p.x) l",
+    ),
+    (
+        "unique as another type, shown as it",
+        "SELECT p.x, l.k FROM padded p, LATERAL (SELECT 1 AS k FROM (SELECT b.code::bpchar AS c FROM blanks b) s WHERE s.c = p.x) l",
+    ),
+    (
+        "unique as its own type!",
+        "SELECT p.x, a.n, b.code FROM padded p JOIN blanks b ON p.x::text = b.code JOIN blanks a USING (code)",
+    ),
     ("left join!", "SELECT o.id, u.name, u.region FROM orders o LEFT JOIN users u ON u.id = o.user_id"),
     ("left join of many", "SELECT o.id, o.status, l.line, l.sku FROM orders o LEFT JOIN lines l ON l.order_id = o.id"),
     (

@@ -27,6 +27,11 @@ pub(super) fn rollback_prepared(end: u64, gid: &str) -> Vec<u8> {
 }
 
 pub(super) fn relation(id: u32, schema: &str, name: &str, columns: &[(&str, u32, i32)]) -> Vec<u8> {
+    keyed_relation(id, schema, name, columns, columns.len())
+}
+
+/// Of which the first `keys` columns are logged of old rows.
+pub(super) fn keyed_relation(id: u32, schema: &str, name: &str, columns: &[(&str, u32, i32)], keys: usize) -> Vec<u8> {
     let mut m = b"R".to_vec();
     m.put_u32(id);
     for text in [schema, name] {
@@ -35,8 +40,8 @@ pub(super) fn relation(id: u32, schema: &str, name: &str, columns: &[(&str, u32,
     }
     m.put_u8(b'd');
     m.put_u16(columns.len() as u16);
-    for (name, ty, typmod) in columns {
-        m.put_u8(1);
+    for (at, (name, ty, typmod)) in columns.iter().enumerate() {
+        m.put_u8(u8::from(at < keys));
         m.put_slice(name.as_bytes());
         m.put_u8(0);
         m.put_u32(*ty);
