@@ -77,9 +77,54 @@ async fn a_dry_run_shows_how_and_defines_nothing() {
     cluster.run("INSERT INTO orders (user_id, id) SELECT 1, -i FROM generate_series(1, 50) i").await.unwrap();
     cli(&daemon, &["wait"]).await.unwrap().ok().unwrap();
     let text = cli(&daemon, &["stream", "explain", "by_user"]).await.unwrap().ok().unwrap().stdout;
-    assert!(text.contains("aggregate") && text.contains("50 in"), "{text}");
+    for words in ["aggregate", "native  50 > ", "holds ", " groups by orders.user_id, ", "shared by all"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
     let json = cli(&daemon, &["stream", "explain", "by_user", "--json"]).await.unwrap().ok().unwrap().stdout;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     let operators = json["operators"].as_array().unwrap();
-    assert!(operators.iter().any(|o| o["operator"] == "aggregate" && o["rows_in"] == 50), "{json}");
+    let aggregate = operators.iter().find(|o| o["operator"] == "aggregate").unwrap();
+    assert_eq!((&aggregate["ring"], &aggregate["cuts"][0]["rows_in"]), (&1.into(), &50.into()), "{json}");
+    let groups = "SELECT count(*) FROM by_user";
+    let groups: i64 = cluster.client().await.unwrap().query_one(groups, &[]).await.unwrap().get(0);
+    let held = &aggregate["holds"][0];
+    assert_eq!((&held["what"], &held["rows"], &held["shared"]), (&"groups".into(), &groups.into(), &false.into()));
+    assert_eq!(held["key"], serde_json::json!(["orders.user_id"]));
+    let ids = "SELECT user_id, string_agg(id::text, ',' ORDER BY id) AS ids FROM orders GROUP BY user_id";
+    create(&daemon, &[("ids", ids)]).await.unwrap();
+    let ring2 = cli(&daemon, &["stream", "explain", "ids", "--json"]).await.unwrap().ok().unwrap().stdout;
+    let ring2: serde_json::Value = serde_json::from_str(&ring2).unwrap();
+    assert!(ring2["operators"].as_array().unwrap().iter().any(|o| o["ring"] == 2 && o["holds"][0]["rows"] == 70));
+    let source = operators.iter().find(|o| o["operator"] == "source").unwrap();
+    assert_eq!((&source["holds"][0]["rows"], &source["holds"][0]["shared"]), (&70.into(), &true.into()), "{json}");
+}
+
+const RATED: &[(&str, &str)] = &[
+    ("rated", "SELECT id, rate(user_id::text) AS rate FROM orders"),
+    ("per_rate", "SELECT rate, count(*) AS n FROM rated GROUP BY rate"),
+];
+
+/// Nothing tells of a function's new body; whoever changes it has the stream table computed again, and all that read it follow.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_new_body_of_a_function_is_taken_in_on_rebuild_by_those_too_that_read_the_stream_table() {
+    for kind in kinds() {
+        let (cluster, _) = shop(kind, 13, 200).await.unwrap();
+        let body = |rate: &str| {
+            format!(
+                "CREATE OR REPLACE FUNCTION rate(text) RETURNS text LANGUAGE plpgsql IMMUTABLE
+                 AS $$ BEGIN RETURN '{rate}' || length($1); END $$"
+            )
+        };
+        cluster.run(&body("old ")).await.unwrap();
+        let daemon = Daemon::standalone(&cluster, DaemonOptions::default()).await.unwrap();
+        create(&daemon, RATED).await.unwrap();
+        cluster.run(&body("new ")).await.unwrap();
+        let verified = cli(&daemon, &["stream", "verify"]).await.unwrap();
+        assert_eq!(verified.code, Some(1), "{verified:?}");
+        cli(&daemon, &["stream", "rebuild", "rated"]).await.unwrap().ok().unwrap();
+        let verified = cli(&daemon, &["stream", "verify"]).await.unwrap();
+        assert_eq!(verified.stdout.matches("is exact").count(), RATED.len(), "{verified:?}");
+        let sql = "SELECT count(*) FROM per_rate WHERE rate NOT LIKE 'new %'";
+        assert_eq!(cluster.client().await.unwrap().query_one(sql, &[]).await.unwrap().get::<_, i64>(0), 0);
+    }
 }

@@ -19,6 +19,8 @@ use proto::v1::agent_message::Kind;
 use proto::v1::order::Kind as OrderKind;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio_postgres::Client;
+use topology::Provider;
 use types::{Lsn, TableId, TableName};
 
 use crate::confirm::Confirmer;
@@ -106,12 +108,7 @@ impl Orders {
     async fn subscribe(&mut self, id: u64, order: v1::Subscribe) -> Result<(), AgentError> {
         let mut tables: Vec<Subscription> = order.tables.into_iter().map(Subscription::new).collect();
         let client = self.sql.client().await?;
-        if let Some(unfit) = look_up(client, &mut tables).await?.into_iter().next() {
-            return Err(AgentError::Unfit(unfit.reason));
-        }
-        if let Some(missing) = tables.iter().find(|t| !t.there) {
-            return Err(AgentError::Unfit(format!("table {} does not exist on the node", missing.name)));
-        }
+        look_for(client, &mut tables).await?;
         let mut names: Vec<TableName> = tables.iter().map(|t| t.name.clone()).collect();
         names.sort();
         names.dedup();
@@ -119,10 +116,9 @@ impl Orders {
         // Behind the publication's commit: from here on, at the latest, the tables' changes are in the stream.
         let published = wal::current_lsn(client).await?;
         // Once more, for the table may have been altered since: what the stream says from behind this is held against it.
-        if let Some(unfit) = look_up(client, &mut tables).await?.into_iter().next() {
-            return Err(AgentError::Unfit(unfit.reason));
-        }
-        tables.iter_mut().for_each(|t| t.fresh = true);
+        look_for(client, &mut tables).await?;
+        let alone = self.options.provider != Provider::Citus;
+        tables.iter_mut().for_each(|t| (t.fresh, t.alone) = (true, alone));
         tokio::time::sleep(lingers()).await;
         self.tables.extend(tables.iter().map(|t| (t.id, t.clone())));
         self.hand_over(Command::Subscribe { order: id, tables, published }).await
@@ -172,6 +168,17 @@ impl Orders {
 
     async fn hand_over(&self, command: Command) -> Result<(), AgentError> {
         self.commands.send(command).await.map_err(|_| AgentError::Link("its stream ended".into()))
+    }
+}
+
+/// Looks the tables up, which have to be there and to fit.
+async fn look_for(client: &Client, tables: &mut [Subscription]) -> Result<(), AgentError> {
+    if let Some(unfit) = look_up(client, tables).await?.into_iter().next() {
+        return Err(AgentError::Unfit(unfit.reason));
+    }
+    match tables.iter().find(|t| !t.there) {
+        Some(missing) => Err(AgentError::Unfit(format!("table {} does not exist on the node", missing.name))),
+        None => Ok(()),
     }
 }
 

@@ -237,6 +237,7 @@ impl Attachment<'_> {
         let mut unfit = Vec::new();
         if !self.started {
             unfit = look_up(client, &mut self.wanted).await?;
+            self.wanted.iter_mut().for_each(|s| s.alone = options.provider != Provider::Citus);
             let there: Vec<_> =
                 self.wanted.iter().filter(|s| !unfit.iter().any(|u| u.table == s.id)).cloned().collect();
             unfit.extend(slot::publish(client, options, &there, fresh).await?);

@@ -51,6 +51,8 @@ pub(crate) struct Subscription {
     /// It was asked for just now, and its snapshot is still to come: what the stream says from before `looked` may be older
     /// than what was found, and the rows from there are in the snapshot.
     pub(crate) fresh: bool,
+    /// Nothing but its node's stream tells that it was renamed: Citus's metadata and node 0's catalog do of theirs.
+    pub(crate) alone: bool,
 }
 
 impl Subscription {
@@ -75,6 +77,7 @@ impl Subscription {
             found: 0,
             looked: Lsn::ZERO,
             fresh: false,
+            alone: false,
         }
     }
 
@@ -90,7 +93,7 @@ impl Subscription {
 
     /// Whether the stream's relation is what was found under the wanted name, and has another name since then.
     pub(crate) fn was_renamed(&self, relation: Oid, name: &TableName, described: Lsn) -> bool {
-        self.found == relation && self.name != *name && described >= self.looked
+        self.alone && self.found == relation && self.name != *name && described >= self.looked
     }
 
     /// The columns' names.

@@ -140,7 +140,7 @@ impl Sequencer {
             sources.into_iter().partition(|s| mended.contains(&s.id));
         let dropped = |table, node| self.dropped.get(&(table, node)).copied();
         let mut findings = shape::read(seen, &others, dropped);
-        let mut late = later_than(outcome.looked_at, seen, &ours, &outcome.reread);
+        let mut late = later_than(&outcome, seen, &ours);
         for (id, tables) in std::mem::take(&mut self.pending) {
             let once_more = match (mended.contains(&id), tables.is_empty()) {
                 (false, _) => &mut findings.again,
@@ -206,7 +206,8 @@ impl Sequencer {
         tracing::info!(tables = names, "the cluster's shape changed; reading again before the next cut");
         forget_shadows(&self.engine.clone(), useless).await;
         let since = *self.held_since.get_or_insert_with(tokio::time::Instant::now);
-        let _stopping = self.mend.send(Wanted { id, again: again.clone(), since });
+        let asked = tokio::time::Instant::now();
+        let _stopping = self.mend.send(Wanted { id, again: again.clone(), since, asked });
         self.hold = Some(Hold { id, names, again, outcome: None });
     }
 
@@ -265,12 +266,14 @@ pub(crate) async fn forget_shadows(engine: &EngineHandle, useless: &[Reread]) {
 const GUEST_PAUSE: std::time::Duration = std::time::Duration::from_millis(5);
 const GUEST_WITHIN: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// Sources whose metadata changed on node 0 behind the place where it was looked at: read again once more.
-fn later_than(looked_at: Lsn, seen: &[Seen], ours: &[KeptSource], reread: &[Reread]) -> Again {
+/// Sources whose metadata changed on node 0 behind the place where it was looked at: read again once more, those too that were
+/// where they were. What is given up is not followed further, wherever it goes.
+fn later_than(outcome: &Outcome, seen: &[Seen], ours: &[KeptSource]) -> Again {
+    let Outcome { reread, broken, looked_at, .. } = outcome;
     let mut late = Again::new();
-    let rows = seen.iter().filter(|s| s.node == NodeId(0) && s.end > looked_at).flat_map(|s| &s.rows);
+    let rows = seen.iter().filter(|s| s.node == NodeId(0) && s.end > *looked_at).flat_map(|s| &s.rows);
     for row in rows {
-        for source in ours {
+        for source in ours.iter().filter(|s| broken.iter().all(|(id, _)| *id != s.id)) {
             let read = reread.iter().filter(|r| r.mended.source == source.id).flat_map(|r| &r.mended.read);
             let mut shards = source.tables.iter().chain(read).map(|t| t.shard);
             let hit = match &row.kind {
@@ -408,6 +411,44 @@ mod tests {
         let later = [(1, 15, vec![5]), (1, 16, vec![5]), (2, 45, vec![5])];
         assert_eq!(ordered, [first.as_slice(), later.as_slice()].concat());
         assert_eq!(read(&behind_moves(all(), &BTreeMap::new())), read(&all()));
+    }
+
+    #[test]
+    fn what_went_elsewhere_since_it_was_looked_at_is_read_once_more_unless_it_is_given_up() {
+        let tables = crate::tables::Tables::default();
+        let source = |name: &str, relation, shard| {
+            let placement = topology::Placement {
+                node: NodeId(1),
+                table: types::TableName::new("public", format!("{name}_{shard}")),
+                shard: Some(shard),
+                relation: 0,
+            };
+            let table = topology::LogicalTable {
+                name: types::TableName::new("public", name),
+                relation,
+                kind: topology::TableKind::Distributed,
+                placements: vec![placement],
+                columns: Vec::new(),
+                generated: Vec::new(),
+                identity: Vec::new(),
+                replica_full: true,
+                hashed: false,
+                row_security: false,
+            };
+            tables.add(Vec::new(), Vec::new(), None, &table)
+        };
+        let (stays, slow) = (source("stays", 7, 101), source("slow", 8, 102));
+        let moved = |shard| v1::ShapeRow { kind: Some(Kind::Placement(v1::PlacementRow { shard, node: 2 })) };
+        let seen = [Seen { node: NodeId(0), end: Lsn(50), at: Lsn(50), rows: vec![moved(101), moved(102)] }];
+        let ours = [stays.clone(), slow.clone()];
+        let outcome = |looked_at| Outcome {
+            broken: vec![(slow.id, "it takes long".into())],
+            looked_at: Lsn(looked_at),
+            ..Outcome::default()
+        };
+        let late: Again = [(stays.id, [stays.tables[0].id].into())].into();
+        assert_eq!(later_than(&outcome(40), &seen, &ours), late);
+        assert_eq!(later_than(&outcome(50), &seen, &ours), Again::new());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `explain`: how a query is or would be kept, for people and as JSON.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use ivm::OperatorStats;
 use plan::{Plan, Rel};
@@ -9,6 +10,9 @@ use serde_json::json;
 
 use crate::error::RequestError;
 use crate::requests::Requests;
+
+/// Rows held are counted for so long.
+const COUNTS_FOR: Duration = Duration::from_secs(2);
 
 impl Requests {
     /// Explains a stream table, with what its operators hold and last did, or a query that is not defined.
@@ -23,7 +27,10 @@ impl Requests {
             let entry = self.entry(&request.name)?;
             let id = entry.id;
             // One that is being computed for the first time has no operators yet.
-            let operators = self.call(move |room| Ok(room.engine.operators(id).unwrap_or_default())).await?;
+            let operators = self.call(move |room| Ok(room.engine.operators(id).ok())).await?;
+            let counted = tokio::task::spawn_blocking(move || operators.map(|o| o.counted(COUNTS_FOR)));
+            let counted = counted.await.map_err(RequestError::internal)?;
+            let operators = counted.transpose().map_err(RequestError::internal)?.unwrap_or_default();
             (entry.plan, entry.warnings, entry.reads, operators)
         };
         let reads: Vec<String> = reads.iter().map(ToString::to_string).collect();
@@ -46,20 +53,38 @@ impl Requests {
 }
 
 fn operator(o: &OperatorStats) -> serde_json::Value {
+    let holds = o.holds.iter().map(|h| {
+        json!({ "what": h.what, "key": h.key, "shared": h.shared, "rows": h.rows, "more": h.more, "bytes": h.bytes })
+    });
+    let cuts = o.cuts.iter().map(|c| json!({ "cut": c.seq.0, "rows_in": c.rows_in, "rows_out": c.rows_out }));
     json!({
-        "depth": o.depth, "operator": o.name, "state": o.state, "bytes": o.state_bytes,
-        "rows_in": o.rows_in, "rows_out": o.rows_out,
+        "depth": o.depth, "operator": o.name, "ring": o.ring, "state": o.state,
+        "holds": holds.collect::<Vec<_>>(), "cuts": cuts.collect::<Vec<_>>(),
     })
 }
 
-/// The operators with what they hold and what the last cut that touched them was.
+/// The operators with what they hold and what the last cuts that touched them were.
 fn table(operators: &[OperatorStats]) -> String {
-    let mut out = "Kept by, with rows in and out in the last cut, and bytes held on disk:\n".to_owned();
+    let cuts = operators.first().map(|o| o.cuts.iter().map(|c| c.seq.to_string()).collect::<Vec<_>>());
+    let cuts = cuts.filter(|cuts| !cuts.is_empty()).map_or("none yet".into(), |cuts| cuts.join(", "));
+    let mut out = format!("Kept by, with rows in > out in the last cuts ({cuts}):\n");
     for o in operators {
-        let state = if o.state.is_empty() { String::new() } else { format!("  {}", o.state) };
         let name = format!("{:indent$}{}", "", o.name, indent = o.depth * 2);
-        let _infallible =
-            writeln!(out, "  {name:28} {:>9} in {:>9} out {:>12} bytes{state}", o.rows_in, o.rows_out, o.state_bytes);
+        let ring = if o.ring == 1 { "native" } else { "by PostgreSQL (ring 2)" };
+        let flow = o.cuts.iter().map(|c| format!("{} > {}", c.rows_in, c.rows_out)).collect::<Vec<_>>().join(", ");
+        let state = if o.state.is_empty() { String::new() } else { format!("; {}", o.state) };
+        let _infallible = writeln!(out, "  {name:28} {ring}  {flow}{state}");
+        for h in &o.holds {
+            let by = if h.key.is_empty() { "together".into() } else { format!("by {}", h.key.join(", ")) };
+            let least = if h.more { "at least " } else { "" };
+            let shared = if h.shared { ", shared by all stream tables" } else { "" };
+            let indent = o.depth * 2 + 4;
+            let _infallible = writeln!(
+                out,
+                "  {:indent$}holds {least}{} {} {by}, {} bytes in files{shared}",
+                "", h.rows, h.what, h.bytes
+            );
+        }
     }
     out
 }

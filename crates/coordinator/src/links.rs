@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use proto::v1;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
 use tonic::Status;
 use types::{Lsn, NodeId};
 
@@ -39,8 +38,6 @@ pub(crate) struct LinkStatus {
     pub(crate) connected: bool,
     pub(crate) trouble: String,
     pub(crate) version: String,
-    /// Since when it is attached and reads; none while it does not.
-    pub(crate) there_since: Option<Instant>,
 }
 
 /// The attached agents. Its lock is never held across an await.
@@ -76,8 +73,7 @@ impl Links {
         let link = Link { session, out, pending: HashMap::new(), snapshots: HashMap::new() };
         self.with(|links| links.insert(node, link));
         self.status.send_modify(|all| {
-            let (version, there_since) = (version.to_owned(), Some(Instant::now()));
-            all.insert(node, LinkStatus { connected: true, trouble: String::new(), version, there_since });
+            all.insert(node, LinkStatus { connected: true, trouble: String::new(), version: version.to_owned() });
         });
     }
 
@@ -94,7 +90,6 @@ impl Links {
             self.status.send_modify(|all| {
                 let entry = all.entry(node).or_default();
                 entry.connected = false;
-                entry.there_since = None;
                 if entry.trouble.is_empty() {
                     entry.trouble = reason.to_owned();
                 }
@@ -106,13 +101,6 @@ impl Links {
     /// The session of the node's agent; 0 when none is attached.
     pub(crate) fn session(&self, node: NodeId) -> u64 {
         self.with(|links| links.get(&node).map_or(0, |link| link.session))
-    }
-
-    /// Since when all of these are attached and read; none while one does not.
-    pub(crate) fn all_there_since(&self, nodes: &[NodeId]) -> Option<Instant> {
-        let status = self.status.borrow();
-        let since = nodes.iter().map(|node| status.get(node).and_then(|s| s.there_since));
-        since.collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
     /// The node is no part of the cluster any more.
@@ -127,8 +115,6 @@ impl Links {
             let entry = all.entry(node).or_default();
             let changed = entry.trouble != reason;
             reason.clone_into(&mut entry.trouble);
-            let there = entry.connected && reason.is_empty();
-            entry.there_since = entry.there_since.filter(|_| there).or_else(|| there.then(Instant::now));
             changed
         });
     }

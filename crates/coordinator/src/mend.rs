@@ -29,7 +29,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_postgres::Client;
 use topology::{Cluster, LogicalTable};
-use types::{Consistency, Lsn, NodeId, Positions, SourceId, TableId};
+use types::{Lsn, NodeId, Positions, SourceId, TableId};
 
 use crate::backfill::unpack;
 use crate::catalog::{Entry, StreamState};
@@ -43,6 +43,9 @@ use crate::tables::{KeptSource, Mended, Spread, Wants, subscribe};
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// What is read gets so long at least, whatever held the cut before.
+const LEAST: Duration = Duration::from_secs(2);
 
 /// One source read again, and where.
 #[derive(Debug, Clone)]
@@ -74,6 +77,8 @@ pub(crate) struct Wanted {
     pub(crate) again: Again,
     /// Since when the cut is held, for whatever it was first.
     pub(crate) since: Instant,
+    /// Since when for this.
+    pub(crate) asked: Instant,
 }
 
 /// Does what the sequencer asks for, one after the other.
@@ -127,8 +132,8 @@ impl Requests {
         self.forget_shadows(&outcome).await;
         let known = left.into_iter().filter(|id| self.tables.source(*id).is_some());
         outcome.broken.extend(known.map(|id| (id, self.taking_long())));
-        // Nothing of it is put in, so nothing can have changed since it was looked at.
-        Ok(Outcome { broken: outcome.broken, looked_at: Lsn::MAX, ..Outcome::default() })
+        // What was found to be where it was is kept, and was looked at then.
+        Ok(Outcome { broken: outcome.broken, looked_at: outcome.looked_at, ..Outcome::default() })
     }
 
     /// `left`: the sources of which it is not known yet whether they are where they were.
@@ -209,17 +214,9 @@ impl Requests {
         let unaffected = |e: &Entry| {
             e.state == StreamState::Active && !e.sources.iter().any(|source| wanted.again.contains_key(source))
         };
-        self.held_for(wanted) >= self.hold_limit && self.catalog.all().iter().any(unaffected)
-    }
-
-    /// For how long nothing but this has held the cut: while a node is away there is no cut that another node's rows
-    /// could be in, and what then has to be read from it gets its time when it is back.
-    fn held_for(&self, wanted: &Wanted) -> Duration {
-        let alone = match self.consistency {
-            Consistency::Atomic => self.links.all_there_since(&self.members.ids()),
-            Consistency::PerNode => Some(wanted.since),
-        };
-        alone.map_or(Duration::ZERO, |since| since.max(wanted.since).elapsed())
+        // What is wanted since a moment, behind something that took long, is not given up without a try.
+        let is_over = wanted.since.elapsed() >= self.hold_limit && wanted.asked.elapsed() >= LEAST.min(self.hold_limit);
+        is_over && self.catalog.all().iter().any(unaffected)
     }
 
     /// Why stream tables stop that read what takes long to be read.

@@ -250,6 +250,22 @@ impl Requests {
         self.catalog.get(id).ok_or_else(|| RequestError::Unknown(name.to_owned()))
     }
 
+    /// The same on request, and then all that read it, one after the other: a function that they use may have another body
+    /// now. Those that are paused stay so. One that fails is stopped, with the reason; those behind it keep what they had.
+    pub(crate) async fn rebuild_with_readers(
+        &self,
+        name: &str,
+        progress: &ProgressSender,
+    ) -> Result<Entry, RequestError> {
+        let entry = self.rebuild(name, progress).await?;
+        for reader in self.catalog.readers_of(&entry.name) {
+            if reader.state != StreamState::Paused {
+                self.rebuild(&reader.name.to_string(), progress).await?;
+            }
+        }
+        Ok(entry)
+    }
+
     /// Gives it another query. When that fails it stays as it was, stopped.
     pub(crate) async fn alter(
         &self,

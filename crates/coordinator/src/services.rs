@@ -152,7 +152,8 @@ impl v1::stream_table_service_server::StreamTableService for StreamTables {
             return Err(Status::invalid_argument("tables, shards and nodes are read again with reconcile only"));
         }
         let requests = self.requests_of(&name).await?;
-        Ok(Response::new(self.tracked(|_, progress| async move { requests.rebuild(&name, &progress).await })))
+        let work = |_, progress| async move { requests.rebuild_with_readers(&name, &progress).await };
+        Ok(Response::new(self.tracked(work)))
     }
 
     async fn explain(&self, request: Request<v1::ExplainStreamTableRequest>) -> Answer<v1::ExplainStreamTableResponse> {

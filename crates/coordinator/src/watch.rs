@@ -17,8 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_postgres::Client;
-use types::{NodeId, SourceId, TableName};
+use types::{NodeId, SourceId, StreamId, TableName};
 use wal::Endpoint;
 
 use crate::catalog::StreamState;
@@ -33,6 +34,11 @@ use crate::tables::Tables;
 const EVERY: Duration = Duration::from_secs(1);
 /// A stream table that cannot be computed again is tried with growing pauses, up to this.
 const LONGEST: Duration = Duration::from_secs(8);
+/// One that stops again so soon after it was computed again has a cause that lasts: it waits longer each time, up to the same.
+const SOON: Duration = Duration::from_secs(60);
+
+/// When stream tables were last computed again, and for how long they had waited for that.
+type Recovered = Arc<std::sync::Mutex<HashMap<StreamId, (Instant, Duration)>>>;
 
 /// The definitions of all sources as they were last seen; all clones see the same.
 #[derive(Debug, Clone)]
@@ -147,9 +153,10 @@ fn stops() -> RequestError {
 
 /// Until the process ends.
 pub(crate) async fn run(requests: Arc<Requests>) {
+    let recovered = Recovered::default();
     loop {
         tokio::time::sleep(EVERY).await;
-        try_again(&requests);
+        try_again(&requests, &recovered);
         // Whoever is not reached now is asked again.
         if let Err(error) = look(&requests).await {
             tracing::debug!(%error, "the sources' definitions could not be looked at");
@@ -170,15 +177,24 @@ async fn look(requests: &Requests) -> Result<(), RequestError> {
 
 /// A stream table whose source was altered, or is not followed any more, stops. When its query reads as before (the change was
 /// to a column that only others use), it is computed again by itself; otherwise it stays as it was, with the reason.
-fn try_again(requests: &Arc<Requests>) {
+fn try_again(requests: &Arc<Requests>, recovered: &Recovered) {
     for id in requests.tables.take_stopped() {
         let Some(entry) = requests.catalog.get(id) else { continue };
-        let requests = requests.clone();
+        let (requests, recovered) = (requests.clone(), recovered.clone());
+        let lock = |r: &Recovered| r.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(&id).copied();
+        let last = lock(&recovered).filter(|(at, waited)| at.elapsed() < SOON + *waited);
+        let wait = last.map_or(Duration::ZERO, |(_, waited)| (waited * 2).clamp(EVERY, SOON));
         tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            if !wait.is_zero() && requests.catalog.get(id).is_some_and(|e| e.state == StreamState::Active) {
+                return; // somebody else did it
+            }
             let (name, mut pause) = (entry.name.to_string(), EVERY);
             while requests.catalog.get(id).is_some_and(|e| e.state != StreamState::Paused) {
                 match requests.rebuild(&name, &ProgressSender::default()).await {
                     Ok(_) => {
+                        let mut recovered = recovered.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                        recovered.insert(id, (Instant::now(), wait));
                         tracing::info!(stream = %id, name, "its source changed, and its query fits: computed again");
                         return;
                     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
 use state::{Batch, Durability};
-use types::{Change, Cut, SourceId, StreamId, TableId};
+use types::{Change, Cut, Seq, SourceId, StreamId, TableId};
 
 use crate::backlog;
 use crate::definition::{CutOutput, CutStats, StreamOutput, Transaction};
@@ -90,7 +90,7 @@ impl Engine {
         }
         let mut prepared = Prepared { batch, deltas, ..Prepared::default() };
         self.put_broken(broken, &mut prepared)?;
-        self.step(&mut prepared)?;
+        self.step(cut.seq, &mut prepared)?;
         for (stream, reason) in &prepared.failed {
             self.put_stopped(*stream, StreamCondition::Failed(reason.clone()), &mut prepared.batch)?;
         }
@@ -190,7 +190,7 @@ impl Engine {
     }
 
     /// Takes the sources' deltas through the stream tables that read them.
-    fn step(&mut self, prepared: &mut Prepared) -> Result<(), IvmError> {
+    fn step(&mut self, seq: Seq, prepared: &mut Prepared) -> Result<(), IvmError> {
         let evaluator = self.evaluator.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut writes = Batch::new();
         for (id, stream) in &mut self.streams {
@@ -210,6 +210,7 @@ impl Engine {
                 rows: &mut self.rows,
                 evaluator: evaluator.as_mut(),
                 limits: self.limits,
+                seq,
             };
             match Failure::contained(|| step_stream(stream, &mut cx)) {
                 Ok((changes, grown)) => {

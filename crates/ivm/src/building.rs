@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use state::{Batch, Durability, Family, Frozen, Read, Store};
-use types::{Delta, Row, SourceId, StreamId, TableChange};
+use types::{Delta, Row, Seq, SourceId, StreamId, TableChange};
 
 use crate::arrangement::{Arrangement, ArrangementDef};
 use crate::compile::Tree;
@@ -115,6 +115,7 @@ impl Building {
             rows: &mut cache,
             evaluator: self.evaluator.as_mut(),
             limits: self.limits,
+            seq: Seq(0),
         };
         let mut rows = 0;
         let built = Failure::contained(|| {
@@ -169,6 +170,7 @@ impl Building {
             rows: cache,
             evaluator: self.evaluator.as_mut(),
             limits: self.limits,
+            seq: Seq(0),
         };
         let rows = Failure::contained(|| self.tree.root.step(&mut cx))?;
         // They are read as of the frozen store until the batch is written.
@@ -276,6 +278,7 @@ impl Engine {
             rows: &mut BTreeMap::new(),
             evaluator: building.evaluator.as_mut(),
             limits: building.limits,
+            seq: Seq(0),
         };
         let stepped = Failure::contained(|| building.tree.output.step(&mut cx, &changes));
         let (out, grown) = stepped.map_err(Failure::into_error)?;

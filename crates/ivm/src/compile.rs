@@ -10,9 +10,11 @@ mod sets;
 
 use plan::{Aggregate as PlanAggregate, JoinKind, OutputKey as PlanKey, Rel};
 use scalar::{Compiled, Env};
+use state::Family;
 use types::{Field, PgType, Row, Scalar, ScalarKind, SourceId, push_field};
 
 use crate::definition::StreamDef;
+use crate::keeping::{Keeping, Operators};
 use crate::kept::Sources;
 use crate::key::{KeyEncoder, same_keys};
 use crate::layout::{Labels, Layout};
@@ -39,10 +41,20 @@ pub(crate) struct Tree {
     pub(crate) output: Output,
 }
 
+impl Tree {
+    pub(crate) fn explain(&self, into: &mut Operators) {
+        into.stats.push(self.output.stats(&into.store, self.root.last_out()));
+        into.keeps.push(self.output.keeps.clone());
+        self.root.explain(1, into);
+    }
+}
+
 /// An operator, and what its parent has to know of it.
 struct Built {
     node: Node,
     layout: Layout,
+    /// The physical columns' names, for people.
+    names: Vec<String>,
     /// No row is ever there twice.
     unique: bool,
     /// Sets of physical columns, with their types, that are unique together.
@@ -50,6 +62,17 @@ struct Built {
     labels: Labels,
     /// Rows of a source behind filters only.
     plain: Option<Plain>,
+}
+
+impl Built {
+    fn names_of(&self, physical: &[usize]) -> Vec<String> {
+        physical.iter().map(|c| self.names.get(*c).cloned().unwrap_or_default()).collect()
+    }
+
+    /// Of the columns that its parent sees.
+    fn shown_names(&self) -> Vec<String> {
+        self.names_of(&self.layout.columns)
+    }
 }
 
 type UniqueKey = Vec<(usize, PgType)>;
@@ -185,8 +208,12 @@ impl Compiler<'_> {
         let labels = kept.def.identity.iter().map(|c| (name(c), *c, kept.def.columns[*c].ty.oid)).collect();
         let identity = kept.key.as_ref().filter(|key| key.is_native()).map(|_| &kept.def.identity);
         let key = |identity: &Vec<usize>| identity.iter().map(|&c| (c, kept.def.columns[c].ty)).collect();
+        let names: Vec<String> = (0..width).map(|c| name(&c)).collect();
+        let by = kept.def.identity.iter().map(name).collect();
+        let source = Operator::Source(Source { source: id, used: None, filtered: kept.def.filter.is_some() });
         Ok(Built {
-            node: Node::new(Operator::Source(Source { source: id, used: None, filtered: kept.def.filter.is_some() })),
+            node: Node::new(source).keeping(vec![Keeping::source(by, id)]),
+            names,
             layout: Layout { columns: map.clone(), width, mark: None },
             unique: kept.key.is_some(),
             keys: identity.map(key).into_iter().collect(),
@@ -232,10 +259,14 @@ impl Compiler<'_> {
             exprs.iter().position(is_it).map(|at| (at, ty))
         };
         let keys = built.keys.iter().filter_map(|key| key.iter().map(place).collect()).collect();
+        let shown = built.shown_names();
+        let named = |c: usize| shown.get(c).cloned().unwrap_or_default();
+        let names = exprs.iter().map(|e| plan::scalar_text(e, &named)).collect();
         let columns = Columns { exprs: compiled, labels: built.labels };
         Ok(Built {
             node: Node::new(Operator::Project(Project { input: Box::new(built.node), columns })),
             layout,
+            names,
             unique: false,
             keys,
             labels,
@@ -252,6 +283,7 @@ impl Compiler<'_> {
         let compute = PgCompute::new(&physical, &self.def.plan.settings, built.labels.clone());
         built.layout.columns.extend(built.layout.width..built.layout.width + exprs.len());
         built.layout.width += exprs.len();
+        built.names.extend(exprs.iter().map(|e| e.sql.clone()));
         built.plain = None;
         built.node = Node::new(Operator::PgMap(PgMap { input: Box::new(built.node), compute }));
         Ok(built)
@@ -264,8 +296,8 @@ impl Compiler<'_> {
         let (left, right) = (self.rel(left)?, self.rel(right)?);
         let lefts = left.layout.physical(&keys.iter().map(|k| k.0).collect::<Vec<_>>())?;
         let rights = right.layout.physical(&keys.iter().map(|k| k.1).collect::<Vec<_>>())?;
-        let left_index = self.index(&left, &lefts, &rights, types)?;
-        let right_index = self.index(&right, &rights, &lefts, types)?;
+        let (left_index, left_keeps) = self.index(&left, &lefts, &rights, types)?;
+        let (right_index, right_keeps) = self.index(&right, &rights, &lefts, types)?;
         let offset = left.layout.width;
         let mut unique_keys = Vec::new();
         if hold_a_key(&right.keys, &rights, types) {
@@ -282,14 +314,16 @@ impl Compiler<'_> {
         layout.width += right.layout.width;
         let mut labels = left.labels;
         labels.0.extend(right.labels.0.into_iter().map(|(name, column, ty)| (name, column + offset, ty)));
+        let names = [left.names, right.names].concat();
         let join = Join {
             flow: layout.mark.map(|_| JoinFlow { flow: Flow::default(), is_right }),
             left: Side { input: left.node, index: left_index },
             right: Side { input: right.node, index: right_index },
         };
         Ok(Built {
-            node: Node::new(Operator::Join(Box::new(join))),
+            node: Node::new(Operator::Join(Box::new(join))).keeping(vec![left_keeps, right_keeps]),
             layout,
+            names,
             unique: left.unique && right.unique,
             keys: unique_keys,
             labels,
@@ -298,17 +332,32 @@ impl Compiler<'_> {
     }
 
     /// Where a side's rows are found by the join's key.
-    fn index(&mut self, side: &Built, own: &[usize], other: &[usize], types: &[PgType]) -> Result<Index, String> {
+    fn index(
+        &mut self,
+        side: &Built,
+        own: &[usize],
+        other: &[usize],
+        types: &[PgType],
+    ) -> Result<(Index, Keeping), String> {
         let (access, order, marked) = self.access(side, own, types)?;
         let pick = |columns: &[usize]| order.iter().filter_map(|&i| columns.get(i).copied()).collect::<Vec<_>>();
         let types: Vec<PgType> = order.iter().filter_map(|&i| types.get(i).copied()).collect();
-        Ok(Index {
+        let by = side.names_of(&pick(own));
+        let keeps = match access {
+            Access::Rows { source } | Access::Prefix { source } => Keeping::source(by, source),
+            Access::Shared { state } => Keeping::arrangement(by, state),
+            Access::Private { state, .. } | Access::Keyed { state } => {
+                Keeping::own("rows", by, &[Family::Arrangements], state)
+            }
+        };
+        let index = Index {
             access,
             own: KeyEncoder::new(&pick(own), &types, &self.env)?,
             probe: KeyEncoder::new(&pick(other), &types, &self.env)?,
             marked,
             filters: side.plain.as_ref().map(|p| p.filters.clone()).unwrap_or_default(),
-        })
+        };
+        Ok((index, keeps))
     }
 
     /// How a side is found, the order of the pairs for it, and how many of them are the identity.
@@ -373,8 +422,15 @@ impl Compiler<'_> {
         }
         let state = self.states.own()?;
         let groups = Groups::new(state, key, types, shape, &self.env);
+        let by = built.names_of(&columns);
+        let keeps = Keeping::own("groups", by.clone(), &[Family::Groups, Family::Multisets], state);
+        let shown = built.shown_names();
+        let computed =
+            aggregates.iter().map(|a| plan::aggregate_text(a, &|c| shown.get(c).cloned().unwrap_or_default()));
+        let operator = Operator::Aggregate(Box::new(Aggregate { input: Box::new(built.node), groups }));
         Ok(Built {
-            node: Node::new(Operator::Aggregate(Box::new(Aggregate { input: Box::new(built.node), groups }))),
+            node: Node::new(operator).keeping(vec![keeps]),
+            names: by.into_iter().chain(computed).collect(),
             layout: Layout::exact(keys.len() + aggregates.len()),
             unique: true,
             keys: vec![types.iter().copied().enumerate().collect()],
@@ -387,8 +443,12 @@ impl Compiler<'_> {
         let mut branches = Vec::with_capacity(inputs.len());
         let mut width = None;
         let mut layout = Layout::exact(0);
+        let mut names = Vec::new();
         for input in inputs {
             let built = self.rel(input)?;
+            if names.is_empty() {
+                names = built.shown_names();
+            }
             let columns = built.layout.columns.len();
             if *width.get_or_insert(columns) != columns {
                 return Err("the plan unites inputs of different widths".into());
@@ -402,6 +462,7 @@ impl Compiler<'_> {
         Ok(Built {
             node: Node::new(Operator::UnionAll(UnionAll { inputs: branches })),
             layout,
+            names,
             unique: false,
             keys: Vec::new(),
             labels: Labels::default(),
@@ -423,6 +484,7 @@ impl Compiler<'_> {
         }
         Ok(Built {
             node: Node::new(Operator::Values(Values { rows: out })),
+            names: numbered(types.len()),
             layout: Layout::exact(types.len()),
             unique: false,
             keys: Vec::new(),
@@ -435,8 +497,14 @@ impl Compiler<'_> {
         let shown: Vec<usize> = (0..self.def.plan.output.len()).collect();
         let shown = built.layout.physical(&shown)?;
         let exact = shown.len() == built.layout.width && shown.iter().enumerate().all(|(i, c)| i == *c);
+        let mut keeps = Vec::new();
         let key = match &self.def.plan.key {
-            PlanKey::RowId => OutputKey::RowId { state: self.states.own()? },
+            PlanKey::RowId => {
+                let state = self.states.own()?;
+                let names = self.def.plan.output.iter().map(|c| c.name.clone()).collect();
+                keeps.push(Keeping::own("different rows", names, &[Family::Multisets], state));
+                OutputKey::RowId { state }
+            }
             PlanKey::Columns(columns) => {
                 let types = columns
                     .iter()
@@ -446,8 +514,13 @@ impl Compiler<'_> {
                 OutputKey::Columns(KeyEncoder::of(&built.layout.physical(columns)?, &types, &self.env))
             }
         };
-        Ok(Output { columns: (!exact).then_some(shown), key })
+        Ok(Output { columns: (!exact).then_some(shown), key, keeps })
     }
+}
+
+/// Names of columns that have none.
+fn numbered(count: usize) -> Vec<String> {
+    (1..=count).map(|n| format!("column {n}")).collect()
 }
 
 /// The column, where an expression is one as it is.

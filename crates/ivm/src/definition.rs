@@ -178,19 +178,47 @@ pub struct CutStats {
     pub bytes: u64,
 }
 
-/// What one operator did in the last cut, for `explain` and metrics.
+/// Rows that went through an operator in one cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CutRows {
+    /// The cut.
+    pub seq: Seq,
+    /// Rows in.
+    pub rows_in: u64,
+    /// Rows out.
+    pub rows_out: u64,
+}
+
+/// Rows that an operator finds by a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holding {
+    /// What they are.
+    pub what: &'static str,
+    /// The key's columns, by name; none: all are found together.
+    pub key: Vec<String>,
+    /// Kept once for all stream tables.
+    pub shared: bool,
+    /// About how many bytes they take in files; what was written last is in memory and not counted.
+    pub bytes: u64,
+    /// How many there are.
+    pub rows: u64,
+    /// There are more: they were not all counted.
+    pub more: bool,
+}
+
+/// What one operator is, holds and did in the last cuts, for `explain`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OperatorStats {
     /// How deep it is in the tree; the output, above the root, has 0.
     pub depth: usize,
     /// What it is.
     pub name: &'static str,
+    /// Who evaluates it: 1, natively; 2, PostgreSQL.
+    pub ring: u8,
     /// How it reads or keeps its state, in a few words; empty for operators without state.
     pub state: String,
-    /// Rows in, in the last cut that touched it.
-    pub rows_in: u64,
-    /// Rows out, in the same.
-    pub rows_out: u64,
-    /// About how many bytes its own state takes on disk.
-    pub state_bytes: u64,
+    /// What it keeps, and what it reads of what is kept for all.
+    pub holds: Vec<Holding>,
+    /// The last cuts that touched the stream table, the latest last.
+    pub cuts: Vec<CutRows>,
 }

@@ -21,8 +21,9 @@ use types::{Cut, Seq, SourceId, StreamId};
 use crate::arrangement::Arrangement;
 use crate::building::Noted;
 use crate::compile::{TREE_VERSION, compile};
-use crate::definition::{Evaluator, OperatorStats};
+use crate::definition::Evaluator;
 use crate::error::IvmError;
+use crate::keeping::Operators;
 use crate::kept::{Kept, Sources};
 use crate::meta::{self, SourceCondition, StoredSource, StoredStream, StreamCondition};
 use crate::outbox::Outbox;
@@ -284,19 +285,16 @@ impl Engine {
         self.streams.get(&stream).map(|s| s.stored.def.sources.clone()).unwrap_or_default()
     }
 
-    /// A stream table's operators, the root first, and what they did in the last cut.
+    /// A stream table's operators, the root first, with what they keep and did in the last cuts; none of one that is
+    /// stopped.
     ///
     /// # Errors
     /// [`IvmError::UnknownStream`].
-    pub fn operators(&self, stream: StreamId) -> Result<Vec<OperatorStats>, IvmError> {
+    pub fn operators(&self, stream: StreamId) -> Result<Operators, IvmError> {
         let known = self.streams.get(&stream).ok_or(IvmError::UnknownStream(stream))?;
-        let mut out = Vec::new();
+        let mut out = Operators { stats: Vec::new(), keeps: Vec::new(), store: self.store.clone() };
         if let Some(tree) = &known.tree {
-            out.push(tree.output.stats(&self.store));
-            tree.root.stats(&self.store, 1, &mut out);
-            if let [output, root, ..] = &mut out[..] {
-                (output.rows_in, output.rows_out) = (root.rows_out, root.rows_out);
-            }
+            tree.explain(&mut out);
         }
         Ok(out)
     }

@@ -15,6 +15,7 @@ mod definition;
 mod engine;
 mod error;
 mod held;
+mod keeping;
 mod kept;
 mod key;
 mod layout;
@@ -31,8 +32,10 @@ mod touched;
 pub use building::Building;
 pub use compare::{Difference, Scope};
 pub use definition::{
-    CutOutput, CutStats, Evaluator, FromItem, OperatorStats, RowFilter, SourceDef, StreamDef, StreamOutput, Transaction,
+    CutOutput, CutRows, CutStats, Evaluator, FromItem, Holding, OperatorStats, RowFilter, SourceDef, StreamDef,
+    StreamOutput, Transaction,
 };
 pub use engine::Engine;
 pub use error::{EvaluatorError, IvmError, RowError};
+pub use keeping::Operators;
 pub use outbox::Outbox;

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use state::{Batch, Durability};
-use types::{Row, SourceId, StreamId};
+use types::{Row, Seq, SourceId, StreamId};
 
 use crate::arrangement::{Arrangement, ArrangementDef};
 use crate::compile::{States, TREE_VERSION, Tree, compile};
@@ -228,6 +228,7 @@ impl Engine {
             rows: &mut self.rows,
             evaluator: evaluator.as_mut(),
             limits: self.limits,
+            seq: Seq(0),
         };
         let Some(Tree { root, output }) = self.streams.get_mut(&stream).and_then(|s| s.tree.as_mut()) else {
             return Err(IvmError::UnknownStream(stream).into());

@@ -161,7 +161,7 @@ fn the_queries_find_rows_in_every_way() {
     let mut ways = String::new();
     for (id, case) in (1..).zip(&plans::all()) {
         driver.create(case, id);
-        for operator in driver.engine().operators(types::StreamId(id)).unwrap() {
+        for operator in driver.engine().operators(types::StreamId(id)).unwrap().stats() {
             ways.push_str(&format!("{}: {};\n", operator.name, operator.state));
         }
     }

@@ -10,6 +10,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use state::{Family, Read, Store};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use types::{Change, Field, Op, RowBuilder, Scalar, StreamId, TableChange};
 use world::driver::{Content, Driver};
 use world::plans::{self, Case, divided, length, minus};
@@ -360,9 +361,15 @@ fn a_dropped_or_paused_stream_table_frees_its_state_and_the_last_one_a_shared_ar
         driver.apply(cut, &transactions, &cases);
     }
     driver.check(&world, &cases, "all active");
-    let operators = driver.engine().operators(StreamId(8)).unwrap();
+    let operators = driver.engine().operators(StreamId(8)).unwrap().counted(Duration::from_secs(60)).unwrap();
     assert_eq!(operators.iter().map(|o| o.name).collect::<Vec<_>>(), ["output", "aggregate", "source"]);
-    assert!(operators[1].rows_in > 0);
+    assert!(operators.iter().all(|o| o.ring == 1 && o.cuts.len() == 3 && o.cuts[2].rows_in > 0), "{operators:?}");
+    // As many groups as there are rows in the answer, and the rows of the source, which are kept for all.
+    let [groups] = &operators[1].holds[..] else { panic!("{operators:?}") };
+    assert_eq!((groups.what, groups.shared, groups.more), ("groups", false, false));
+    assert_eq!(groups.rows, driver.contents[&StreamId(8)].len() as u64);
+    let [rows] = &operators[2].holds[..] else { panic!("{operators:?}") };
+    assert!(rows.shared && rows.rows > 0 && groups.key.iter().chain(&rows.key).all(|name| name.contains('.')));
     for id in 1..=cases.len() as u32 {
         if id % 2 == 0 {
             driver.engine().pause(StreamId(id)).unwrap();

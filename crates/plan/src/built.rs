@@ -132,11 +132,11 @@ impl Planner<'_> {
     }
 
     /// Whether values that are equal as the one type are so as the other, from which a cast makes the one without touching
-    /// their bytes: one to citext or char(n) makes values equal that were not.
+    /// their bytes. Where equal values have the same bytes they are equal as anything; a cast to citext or char(n) makes
+    /// values equal that were not.
     fn keeps_apart(&self, now: PgType, before: PgType) -> bool {
         let native = |ty| scalar::key_support(ty, self.env).equality;
-        let is_text = |ty: PgType| matches!(ty.oid, types::oid::TEXT | types::oid::VARCHAR | types::oid::NAME);
-        now == before || (native(now) && (now.oid == before.oid || is_text(now)))
+        now == before || (native(now) && (now.oid == before.oid || !scalar::has_forms(now, self.env)))
     }
 
     /// One column out an expression; keys follow where their columns go through unchanged.

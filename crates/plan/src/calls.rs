@@ -71,7 +71,7 @@ pub(crate) fn sort_keys(
 
 /// Whether rows that are equal in these expressions, and so in the `columns`, are the same row, or no different in what is read of them.
 pub(crate) fn decides(keys: &[Expr], columns: &[usize], unique: &[Vec<usize>], read: Option<&[Expr]>) -> bool {
-    let is_key = |e: &Expr| keys.iter().any(|k| k == e || (k.as_column().is_some() && k.as_column() == e.as_column()));
+    let is_key = |e: &Expr| keys.contains(e) || e.as_column().is_some_and(|c| columns.contains(&c));
     let constant = |e: &Expr| matches!(plain(e).kind, ExprKind::Const(_));
     unique.iter().any(|key| key.iter().all(|c| columns.contains(c)))
         || read.is_some_and(|read| read.iter().all(|e| constant(e) || is_key(e)))

@@ -32,14 +32,14 @@ fn operator(rel: &Rel, plan: &Plan, depth: usize, out: &mut String) {
         Rel::Source(index) => match plan.sources.get(*index) {
             Some(source) => {
                 let names: Vec<_> = source.columns.iter().map(|c| c.name.as_str()).collect();
-                let needs: Vec<_> = source.filter.iter().map(scalar_text).collect();
+                let needs: Vec<_> = source.filter.iter().map(numbered).collect();
                 let needs = if needs.is_empty() { String::new() } else { format!(" where {}", needs.join(" AND ")) };
                 format!("Source {} ({}){needs}", source.table, names.join(", "))
             }
             None => "Source ?".into(),
         },
-        Rel::Filter { predicate, .. } => format!("Filter {}", scalar_text(predicate)),
-        Rel::Project { exprs, .. } => format!("Project {}", list(exprs.iter().map(scalar_text))),
+        Rel::Filter { predicate, .. } => format!("Filter {}", numbered(predicate)),
+        Rel::Project { exprs, .. } => format!("Project {}", list(exprs.iter().map(numbered))),
         Rel::PgMap { exprs, .. } => format!(
             "Map by PostgreSQL (ring 2) {}",
             list(exprs.iter().map(|e| format!("{} of {}", e.sql, list(e.args.iter().map(|a| format!("#{a}"))))))
@@ -54,14 +54,14 @@ fn operator(rel: &Rel, plan: &Plan, depth: usize, out: &mut String) {
                 JoinKind::Anti => "Anti join",
             };
             let keys = keys.iter().map(|(l, r)| format!("#{l} = #{r}"));
-            let on = on.iter().map(|on| scalar_text(&on.predicate));
+            let on = on.iter().map(|on| numbered(&on.predicate));
             let conditions = keys.chain(on).collect::<Vec<_>>().join(" AND ");
             if conditions.is_empty() { kind.to_owned() } else { format!("{kind} on {conditions}") }
         }
         Rel::Aggregate { keys, aggregates, .. } => format!(
             "Aggregate by ({}): {}",
             list(keys.iter().map(|k| format!("#{k}"))),
-            list(aggregates.iter().map(aggregate_text))
+            list(aggregates.iter().map(|a| aggregate_text(a, &number)))
         ),
         Rel::PgAggregate { keys, aggregates, .. } => format!(
             "Aggregate by PostgreSQL (ring 2), touched groups again, by ({}): {}",
@@ -77,7 +77,7 @@ fn operator(rel: &Rel, plan: &Plan, depth: usize, out: &mut String) {
             format!("Rows by PostgreSQL (ring 2) {from} of {}{}", columns(args), if *keep { ", or NULLs" } else { "" })
         }
         Rel::Expand { lists, .. } => {
-            format!("Expand to {}", list(lists.iter().map(|l| format!("({})", list(l.iter().map(scalar_text))))))
+            format!("Expand to {}", list(lists.iter().map(|l| format!("({})", list(l.iter().map(numbered))))))
         }
         Rel::SetOp { op, all, .. } => {
             let op = match op {
@@ -107,6 +107,14 @@ fn operator(rel: &Rel, plan: &Plan, depth: usize, out: &mut String) {
     rel.inputs().into_iter().for_each(|input| operator(input, plan, depth + 1, out));
 }
 
+fn number(column: usize) -> String {
+    format!("#{column}")
+}
+
+fn numbered(scalar: &Scalar) -> String {
+    scalar_text(scalar, &number)
+}
+
 fn columns(columns: &[usize]) -> String {
     list(columns.iter().map(|c| format!("#{c}")))
 }
@@ -119,9 +127,11 @@ fn list(items: impl Iterator<Item = String>) -> String {
     items.collect::<Vec<_>>().join(", ")
 }
 
-fn aggregate_text(aggregate: &Aggregate) -> String {
+/// An aggregate, its columns by these names.
+#[must_use]
+pub fn aggregate_text(aggregate: &Aggregate, named: &dyn Fn(usize) -> String) -> String {
     let name = match aggregate.func {
-        AggregateFunc::CountStar => return filtered("count(*)".into(), aggregate),
+        AggregateFunc::CountStar => return filtered("count(*)".into(), aggregate, named),
         AggregateFunc::Count => "count",
         AggregateFunc::Sum => "sum",
         AggregateFunc::Avg => "avg",
@@ -138,21 +148,24 @@ fn aggregate_text(aggregate: &Aggregate) -> String {
         AggregateFunc::BitXor => "bit_xor",
     };
     let distinct = if aggregate.distinct { "DISTINCT " } else { "" };
-    let arg = aggregate.arg.map(|a| format!("#{a}")).unwrap_or_default();
-    filtered(format!("{name}({distinct}{arg})"), aggregate)
+    let arg = aggregate.arg.map(named).unwrap_or_default();
+    filtered(format!("{name}({distinct}{arg})"), aggregate, named)
 }
 
-fn filtered(text: String, aggregate: &Aggregate) -> String {
+fn filtered(text: String, aggregate: &Aggregate, named: &dyn Fn(usize) -> String) -> String {
     match aggregate.filter {
-        Some(filter) => format!("{text} FILTER #{filter}"),
+        Some(filter) => format!("{text} FILTER {}", named(filter)),
         None => text,
     }
 }
 
-fn scalar_text(scalar: &Scalar) -> String {
-    let many = |v: &[Scalar]| list(v.iter().map(scalar_text));
+/// An expression, its columns by these names.
+#[must_use]
+pub fn scalar_text(scalar: &Scalar, name: &dyn Fn(usize) -> String) -> String {
+    let text = |scalar: &Scalar| scalar_text(scalar, name);
+    let many = |v: &[Scalar]| list(v.iter().map(text));
     match &scalar.kind {
-        ScalarKind::Column(c) => format!("#{c}"),
+        ScalarKind::Column(c) => name(*c),
         ScalarKind::Const(None) => "NULL".into(),
         ScalarKind::Const(Some(bytes)) => match scalar::Datum::decode(scalar.ty.oid, bytes) {
             Ok(scalar::Datum::Text(text)) => format!("'{text}'"),
@@ -161,31 +174,31 @@ fn scalar_text(scalar: &Scalar) -> String {
             Err(_) => "constant".into(),
         },
         ScalarKind::Call { func, args, .. } => format!("f{func}({})", many(args)),
-        ScalarKind::And(args) => format!("({})", args.iter().map(scalar_text).collect::<Vec<_>>().join(" AND ")),
-        ScalarKind::Or(args) => format!("({})", args.iter().map(scalar_text).collect::<Vec<_>>().join(" OR ")),
-        ScalarKind::Not(arg) => format!("NOT {}", scalar_text(arg)),
-        ScalarKind::IsNull(arg) => format!("{} IS NULL", scalar_text(arg)),
-        ScalarKind::IsNotNull(arg) => format!("{} IS NOT NULL", scalar_text(arg)),
+        ScalarKind::And(args) => format!("({})", args.iter().map(text).collect::<Vec<_>>().join(" AND ")),
+        ScalarKind::Or(args) => format!("({})", args.iter().map(text).collect::<Vec<_>>().join(" OR ")),
+        ScalarKind::Not(arg) => format!("NOT {}", text(arg)),
+        ScalarKind::IsNull(arg) => format!("{} IS NULL", text(arg)),
+        ScalarKind::IsNotNull(arg) => format!("{} IS NOT NULL", text(arg)),
         ScalarKind::BoolTest { arg, want, negated } => {
             let want = want.map_or("UNKNOWN".to_owned(), |w| w.to_string().to_uppercase());
-            format!("{} IS {}{want}", scalar_text(arg), if *negated { "NOT " } else { "" })
+            format!("{} IS {}{want}", text(arg), if *negated { "NOT " } else { "" })
         }
         ScalarKind::Case { branches, otherwise } => {
-            let when = branches.iter().map(|(w, t)| format!("WHEN {} THEN {} ", scalar_text(w), scalar_text(t)));
-            format!("CASE {}ELSE {} END", when.collect::<String>(), scalar_text(otherwise))
+            let when = branches.iter().map(|(w, t)| format!("WHEN {} THEN {} ", text(w), text(t)));
+            format!("CASE {}ELSE {} END", when.collect::<String>(), text(otherwise))
         }
         ScalarKind::Coalesce(args) => format!("COALESCE({})", many(args)),
-        ScalarKind::NullIf { left, right, .. } => format!("NULLIF({}, {})", scalar_text(left), scalar_text(right)),
+        ScalarKind::NullIf { left, right, .. } => format!("NULLIF({}, {})", text(left), text(right)),
         ScalarKind::Distinct { left, right, .. } => {
-            format!("{} IS DISTINCT FROM {}", scalar_text(left), scalar_text(right))
+            format!("{} IS DISTINCT FROM {}", text(left), text(right))
         }
         ScalarKind::Extreme { args, greatest, .. } => {
             format!("{}({})", if *greatest { "GREATEST" } else { "LEAST" }, many(args))
         }
         ScalarKind::AnyOf { func, all, left, list, .. } => {
-            format!("{} f{func} {} ({})", scalar_text(left), if *all { "ALL" } else { "ANY" }, many(list))
+            format!("{} f{func} {} ({})", text(left), if *all { "ALL" } else { "ANY" }, many(list))
         }
-        ScalarKind::Relabel(arg) => scalar_text(arg),
-        ScalarKind::ViaText(arg) => format!("via_text({})", scalar_text(arg)),
+        ScalarKind::Relabel(arg) => text(arg),
+        ScalarKind::ViaText(arg) => format!("via_text({})", text(arg)),
     }
 }

@@ -66,7 +66,7 @@ mod window;
 pub use analyze::{FunctionUse, PlanOptions, Planned, plan};
 pub use environment::environment;
 pub use error::PlanError;
-pub use explain::explain_text;
+pub use explain::{aggregate_text, explain_text, scalar_text};
 pub use nested::StreamView;
 pub use tree::{
     Aggregate, AggregateFunc, Condition, JoinKind, OutputKey, PgExpr, Plan, Rel, SetOp, SortKey, SourceUse,

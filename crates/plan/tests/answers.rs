@@ -73,6 +73,8 @@ const TABLES: &str = r#"
     INSERT INTO searched (id, body) VALUES (1, 'two cats'), (2, 'cats and dogs'), (3, 'a dog'), (4, NULL);
     CREATE TABLE blanks (code text PRIMARY KEY, n int NOT NULL);
     INSERT INTO blanks VALUES ('a', 1), ('a ', 1), ('a  ', 2), ('b', 3), ('B', 4);
+    CREATE TABLE nets (net cidr PRIMARY KEY, host inet);
+    INSERT INTO nets VALUES ('10.0.0.1/32', '10.0.0.1'), ('10.0.0.0/24', '10.0.0.0/24'), ('10.0.0.2', '10.0.0.1'), ('::1', NULL);
     CREATE TABLE padded (x char(3) PRIMARY KEY);
     INSERT INTO padded VALUES ('a'), ('b'), ('c');
     CREATE VIEW folded WITH (security_barrier) AS SELECT id, upper(status) AS status FROM orders WHERE status <> '';

@@ -116,6 +116,7 @@ pub fn has_forms(ty: PgType, env: &Env) -> bool {
     !(one || env.is_enum(ty.oid) || is_plain(ty.oid))
 }
 
+const INET: Oid = 869;
 const VALUE: u8 = 1;
 const NULL: u8 = 0xFF;
 
@@ -161,6 +162,12 @@ fn encode_value(ty: Oid, value: &[u8], into: &mut Vec<u8>) -> Option<Result<(), 
         }
         oid::NUMERIC => numeric(value, into)?,
         oid::JSONB => jsonb(value, into)?,
+        INET => {
+            // A cidr that is compared as inet says by its third byte that it was one.
+            let mut plain = value.to_vec();
+            *plain.get_mut(2)? = 0;
+            escaped(&plain, into);
+        }
         other if other >= Env::FIRST_USER_OID || is_plain(other) => escaped(value, into),
         other => match Composed::of(other) {
             Some(composed) => return composed.encode(value, into),

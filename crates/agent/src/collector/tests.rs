@@ -30,6 +30,7 @@ fn wanted(id: u32, columns: &[&str]) -> Subscription {
         found: 0,
         looked: Lsn::ZERO,
         fresh: false,
+        alone: true,
     }
 }
 

@@ -1,9 +1,11 @@
 //! Joins of all kinds but inner ones.
 
 use plan::{Condition, JoinKind, Rel};
+use state::Family;
 use types::{PgType, Scalar};
 
 use super::{Built, Compiler, hold_a_key};
+use crate::keeping::Keeping;
 use crate::key::KeyEncoder;
 use crate::layout::{Labels, Layout};
 use crate::operators::{
@@ -37,9 +39,12 @@ impl Compiler<'_> {
     fn partners(&mut self, kind: JoinKind, join: &Joined<'_>, left: Built, right: Built) -> Result<Built, String> {
         let lefts = left.layout.physical(&join.keys.iter().map(|k| k.0).collect::<Vec<_>>())?;
         let rights = right.layout.physical(&join.keys.iter().map(|k| k.1).collect::<Vec<_>>())?;
-        let left_index = self.index(&left, &lefts, &rights, join.types)?;
+        let (left_index, left_keeps) = self.index(&left, &lefts, &rights, join.types)?;
+        let mut keeps = vec![left_keeps];
         let pairs = if kind == JoinKind::Left || join.on.is_some() {
-            Some(self.index(&right, &rights, &lefts, join.types)?)
+            let (index, right_keeps) = self.index(&right, &rights, &lefts, join.types)?;
+            keeps.push(right_keeps);
+            Some(index)
         } else {
             None
         };
@@ -52,8 +57,11 @@ impl Compiler<'_> {
         let on = join.on.map(|on| self.condition(on, &layout, &labels)).transpose()?;
         // Left's rows are counted whole.
         self.holds_rows |= on.is_some();
+        let state = self.states.own()?;
+        let by = if on.is_some() { left.shown_names() } else { left.names_of(&lefts) };
+        keeps.push(Keeping::own("numbers of partners", by, &[Family::Groups], state));
         let partners = Partners {
-            state: self.states.own()?,
+            state,
             left: KeyEncoder::new(&lefts, join.types, &self.env)?,
             right: KeyEncoder::new(&rights, join.types, &self.env)?,
             on,
@@ -68,6 +76,9 @@ impl Compiler<'_> {
             _ => (OuterKind::Anti, (left.layout, left.unique, left.keys, left.labels)),
         };
         let (layout, unique, keys, labels) = built;
+        let mut names = left.names;
+        names.extend(right.names);
+        names.truncate(layout.width);
         let outer = Outer {
             kind,
             flow: layout.mark.map(|_| OuterFlow::default()),
@@ -76,8 +87,8 @@ impl Compiler<'_> {
             pairs,
             partners,
         };
-        let node = Node::new(Operator::Outer(Box::new(outer)));
-        Ok(Built { node, layout, unique, keys, labels, plain: None })
+        let node = Node::new(Operator::Outer(Box::new(outer))).keeping(keeps);
+        Ok(Built { node, layout, names, unique, keys, labels, plain: None })
     }
 
     fn condition(&self, on: &Condition, layout: &Layout, labels: &Labels) -> Result<On, String> {
@@ -125,12 +136,14 @@ impl Compiler<'_> {
         let columns = (0..right_width).map(|c| Scalar::column(c, PgType::plain(types::oid::TEXT)));
         let alone = self.projected(alone, &nulls.into_iter().chain(columns).collect::<Vec<_>>())?;
         let exact = pairs.layout.is_exact();
+        let names = pairs.shown_names();
         let branches = vec![
             Branch { columns: (!exact).then_some(pairs.layout.columns), node: pairs.node },
             Branch { columns: None, node: alone.node },
         ];
         Ok(Built {
             node: Node::new(Operator::UnionAll(UnionAll { inputs: branches })),
+            names,
             layout: Layout::exact(width + right_width),
             unique: false,
             keys: Vec::new(),

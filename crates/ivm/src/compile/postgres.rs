@@ -1,10 +1,12 @@
 //! The operators of which PostgreSQL computes a part, and what of their input's rows they keep or send.
 
 use plan::{PgExpr, Rel};
+use state::Family;
 use types::PgType;
 
-use super::{Built, Compiler};
+use super::{Built, Compiler, numbered};
 use crate::definition::FromItem;
+use crate::keeping::Keeping;
 use crate::key::KeyEncoder;
 use crate::layout::{Labels, Layout};
 use crate::operators::{Expansion, Members, Node, Operator, Partitions, PgAggregate, PgGroups, PgRows, Window};
@@ -52,16 +54,23 @@ impl Compiler<'_> {
         }
         let columns = built.layout.physical(keys)?;
         let key = KeyEncoder::new(&columns, types, &self.env)?;
+        let mut names = built.names_of(&columns);
+        let by = names.clone();
+        names.extend(aggregates.iter().map(|a| a.sql.clone()));
         let mut kept = Kept { physical: columns };
         let aggregates = kept.exprs(aggregates, &built.layout)?;
         let labels = kept.labels(&built.labels);
         let of_group = Labels(labels.0.iter().filter(|l| l.1 < keys.len()).cloned().collect());
         let width = keys.len() + aggregates.len();
-        let members = Members::new(self.states.own()?, key, kept.physical);
+        let state = self.states.own()?;
+        let keeps = Keeping::own("different rows", by, &[Family::Multisets, Family::Groups], state);
+        let members = Members::new(state, key, kept.physical);
         let settings = self.def.plan.settings.clone();
         let groups = PgGroups { members, keys: keys.len(), aggregates, settings, labels };
         Ok(Built {
-            node: Node::new(Operator::PgAggregate(PgAggregate { input: Box::new(built.node), groups })),
+            node: Node::new(Operator::PgAggregate(PgAggregate { input: Box::new(built.node), groups }))
+                .keeping(vec![keeps]),
+            names,
             layout: Layout::exact(width),
             unique: true,
             keys: vec![types.iter().copied().enumerate().collect()],
@@ -81,17 +90,23 @@ impl Compiler<'_> {
         if partition.len() != types.len() {
             return Err("the plan has not one type for each partition column".into());
         }
-        let key = KeyEncoder::new(&built.layout.physical(partition)?, types, &self.env)?;
+        let columns = built.layout.physical(partition)?;
+        let key = KeyEncoder::new(&columns, types, &self.env)?;
+        let by = built.names_of(&columns);
+        let names = built.shown_names().into_iter().chain(windows.iter().map(|w| w.sql.clone())).collect();
         // The columns out are the input's in their order, so that columns which stand twice are kept twice.
         let mut kept = Kept { physical: built.layout.columns.clone() };
         let windows = kept.exprs(windows, &built.layout)?;
         let labels = kept.labels(&built.labels);
         let width = built.layout.columns.len() + windows.len();
-        let members = Members::new(self.states.own()?, key, kept.physical);
+        let state = self.states.own()?;
+        let keeps = Keeping::own("different rows", by, &[Family::Multisets], state);
+        let members = Members::new(state, key, kept.physical);
         let partitions =
             Partitions { members, windows, settings: self.def.plan.settings.clone(), labels: labels.clone() };
         Ok(Built {
-            node: Node::new(Operator::Window(Window { input: Box::new(built.node), partitions })),
+            node: Node::new(Operator::Window(Window { input: Box::new(built.node), partitions })).keeping(vec![keeps]),
+            names,
             layout: Layout::exact(width),
             unique: false,
             keys: Vec::new(),
@@ -119,6 +134,7 @@ impl Compiler<'_> {
         let expand = Expansion { item, args: sent.physical, settings, keep, labels: built.labels.clone() };
         built.layout.columns.extend(built.layout.width..built.layout.width + width);
         built.layout.width += width;
+        built.names.extend(numbered(width));
         Ok(Built {
             node: Node::new(Operator::PgRows(PgRows { input: Box::new(built.node), expand })),
             unique: false,

@@ -1,9 +1,11 @@
 //! WITH RECURSIVE.
 
 use plan::Rel;
+use state::Family;
 use types::PgType;
 
-use super::{Built, Compiler};
+use super::{Built, Compiler, numbered};
+use crate::keeping::Keeping;
 use crate::key::KeyEncoder;
 use crate::layout::{Labels, Layout};
 use crate::operators::{Derived, Node, Operator, Recursive, Step, Working};
@@ -26,13 +28,17 @@ impl Compiler<'_> {
             step.node.is_recursive()?;
             return Err("a recursion's step does not read the recursive rows".into());
         };
+        let mut keeps = Vec::new();
         let derived = if all {
             None
         } else {
             let columns: Vec<usize> = (0..types.len()).collect();
             let key = KeyEncoder::new(&columns, types, &self.env)?;
-            Some(Derived { state: self.states.own()?, clock: self.states.own()?, key })
+            let (state, clock) = (self.states.own()?, self.states.own()?);
+            keeps.push(Keeping::own("rows", base.shown_names(), &[Family::Groups], state));
+            Some(Derived { state, clock, key })
         };
+        let names = base.shown_names();
         let base_columns = (!base.layout.is_exact()).then(|| base.layout.columns.clone());
         step.node.set_recursive();
         let recursive = Recursive {
@@ -42,7 +48,8 @@ impl Compiler<'_> {
             derived,
         };
         Ok(Built {
-            node: Node::new(Operator::Recursive(Box::new(recursive))),
+            node: Node::new(Operator::Recursive(Box::new(recursive))).keeping(keeps),
+            names,
             layout: Layout::exact(types.len()),
             unique: !all,
             keys: Vec::new(),
@@ -56,6 +63,7 @@ impl Compiler<'_> {
         let width = types.len();
         Ok(Built {
             node: Node::new(Operator::Working(Working)),
+            names: numbered(width),
             layout: Layout { columns: (0..width).collect(), width: width + 1, mark: Some(width) },
             unique,
             keys: Vec::new(),

@@ -1,9 +1,11 @@
 //! Set operations, ordered rows, and rows that become several.
 
 use plan::{Rel, SetOp as Op, SortKey};
+use state::Family;
 use types::{PgType, Scalar};
 
 use super::{Built, Compiler};
+use crate::keeping::Keeping;
 use crate::key::KeyEncoder;
 use crate::layout::{Labels, Layout};
 use crate::operators::{Columns, Counts, Expand, Node, Operator, OrderKey, Ordered, SetOp, Top};
@@ -25,6 +27,9 @@ impl Compiler<'_> {
         if lists.iter().any(|list| list.len() != width) {
             return Err("the plan expands rows to different widths".into());
         }
+        let shown = built.shown_names();
+        let named = |c: usize| shown.get(c).cloned().unwrap_or_default();
+        let names = lists.first().into_iter().flatten().map(|e| plan::scalar_text(e, &named)).collect();
         let lists = lists
             .iter()
             .map(|list| {
@@ -34,6 +39,7 @@ impl Compiler<'_> {
             .collect::<Result<Vec<_>, String>>()?;
         Ok(Built {
             node: Node::new(Operator::Expand(Expand { input: Box::new(built.node), lists })),
+            names,
             layout: Layout::exact(width),
             unique: false,
             keys: Vec::new(),
@@ -55,16 +61,20 @@ impl Compiler<'_> {
             let exact = layout.is_exact() && layout.width == types.len();
             Ok::<_, String>(if exact { None } else { Some(layout.physical(&every)?) })
         };
+        let (state, names) = (self.states.own()?, left.shown_names());
+        let keeps = Keeping::own("different rows", names.clone(), &[Family::Groups], state);
         let counts = Counts {
             op,
             all,
-            state: self.states.own()?,
+            state,
             key: KeyEncoder::new(&every, types, &self.env)?,
             left: columns(&left.layout)?,
             right: columns(&right.layout)?,
         };
         Ok(Built {
-            node: Node::new(Operator::SetOp(Box::new(SetOp { left: left.node, right: right.node, counts }))),
+            node: Node::new(Operator::SetOp(Box::new(SetOp { left: left.node, right: right.node, counts })))
+                .keeping(vec![keeps]),
+            names,
             layout: Layout::exact(types.len()),
             unique: !all,
             keys: Vec::new(),
@@ -88,8 +98,11 @@ impl Compiler<'_> {
             })
             .collect::<Result<Vec<_>, String>>()?;
         self.holds_rows = true;
+        let state = self.states.own()?;
+        let by: Vec<usize> = partition.iter().copied().chain(order.iter().map(|key| key.column)).collect();
+        let keeps = Keeping::own("different rows", built.names_of(&by), &[Family::Multisets], state);
         let ordered = Ordered {
-            state: self.states.own()?,
+            state,
             partition: KeyEncoder::new(&partition, cut.types, &self.env)?,
             order,
             offset: cut.offset,
@@ -97,8 +110,9 @@ impl Compiler<'_> {
             ties: cut.ties,
         };
         Ok(Built {
-            node: Node::new(Operator::Top(Box::new(Top { input: Box::new(built.node), ordered }))),
+            node: Node::new(Operator::Top(Box::new(Top { input: Box::new(built.node), ordered }))).keeping(vec![keeps]),
             layout: built.layout,
+            names: built.names,
             unique: built.unique,
             keys: built.keys,
             labels: built.labels,

@@ -5,7 +5,7 @@
 //! there is always exactly one group.
 
 use scalar::Env;
-use state::{Family, Read, Store, Write};
+use state::{Family, Read, Write};
 use types::{Delta, Field, Oid, PgType, Row, push_field};
 
 use super::extremes::{ValueChanges, is_true};
@@ -290,11 +290,6 @@ impl Aggregate {
     pub(crate) fn describe(&self) -> String {
         let (groups, values) = (self.groups.shape.kinds.len(), self.groups.shape.values.len());
         format!("{groups} accumulators and {values} ordered multisets a group")
-    }
-
-    pub(crate) fn state_bytes(&self, store: &Store) -> u64 {
-        let prefix = self.groups.state.to_be_bytes();
-        store.size_of(Family::Groups, &prefix) + store.size_of(Family::Multisets, &prefix)
     }
 }
 

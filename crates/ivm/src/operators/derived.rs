@@ -13,7 +13,7 @@
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use state::{Family, Read, Store, Write};
+use state::{Family, Read, Write};
 use types::{Delta, Row};
 
 use super::recursive::{Bounds, Following, Step};
@@ -246,11 +246,7 @@ impl<'d> Round<'d> {
     }
 }
 
-impl Derived {
-    pub(crate) fn state_bytes(&self, store: &Store) -> u64 {
-        store.size_of(Family::Groups, &self.state.to_be_bytes())
-    }
-}
+impl Derived {}
 
 fn encode(came: u64, known: &Known) -> Vec<u8> {
     let mut out = Vec::with_capacity(known.row.as_bytes().len() + 6);

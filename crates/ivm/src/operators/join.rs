@@ -7,7 +7,6 @@
 //! Where a key changes on both sides at once, the three parts hold pairs of an old and a new row that cancel out. They
 //! are cancelled here: no expression above may ever see a pair that exists neither before nor after the cut.
 
-use state::Store;
 use types::Delta;
 
 use super::flow::Flow;
@@ -139,10 +138,6 @@ impl Join {
 
     pub(crate) fn describe(&self) -> String {
         format!("left: {}; right: {}", self.left.index.describe(), self.right.index.describe())
-    }
-
-    pub(crate) fn state_bytes(&self, store: &Store) -> u64 {
-        self.left.index.state_bytes(store) + self.right.index.state_bytes(store)
     }
 }
 

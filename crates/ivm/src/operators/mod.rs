@@ -40,11 +40,11 @@ mod values;
 mod window;
 mod working;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::AtomicBool;
 
 use state::{Batch, Durability, Store};
-use types::{Delta, SourceId};
+use types::{Delta, Seq, SourceId};
 
 pub(crate) use aggregate::{Aggregate, Groups};
 pub(crate) use derived::Derived;
@@ -72,9 +72,10 @@ pub(crate) use window::{Partitions, Window};
 pub(crate) use working::Working;
 
 use crate::arrangement::Arrangement;
-use crate::definition::{Evaluator, OperatorStats};
+use crate::definition::{CutRows, Evaluator, OperatorStats};
 use crate::engine::Limits;
 use crate::error::Failure;
+use crate::keeping::{Keeping, Operators};
 use crate::kept::Sources;
 use crate::resolve::SourceDelta;
 use crate::rows::{self, RowCache};
@@ -102,6 +103,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) rows: &'a mut BTreeMap<SourceId, RowCache>,
     pub(crate) evaluator: &'a mut dyn Evaluator,
     pub(crate) limits: Limits,
+    /// The cut.
+    pub(crate) seq: Seq,
 }
 
 impl<'a> Cx<'a> {
@@ -129,12 +132,16 @@ impl<'a> Cx<'a> {
 /// Where rows go while building.
 pub(crate) type Emit<'e> = dyn FnMut(&mut Cx<'_>, Vec<Delta>) -> Result<(), Failure> + 'e;
 
+/// So many of the last cuts are remembered.
+const CUTS: usize = 5;
+
 /// An operator and what it did last.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) operator: Operator,
-    rows_in: u64,
-    rows_out: u64,
+    /// What it keeps, or reads of what is kept for all.
+    pub(crate) keeps: Vec<Keeping>,
+    last: VecDeque<CutRows>,
     /// In the step of a recursion, where its rows flow.
     late: Option<Late>,
 }
@@ -163,11 +170,35 @@ pub(crate) enum Operator {
 
 impl Node {
     pub(crate) fn new(operator: Operator) -> Self {
-        Self { operator, rows_in: 0, rows_out: 0, late: None }
+        Self { operator, keeps: Vec::new(), last: VecDeque::new(), late: None }
+    }
+
+    pub(crate) fn keeping(self, keeps: Vec<Keeping>) -> Self {
+        Self { keeps, ..self }
+    }
+
+    /// A cut that is tried again is one. What is done before a stream table's first cut is none.
+    fn begin(&mut self, seq: Seq) {
+        if seq == Seq(0) {
+            return;
+        }
+        self.last.retain(|cut| cut.seq != seq);
+        if self.last.len() == CUTS {
+            self.last.pop_front();
+        }
+        self.last.push_back(CutRows { seq, rows_in: 0, rows_out: 0 });
+    }
+
+    fn note(&mut self, rows_in: usize, rows_out: usize) {
+        if let Some(cut) = self.last.back_mut() {
+            cut.rows_in += rows_in as u64;
+            cut.rows_out += rows_out as u64;
+        }
     }
 
     /// What the cut does to this operator's rows.
     pub(crate) fn step(&mut self, cx: &mut Cx<'_>) -> Result<Vec<Delta>, Failure> {
+        self.begin(cx.seq);
         self.late.iter_mut().for_each(Late::clear);
         let (rows_in, out) = match &mut self.operator {
             Operator::Source(o) => {
@@ -221,8 +252,7 @@ impl Node {
             // What is in the step of a recursion is pushed.
             Operator::Values(_) | Operator::Working(_) => (0, Vec::new()),
         };
-        self.rows_in = rows_in as u64;
-        self.rows_out = out.len() as u64;
+        self.note(rows_in, out.len());
         Ok(out)
     }
 
@@ -283,8 +313,7 @@ impl Node {
             }
             _ => return Err(Flow::missing()),
         };
-        self.rows_in += rows_in as u64;
-        self.rows_out += out.len() as u64;
+        self.note(rows_in, out.len());
         Ok(out)
     }
 
@@ -404,31 +433,44 @@ impl Node {
     }
 
     /// This operator and those below it, for `explain`.
-    pub(crate) fn stats(&self, store: &Store, depth: usize, into: &mut Vec<OperatorStats>) {
-        let (name, state, state_bytes) = match &self.operator {
-            Operator::Source(o) if o.filtered => ("source", "rows that pass its conditions".into(), 0),
-            Operator::Source(_) => ("source", "all rows".into(), 0),
-            Operator::Filter(_) => ("filter", String::new(), 0),
-            Operator::Project(_) => ("project", String::new(), 0),
-            Operator::PgMap(_) => ("pg_map", String::new(), 0),
-            Operator::PgRows(_) => ("pg_rows", String::new(), 0),
-            Operator::PgAggregate(o) => ("pg_aggregate", o.describe(), o.state_bytes(store)),
-            Operator::Window(o) => ("window", o.describe(), o.state_bytes(store)),
-            Operator::Join(o) => ("join", o.describe(), o.state_bytes(store)),
-            Operator::Outer(o) => (o.name(), o.describe(), o.state_bytes(store)),
-            Operator::SetOp(o) => ("set_op", o.describe(), o.state_bytes(store)),
-            Operator::Expand(_) => ("expand", String::new(), 0),
-            Operator::Top(o) => ("top", o.describe(), o.state_bytes(store)),
-            Operator::Aggregate(o) => ("aggregate", o.describe(), o.state_bytes(store)),
-            Operator::Recursive(o) => ("recursive", o.describe(), o.state_bytes(store)),
-            Operator::Working(_) => ("working", String::new(), 0),
-            Operator::UnionAll(_) => ("union_all", String::new(), 0),
-            Operator::Values(_) => ("values", String::new(), 0),
+    pub(crate) fn explain(&self, depth: usize, into: &mut Operators) {
+        let (name, state) = match &self.operator {
+            Operator::Source(o) if o.filtered => ("source", "rows that pass its conditions".into()),
+            Operator::Source(_) => ("source", "all rows".into()),
+            Operator::Filter(_) => ("filter", String::new()),
+            Operator::Project(_) => ("project", String::new()),
+            Operator::PgMap(_) => ("pg_map", String::new()),
+            Operator::PgRows(_) => ("pg_rows", String::new()),
+            Operator::PgAggregate(o) => ("pg_aggregate", o.describe()),
+            Operator::Window(o) => ("window", o.describe()),
+            Operator::Join(o) => ("join", o.describe()),
+            Operator::Outer(o) => (o.name(), o.describe()),
+            Operator::SetOp(o) => ("set_op", o.describe()),
+            Operator::Expand(_) => ("expand", String::new()),
+            Operator::Top(o) => ("top", o.describe()),
+            Operator::Aggregate(o) => ("aggregate", o.describe()),
+            Operator::Recursive(o) => ("recursive", o.describe()),
+            Operator::Working(_) => ("working", String::new()),
+            Operator::UnionAll(_) => ("union_all", String::new()),
+            Operator::Values(_) => ("values", String::new()),
         };
-        into.push(OperatorStats { depth, name, state, rows_in: self.rows_in, rows_out: self.rows_out, state_bytes });
+        let by_postgres = match &self.operator {
+            Operator::PgMap(_) | Operator::PgRows(_) | Operator::PgAggregate(_) | Operator::Window(_) => true,
+            Operator::Outer(o) => o.asks(),
+            _ => false,
+        };
+        let ring = if by_postgres { 2 } else { 1 };
+        let holds = self.keeps.iter().map(|k| k.holding(&into.store)).collect();
+        into.stats.push(OperatorStats { depth, name, ring, state, holds, cuts: self.last.iter().copied().collect() });
+        into.keeps.push(self.keeps.clone());
         for input in self.inputs() {
-            input.stats(store, depth + 1, into);
+            input.explain(depth + 1, into);
         }
+    }
+
+    /// Rows that came out of it in the last cuts.
+    pub(crate) fn last_out(&self) -> Vec<CutRows> {
+        self.last.iter().map(|cut| CutRows { rows_in: cut.rows_out, ..*cut }).collect()
     }
 }
 

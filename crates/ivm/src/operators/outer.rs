@@ -212,16 +212,15 @@ impl Outer {
         }
     }
 
+    /// Whether PostgreSQL computes its condition.
+    pub(crate) fn asks(&self) -> bool {
+        self.partners.on.as_ref().is_some_and(|on| on.compute.is_some())
+    }
+
     pub(crate) fn describe(&self) -> String {
         let by = if self.partners.on.is_some() { "left row" } else { "key" };
         let right = self.pairs.as_ref().map(|index| format!("; right: {}", index.describe())).unwrap_or_default();
         format!("partners counted by {by}; left: {}{right}", self.left.index.describe())
-    }
-
-    pub(crate) fn state_bytes(&self, store: &Store) -> u64 {
-        let indexes = std::iter::once(&self.left.index).chain(&self.pairs);
-        indexes.map(|index| index.state_bytes(store)).sum::<u64>()
-            + store.size_of(Family::Groups, &self.partners.state.to_be_bytes())
     }
 }
 

@@ -13,8 +13,9 @@ use state::{Family, Read, Store, Write};
 use types::{Delta, Field, Row, RowBuilder, TableChange, push_field};
 
 use super::Cx;
-use crate::definition::OperatorStats;
+use crate::definition::{CutRows, OperatorStats};
 use crate::error::{Failure, IvmError};
+use crate::keeping::Keeping;
 use crate::key::{FieldMap, KeyEncoder, put_varint, take_varint};
 use crate::table::KeyTable;
 
@@ -24,6 +25,7 @@ pub(crate) struct Output {
     /// Physical columns of the answer's; `None` when rows have just these.
     pub(crate) columns: Option<Vec<usize>>,
     pub(crate) key: OutputKey,
+    pub(crate) keeps: Vec<Keeping>,
 }
 
 /// How rows of the stream table are told apart.
@@ -176,15 +178,14 @@ impl Output {
         Ok(out)
     }
 
-    /// For `explain`.
-    pub(crate) fn stats(&self, store: &Store) -> OperatorStats {
-        let (state, state_bytes) = match self.key {
-            OutputKey::Columns(_) => ("changes by key".into(), 0),
-            OutputKey::RowId { state } => {
-                ("copies of each row".into(), store.size_of(Family::Multisets, &state.to_be_bytes()))
-            }
+    /// For `explain`: what becomes of the root's rows.
+    pub(crate) fn stats(&self, store: &Store, cuts: Vec<CutRows>) -> OperatorStats {
+        let state = match self.key {
+            OutputKey::Columns(_) => "changes by key",
+            OutputKey::RowId { .. } => "copies of each row",
         };
-        OperatorStats { depth: 0, name: "output", state, rows_in: 0, rows_out: 0, state_bytes }
+        let holds = self.keeps.iter().map(|k| k.holding(store)).collect();
+        OperatorStats { depth: 0, name: "output", ring: 1, state: state.into(), holds, cuts }
     }
 }
 

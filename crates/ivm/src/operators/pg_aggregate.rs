@@ -9,7 +9,7 @@
 //! The cost of a cut is that of the groups that it touches, whole. Without key columns there is always exactly one group.
 
 use plan::PgExpr;
-use state::{Family, Read, Store, Write};
+use state::{Family, Read, Write};
 use types::{Delta, Row};
 
 use super::members::{Group, Members, copies};
@@ -165,10 +165,5 @@ impl PgAggregate {
 
     pub(crate) fn describe(&self) -> String {
         "the rows of each group".into()
-    }
-
-    pub(crate) fn state_bytes(&self, store: &Store) -> u64 {
-        let prefix = self.groups.members.state().to_be_bytes();
-        store.size_of(Family::Groups, &prefix) + store.size_of(Family::Multisets, &prefix)
     }
 }

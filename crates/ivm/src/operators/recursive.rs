@@ -7,7 +7,6 @@
 //! * UNION ([`super::derived`]): each row once, with how often it follows from others. What loses its last support goes, with what
 //!   was supported by it; what of that follows from rows that stay comes again.
 
-use state::Store;
 use types::{Delta, Row};
 
 use super::derived::{Derived, Round};
@@ -195,9 +194,5 @@ impl Recursive {
             None => "level by level; only the step's joins keep rows".into(),
             Some(_) => "each row with how often it follows from others, and from earlier ones".into(),
         }
-    }
-
-    pub(crate) fn state_bytes(&self, store: &Store) -> u64 {
-        self.derived.as_ref().map_or(0, |d| d.state_bytes(store))
     }
 }

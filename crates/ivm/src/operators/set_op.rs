@@ -8,7 +8,7 @@
 
 use bytes::Bytes;
 use plan::SetOp as Op;
-use state::{Family, Read, Store, Write};
+use state::{Family, Read, Write};
 use types::{Delta, Row};
 
 use super::forms::Forms;
@@ -154,10 +154,6 @@ impl SetOp {
 
     pub(crate) fn describe(&self) -> String {
         "each row's copies on both sides".into()
-    }
-
-    pub(crate) fn state_bytes(&self, store: &Store) -> u64 {
-        store.size_of(Family::Groups, &self.counts.state.to_be_bytes())
     }
 }
 

@@ -399,11 +399,6 @@ impl Index {
         }
     }
 
-    /// About how many bytes its own arrangement takes.
-    pub(crate) fn state_bytes(&self, store: &Store) -> u64 {
-        self.access.own_state().map_or(0, |state| store.size_of(Family::Arrangements, &state.to_be_bytes()))
-    }
-
     /// In a few words.
     pub(crate) fn describe(&self) -> String {
         match self.access {

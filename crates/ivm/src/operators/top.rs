@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use state::{Cursor, Family, Read, Store, Write};
+use state::{Cursor, Family, Read, Write};
 use types::{Delta, PgType, Row};
 
 use super::join::consolidated;
@@ -280,9 +280,5 @@ impl Top {
 
     pub(crate) fn describe(&self) -> String {
         "all rows in their order".into()
-    }
-
-    pub(crate) fn state_bytes(&self, store: &Store) -> u64 {
-        store.size_of(Family::Multisets, &self.ordered.state.to_be_bytes())
     }
 }

@@ -8,7 +8,7 @@
 //! them; only those whose values are different go on. The cost of a cut is that of the partitions that it touches.
 
 use plan::PgExpr;
-use state::{Family, Read, Store};
+use state::{Family, Read};
 use types::{Delta, Row};
 
 use super::members::{Group, Member, Members, copies};
@@ -194,10 +194,6 @@ impl Window {
 
     pub(crate) fn describe(&self) -> String {
         "the rows of each partition".into()
-    }
-
-    pub(crate) fn state_bytes(&self, store: &Store) -> u64 {
-        store.size_of(Family::Multisets, &self.partitions.members.state().to_be_bytes())
     }
 }
 

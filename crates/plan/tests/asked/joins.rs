@@ -3,6 +3,18 @@
 use super::Asked;
 
 pub(crate) const QUERIES: &[Asked] = &[
+    // A cidr compared as inet has other bytes.
+    ("networks of two types", "SELECT a.net, b.host FROM nets a JOIN nets b ON a.net = b.host"),
+    ("networks by their key!", "SELECT a.net, b.host FROM nets a JOIN nets b ON a.net = b.net"),
+    ("networks united", "SELECT n::text FROM (SELECT net::inet AS n FROM nets UNION SELECT host FROM nets) u"),
+    (
+        "networks compared",
+        "SELECT net, host FROM nets WHERE net = host OR host IN (SELECT net FROM nets) OR net <> host",
+    ),
+    (
+        "networks of groups",
+        "SELECT COALESCE(host, net)::text AS n, count(*) AS c FROM nets GROUP BY COALESCE(host, net)",
+    ),
     // Unique texts that are equal as char(n): a row of the other side meets several.
     ("unique as another type", "SELECT p.x, b.n FROM padded p JOIN blanks b ON p.x = b.code::bpchar"),
     ("unique as another type, all of one side", "SELECT p.x FROM padded p JOIN blanks b ON b.code::bpchar = p.x"),
