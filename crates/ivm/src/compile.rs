@@ -11,7 +11,7 @@ mod sets;
 use plan::{Aggregate as PlanAggregate, JoinKind, OutputKey as PlanKey, Rel};
 use scalar::{Compiled, Env};
 use state::Family;
-use types::{Field, PgType, Row, Scalar, ScalarKind, SourceId, push_field};
+use types::{PgType, Scalar, ScalarKind, SourceId};
 
 use crate::definition::StreamDef;
 use crate::keeping::{Keeping, Operators};
@@ -19,8 +19,8 @@ use crate::kept::Sources;
 use crate::key::{KeyEncoder, same_keys};
 use crate::layout::{Labels, Layout};
 use crate::operators::{
-    Access, Aggregate, Branch, Columns, Filter, Flow, Groups, Index, Join, JoinFlow, Node, Operator, Output, OutputKey,
-    PgCompute, PgMap, Predicate, Project, Shape, Side, Source, UnionAll, Values,
+    Access, Aggregate, Columns, Filter, Flow, Groups, Index, Join, JoinFlow, Node, Operator, Output, OutputKey,
+    PgCompute, PgMap, Predicate, Project, Shape, Side, Source,
 };
 
 /// Raised when a definition compiles to operators that do not understand the states of before.
@@ -435,60 +435,6 @@ impl Compiler<'_> {
             unique: true,
             keys: vec![types.iter().copied().enumerate().collect()],
             labels,
-            plain: None,
-        })
-    }
-
-    fn union_all(&mut self, inputs: &[Rel]) -> Result<Built, String> {
-        let mut branches = Vec::with_capacity(inputs.len());
-        let mut width = None;
-        let mut layout = Layout::exact(0);
-        let mut names = Vec::new();
-        for input in inputs {
-            let built = self.rel(input)?;
-            if names.is_empty() {
-                names = built.shown_names();
-            }
-            let columns = built.layout.columns.len();
-            if *width.get_or_insert(columns) != columns {
-                return Err("the plan unites inputs of different widths".into());
-            }
-            let exact = built.layout.is_exact();
-            layout = Layout::marked_like(columns, &built.layout);
-            let columns = built.layout.columns.into_iter().chain(built.layout.mark).collect();
-            branches.push(Branch { node: built.node, columns: (!exact).then_some(columns) });
-        }
-        // A branch may drop the columns in which its rows differ, so rows can repeat even over keyed sources.
-        Ok(Built {
-            node: Node::new(Operator::UnionAll(UnionAll { inputs: branches })),
-            layout,
-            names,
-            unique: false,
-            keys: Vec::new(),
-            labels: Labels::default(),
-            plain: None,
-        })
-    }
-
-    fn values(&mut self, rows: &[Vec<Scalar>], types: &[PgType]) -> Result<Built, String> {
-        let mut out = Vec::with_capacity(rows.len());
-        for row in rows {
-            let mut bytes = Vec::new();
-            for expr in row {
-                let compiled = Compiled::new(expr, &self.env).map_err(|e| e.to_string())?;
-                let nothing = Row::default();
-                let value = compiled.eval(&nothing).map_err(|e| format!("{e} ({}) in VALUES", e.sqlstate()))?;
-                push_field(&mut bytes, value.as_deref().map_or(Field::Null, Field::Value));
-            }
-            out.push(Row::from_bytes(bytes.into()));
-        }
-        Ok(Built {
-            node: Node::new(Operator::Values(Values { rows: out })),
-            names: numbered(types.len()),
-            layout: Layout::exact(types.len()),
-            unique: false,
-            keys: Vec::new(),
-            labels: Labels::default(),
             plain: None,
         })
     }

@@ -1,14 +1,17 @@
-//! Set operations, ordered rows, and rows that become several.
+//! Set operations, ordered rows, rows that stand in the query, and rows that become several.
 
 use plan::{Rel, SetOp as Op, SortKey};
+use scalar::Compiled;
 use state::Family;
-use types::{PgType, Scalar};
+use types::{Field, PgType, Row, Scalar, push_field};
 
-use super::{Built, Compiler};
+use super::{Built, Compiler, numbered};
 use crate::keeping::Keeping;
 use crate::key::KeyEncoder;
 use crate::layout::{Labels, Layout};
-use crate::operators::{Columns, Counts, Expand, Node, Operator, OrderKey, Ordered, SetOp, Top};
+use crate::operators::{
+    Branch, Columns, Counts, Expand, Node, Operator, OrderKey, Ordered, SetOp, Top, UnionAll, Values,
+};
 
 /// What a [`Rel::Top`] says beside its input.
 pub(super) struct Cut<'p> {
@@ -21,6 +24,60 @@ pub(super) struct Cut<'p> {
 }
 
 impl Compiler<'_> {
+    pub(super) fn union_all(&mut self, inputs: &[Rel]) -> Result<Built, String> {
+        let mut branches = Vec::with_capacity(inputs.len());
+        let mut width = None;
+        let mut layout = Layout::exact(0);
+        let mut names = Vec::new();
+        for input in inputs {
+            let built = self.rel(input)?;
+            if names.is_empty() {
+                names = built.shown_names();
+            }
+            let columns = built.layout.columns.len();
+            if *width.get_or_insert(columns) != columns {
+                return Err("the plan unites inputs of different widths".into());
+            }
+            let exact = built.layout.is_exact();
+            layout = Layout::marked_like(columns, &built.layout);
+            let columns = built.layout.columns.into_iter().chain(built.layout.mark).collect();
+            branches.push(Branch { node: built.node, columns: (!exact).then_some(columns) });
+        }
+        // A branch may drop the columns in which its rows differ, so rows can repeat even over keyed sources.
+        Ok(Built {
+            node: Node::new(Operator::UnionAll(UnionAll { inputs: branches })),
+            layout,
+            names,
+            unique: false,
+            keys: Vec::new(),
+            labels: Labels::default(),
+            plain: None,
+        })
+    }
+
+    pub(super) fn values(&mut self, rows: &[Vec<Scalar>], types: &[PgType]) -> Result<Built, String> {
+        let mut out = Vec::with_capacity(rows.len());
+        for row in rows {
+            let mut bytes = Vec::new();
+            for expr in row {
+                let compiled = Compiled::new(expr, &self.env).map_err(|e| e.to_string())?;
+                let nothing = Row::default();
+                let value = compiled.eval(&nothing).map_err(|e| format!("{e} ({}) in VALUES", e.sqlstate()))?;
+                push_field(&mut bytes, value.as_deref().map_or(Field::Null, Field::Value));
+            }
+            out.push(Row::from_bytes(bytes.into()));
+        }
+        Ok(Built {
+            node: Node::new(Operator::Values(Values { rows: out })),
+            names: numbered(types.len()),
+            layout: Layout::exact(types.len()),
+            unique: false,
+            keys: Vec::new(),
+            labels: Labels::default(),
+            plain: None,
+        })
+    }
+
     pub(super) fn expand(&mut self, input: &Rel, lists: &[Vec<Scalar>]) -> Result<Built, String> {
         let built = self.rel(input)?;
         let width = lists.first().map_or(0, Vec::len);
