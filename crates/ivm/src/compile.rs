@@ -24,7 +24,7 @@ use crate::operators::{
 };
 
 /// Raised when a definition compiles to operators that do not understand the states of before.
-pub(crate) const TREE_VERSION: u32 = 4;
+pub(crate) const TREE_VERSION: u32 = 5;
 
 /// Where operators get the numbers of their states from.
 pub(crate) trait States {
