@@ -397,6 +397,9 @@ impl Collector {
         let mut unfit = Vec::new();
         for projector in projectors.iter().filter(|p| !p.is_dormant()) {
             if of_old && projector.is_blind() {
+                if projector.is_read(self.at) {
+                    continue;
+                }
                 let reason = format!("REPLICA IDENTITY of {} no longer tells its rows apart", relation.name);
                 unfit.push(Unfit::new(projector.table(), reason));
                 continue;

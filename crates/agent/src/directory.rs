@@ -179,8 +179,6 @@ impl Directory {
         let mut unfit = Vec::new();
         for wanted in self.wanted.iter().filter(|s| s.is(relation, name)) {
             match Projector::new(wanted, columns) {
-                // The rows that it does not tell apart are in the snapshot.
-                Ok(projector) if projector.is_blind() && wanted.is_older(described) => {}
                 Ok(projector) => projectors.push(projector),
                 Err(_) if wanted.is_older(described) => {}
                 Err(reason) => unfit.push(Unfit::new(wanted.id, reason)),

@@ -5,7 +5,7 @@
 
 use bytes::{BufMut, BytesMut};
 use pgoutput::{Column, Old, Tuple};
-use types::{Oid, TableId};
+use types::{Lsn, Oid, TableId};
 
 use crate::subscription::Subscription;
 
@@ -31,6 +31,8 @@ pub(crate) struct Projector {
     dormant: bool,
     /// Old rows do not tell which row it was.
     blind: bool,
+    /// What transactions did that ended before this is in the snapshot to come.
+    read_until: Lsn,
 }
 
 /// Why a row cannot be shipped.
@@ -73,8 +75,9 @@ impl Projector {
         let logged = |at: &usize| stream.get(*at).is_some_and(|c| c.key);
         let mut identity = wanted.identity.iter().filter_map(|&i| columns.get(i));
         let blind = !identity.all(logged) || (wanted.whole && !stream.iter().all(|c| c.key));
+        let read_until = if wanted.fresh { wanted.looked } else { Lsn::ZERO };
         let rises = columns.is_sorted_by(|a, b| a < b);
-        Ok(Self { table: wanted.id, columns, rises, shard: wanted.shard, dormant: wanted.dormant, blind })
+        Ok(Self { table: wanted.id, columns, rises, shard: wanted.shard, dormant: wanted.dormant, blind, read_until })
     }
 
     /// The aggregator's number of the table.
@@ -85,6 +88,11 @@ impl Projector {
     /// Whether updates and deletes do not say which row they are of.
     pub(crate) fn is_blind(&self) -> bool {
         self.blind
+    }
+
+    /// Whether what a transaction did that ends there is read with the table.
+    pub(crate) fn is_read(&self, end: Lsn) -> bool {
+        end < self.read_until
     }
 
     /// The shard that the table holds; 0: none.

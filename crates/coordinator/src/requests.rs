@@ -251,19 +251,23 @@ impl Requests {
     }
 
     /// The same on request, and then all that read it, one after the other: a function that they use may have another body
-    /// now. Those that are paused stay so. One that fails is stopped, with the reason; those behind it keep what they had.
+    /// now. Those that are paused stay so. One that cannot be computed is stopped, one whose query cannot be planned, or while
+    /// an agent is away, stays as it is; the others are computed all the same, and the first error is given.
     pub(crate) async fn rebuild_with_readers(
         &self,
         name: &str,
         progress: &ProgressSender,
     ) -> Result<Entry, RequestError> {
         let entry = self.rebuild(name, progress).await?;
-        for reader in self.catalog.readers_of(&entry.name) {
-            if reader.state != StreamState::Paused {
-                self.rebuild(&reader.name.to_string(), progress).await?;
+        let mut result = Ok(entry.clone());
+        for reader in self.catalog.readers_of(&entry.name).into_iter().filter(|r| r.state != StreamState::Paused) {
+            match self.rebuild(&reader.name.to_string(), progress).await {
+                // Dropped meanwhile.
+                Ok(_) | Err(RequestError::Unknown(_)) => {}
+                Err(error) => result = result.and(Err(error)),
             }
         }
-        Ok(entry)
+        result
     }
 
     /// Gives it another query. When that fails it stays as it was, stopped.

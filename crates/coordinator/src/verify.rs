@@ -154,24 +154,26 @@ impl Session {
         let mut copied: Vec<TableName> = Vec::new();
         for source in copies {
             let columns = columns_sql(&client, &source.columns).await?;
-            run(&format!("CREATE TEMP TABLE {} ({columns})", quote_ident(&source.name.name))).await?;
             copied.push(source.name.clone());
+            run(&format!("CREATE TEMP TABLE {} ({columns})", copy_name(&source.name, &copied))).await?;
         }
         for (name, sql) in views {
             if copied.contains(&name) {
                 continue;
             }
-            run(&format!("CREATE TEMP VIEW {} AS {}", quote_ident(&name.name), requalify(&sql, &copied))).await?;
-            copied.push(name);
+            let sql = requalify(&sql, &copied);
+            copied.push(name.clone());
+            run(&format!("CREATE TEMP VIEW {} AS {sql}", copy_name(&name, &copied))).await?;
         }
         Ok(Self { query: requalify(&query, &copied), client })
     }
 
     async fn copy_in(&self, copies: &[KeptSource], mut pieces: mpsc::Receiver<CopyPiece>) -> Result<(), RequestError> {
         let internal = |e: tokio_postgres::Error| RequestError::Internal(wal::describe(&e));
+        let names: Vec<TableName> = copies.iter().map(|c| c.name.clone()).collect();
         while let Some((index, rows)) = pieces.recv().await {
             let Some(source) = copies.get(index) else { continue };
-            let sql = format!("COPY pg_temp.{} FROM STDIN (FORMAT binary)", quote_ident(&source.name.name));
+            let sql = format!("COPY pg_temp.{} FROM STDIN (FORMAT binary)", copy_name(&source.name, &names));
             let sink = self.client.copy_in(&sql).await.map_err(internal)?;
             let mut sink = std::pin::pin!(sink);
             let mut bytes = BytesMut::from(&b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0"[..]);
@@ -295,6 +297,14 @@ async fn deparsed(
     Ok((clean(text), views.into_iter().map(|(n, sql)| (n, clean(sql))).collect()))
 }
 
+/// What the copy of one of these is called: its own name, but for one that follows another of that name in another schema.
+fn copy_name(table: &TableName, all: &[TableName]) -> String {
+    match all.iter().take_while(|t| *t != table).filter(|t| t.name == table.name).count() {
+        0 => quote_ident(&table.name),
+        before => quote_ident(&format!("tributary copy {before} {}", table.name.chars().take(10).collect::<String>())),
+    }
+}
+
 /// `schema.name` becomes `pg_temp.name` for the given tables, wherever a deparsed query names them.
 fn requalify(sql: &str, tables: &[TableName]) -> String {
     let mut out = String::with_capacity(sql.len());
@@ -307,7 +317,14 @@ fn requalify(sql: &str, tables: &[TableName]) -> String {
                     for name in [table.name.clone(), quote_ident(&table.name)] {
                         let Some(after) = rest.strip_prefix(&format!("{schema}.{name}")) else { continue };
                         if !after.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '$' | '"')) {
-                            let _infallible = write!(out, "pg_temp.{}", quote_ident(&table.name));
+                            let copy = copy_name(table, tables);
+                            let _infallible = write!(out, "pg_temp.{copy}");
+                            // Columns are named by it. Keywords are deparsed in capitals.
+                            let alias =
+                                after.trim_start().starts_with(|c: char| c.is_lowercase() || c == '_' || c == '"');
+                            if copy != quote_ident(&table.name) && !alias {
+                                let _infallible = write!(out, " {}", quote_ident(&table.name));
+                            }
                             rest = after;
                             continue 'next;
                         }
@@ -337,6 +354,12 @@ mod tests {
                    (public.orders_total(o.a) = 1) JOIN public.orders_2 ON true";
         let expected = "SELECT o.a, 'public.orders' AS x FROM pg_temp.\"orders\" o JOIN pg_temp.\"users\" ON \
                         (public.orders_total(o.a) = 1) JOIN public.orders_2 ON true";
+        assert_eq!(requalify(sql, &tables), expected);
+        // Of one name in two schemas.
+        let tables = [TableName::new("one", "notes"), TableName::new("two", "notes")];
+        let sql = "SELECT notes.kind FROM one.notes UNION ALL SELECT notes.kind FROM two.notes WHERE notes.id IN (SELECT n.id FROM two.notes n)";
+        let expected = "SELECT notes.kind FROM pg_temp.\"notes\" UNION ALL SELECT notes.kind FROM pg_temp.\"tributary copy 1 notes\" \
+                        \"notes\" WHERE notes.id IN (SELECT n.id FROM pg_temp.\"tributary copy 1 notes\" n)";
         assert_eq!(requalify(sql, &tables), expected);
     }
 }

@@ -186,8 +186,8 @@ fn try_again(requests: &Arc<Requests>, recovered: &Recovered) {
         let wait = last.map_or(Duration::ZERO, |(_, waited)| (waited * 2).clamp(EVERY, SOON));
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;
-            if !wait.is_zero() && requests.catalog.get(id).is_some_and(|e| e.state == StreamState::Active) {
-                return; // somebody else did it
+            if !wait.is_zero() && follows(&requests, id).await {
+                return;
             }
             let (name, mut pause) = (entry.name.to_string(), EVERY);
             while requests.catalog.get(id).is_some_and(|e| e.state != StreamState::Paused) {
@@ -209,12 +209,17 @@ fn try_again(requests: &Arc<Requests>, recovered: &Recovered) {
                 }
                 tokio::time::sleep(pause).await;
                 pause = if pause > LONGEST { pause } else { pause * 2 };
-                if requests.catalog.get(id).is_some_and(|e| e.state == StreamState::Active) {
-                    return; // somebody else did it
+                if follows(&requests, id).await {
+                    return;
                 }
             }
         });
     }
+}
+
+/// Whether somebody else computed it again. The engine knows: the catalog learns that it stopped when the target does.
+async fn follows(requests: &Requests, id: StreamId) -> bool {
+    requests.call(move |room| Ok(room.engine.stream_sources(id).is_some())).await.unwrap_or(false)
 }
 
 /// What matters of each table's definition; tables that do not exist are missing.

@@ -261,7 +261,7 @@ impl Compiler<'_> {
         let keys = built.keys.iter().filter_map(|key| key.iter().map(place).collect()).collect();
         let shown = built.shown_names();
         let named = |c: usize| shown.get(c).cloned().unwrap_or_default();
-        let names = exprs.iter().map(|e| plan::scalar_text(e, &named)).collect();
+        let names = exprs.iter().map(|e| short(plan::scalar_text(e, &named))).collect();
         let columns = Columns { exprs: compiled, labels: built.labels };
         Ok(Built {
             node: Node::new(Operator::Project(Project { input: Box::new(built.node), columns })),
@@ -283,7 +283,8 @@ impl Compiler<'_> {
         let compute = PgCompute::new(&physical, &self.def.plan.settings, built.labels.clone());
         built.layout.columns.extend(built.layout.width..built.layout.width + exprs.len());
         built.layout.width += exprs.len();
-        built.names.extend(exprs.iter().map(|e| e.sql.clone()));
+        let asked = exprs.iter().map(|e| short(e.sql.clone())).collect();
+        built.names = beside(built.names, built.layout.width - exprs.len(), asked);
         built.plain = None;
         built.node = Node::new(Operator::PgMap(PgMap { input: Box::new(built.node), compute }));
         Ok(built)
@@ -314,7 +315,7 @@ impl Compiler<'_> {
         layout.width += right.layout.width;
         let mut labels = left.labels;
         labels.0.extend(right.labels.0.into_iter().map(|(name, column, ty)| (name, column + offset, ty)));
-        let names = [left.names, right.names].concat();
+        let names = beside(left.names, offset, right.names);
         let join = Join {
             flow: layout.mark.map(|_| JoinFlow { flow: Flow::default(), is_right }),
             left: Side { input: left.node, index: left_index },
@@ -425,8 +426,8 @@ impl Compiler<'_> {
         let by = built.names_of(&columns);
         let keeps = Keeping::own("groups", by.clone(), &[Family::Groups, Family::Multisets], state);
         let shown = built.shown_names();
-        let computed =
-            aggregates.iter().map(|a| plan::aggregate_text(a, &|c| shown.get(c).cloned().unwrap_or_default()));
+        let named = |c: usize| shown.get(c).cloned().unwrap_or_default();
+        let computed = aggregates.iter().map(|a| short(plan::aggregate_text(a, &named)));
         let operator = Operator::Aggregate(Box::new(Aggregate { input: Box::new(built.node), groups }));
         Ok(Built {
             node: Node::new(operator).keeping(vec![keeps]),
@@ -462,6 +463,23 @@ impl Compiler<'_> {
         };
         Ok(Output { columns: (!exact).then_some(shown), key, keeps })
     }
+}
+
+/// A name is for people, and one of a deep query would grow with each of its levels.
+fn short(mut name: String) -> String {
+    const LONGEST: usize = 60;
+    if let Some((at, _)) = name.char_indices().nth(LONGEST) {
+        name.truncate(at);
+        name.push('…');
+    }
+    name
+}
+
+/// Names of columns beside others, some of which have none.
+fn beside(mut names: Vec<String>, width: usize, others: Vec<String>) -> Vec<String> {
+    names.resize(width, String::new());
+    names.extend(others);
+    names
 }
 
 /// Names of columns that have none.

@@ -80,7 +80,7 @@ pub fn key_support(ty: PgType, env: &Env) -> KeySupport {
     }
 }
 
-/// Built-in types of which equal values, and no others, have the same binary form.
+/// Built-in types of which equal values, and no others, have the same binary form; but for a cidr that is compared as inet.
 fn is_plain(ty: Oid) -> bool {
     // money, inet, cidr, macaddr, macaddr8, time with time zone, bit, bit varying, `pg_lsn`.
     let values = matches!(ty, 790 | 869 | 650 | 829 | 774 | 1266 | 1560 | 1562 | 3220);

@@ -377,6 +377,17 @@ fn rows_that_the_replica_identity_does_not_tell_apart_are_told_and_not_shipped()
         assert_eq!(said[0].contains("REPLICA IDENTITY of public.t"), !fits, "{said:?}");
         assert_eq!(said.len() > 2, fits, "{said:?}");
     }
+    // Of one that is about to be read, what came before is not complained of, and what comes behind that is, though the
+    // table is described only once.
+    let mut c = Collector::new(NodeId(1), Lsn(0), Vec::new(), Arc::default());
+    c.start(Lsn(0));
+    feed(&mut c, &[begin(20), narrow(), insert(1, &[bin("1"), bin("y")]), commit(20, 30)]);
+    c.subscribe(Subscription { identity: vec![1], ..fresh(8, &["a", "b"], 45) });
+    feed(&mut c, &[begin(40), delete(), insert(1, &[bin("2"), bin("y")]), commit(40, 44)]);
+    feed(&mut c, &[begin(50), insert(1, &[bin("3"), bin("y")]), commit(50, 60)]);
+    assert_eq!(said(&mut c), ["8+2,y", "commit 44 []", "8+3,y", "commit 60 []"]);
+    feed(&mut c, &[begin(70), delete(), commit(70, 80)]);
+    assert!(said(&mut c)[0].starts_with("altered 8: REPLICA IDENTITY"));
 }
 
 #[test]

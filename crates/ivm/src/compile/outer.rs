@@ -4,7 +4,7 @@ use plan::{Condition, JoinKind, Rel};
 use state::Family;
 use types::{PgType, Scalar};
 
-use super::{Built, Compiler, hold_a_key};
+use super::{Built, Compiler, beside, hold_a_key};
 use crate::keeping::Keeping;
 use crate::key::KeyEncoder;
 use crate::layout::{Labels, Layout};
@@ -76,8 +76,7 @@ impl Compiler<'_> {
             _ => (OuterKind::Anti, (left.layout, left.unique, left.keys, left.labels)),
         };
         let (layout, unique, keys, labels) = built;
-        let mut names = left.names;
-        names.extend(right.names);
+        let mut names = beside(left.names, offset, right.names);
         names.truncate(layout.width);
         let outer = Outer {
             kind,

@@ -4,7 +4,7 @@ use plan::{PgExpr, Rel};
 use state::Family;
 use types::PgType;
 
-use super::{Built, Compiler, numbered};
+use super::{Built, Compiler, beside, numbered, short};
 use crate::definition::FromItem;
 use crate::keeping::Keeping;
 use crate::key::KeyEncoder;
@@ -56,7 +56,7 @@ impl Compiler<'_> {
         let key = KeyEncoder::new(&columns, types, &self.env)?;
         let mut names = built.names_of(&columns);
         let by = names.clone();
-        names.extend(aggregates.iter().map(|a| a.sql.clone()));
+        names.extend(aggregates.iter().map(|a| short(a.sql.clone())));
         let mut kept = Kept { physical: columns };
         let aggregates = kept.exprs(aggregates, &built.layout)?;
         let labels = kept.labels(&built.labels);
@@ -93,7 +93,7 @@ impl Compiler<'_> {
         let columns = built.layout.physical(partition)?;
         let key = KeyEncoder::new(&columns, types, &self.env)?;
         let by = built.names_of(&columns);
-        let names = built.shown_names().into_iter().chain(windows.iter().map(|w| w.sql.clone())).collect();
+        let names = built.shown_names().into_iter().chain(windows.iter().map(|w| short(w.sql.clone()))).collect();
         // The columns out are the input's in their order, so that columns which stand twice are kept twice.
         let mut kept = Kept { physical: built.layout.columns.clone() };
         let windows = kept.exprs(windows, &built.layout)?;
@@ -134,7 +134,7 @@ impl Compiler<'_> {
         let expand = Expansion { item, args: sent.physical, settings, keep, labels: built.labels.clone() };
         built.layout.columns.extend(built.layout.width..built.layout.width + width);
         built.layout.width += width;
-        built.names.extend(numbered(width));
+        built.names = beside(built.names, built.layout.width - width, numbered(width));
         Ok(Built {
             node: Node::new(Operator::PgRows(PgRows { input: Box::new(built.node), expand })),
             unique: false,

@@ -5,7 +5,7 @@ use scalar::Compiled;
 use state::Family;
 use types::{Field, PgType, Row, Scalar, push_field};
 
-use super::{Built, Compiler, numbered};
+use super::{Built, Compiler, numbered, short};
 use crate::keeping::Keeping;
 use crate::key::KeyEncoder;
 use crate::layout::{Labels, Layout};
@@ -86,7 +86,7 @@ impl Compiler<'_> {
         }
         let shown = built.shown_names();
         let named = |c: usize| shown.get(c).cloned().unwrap_or_default();
-        let names = lists.first().into_iter().flatten().map(|e| plan::scalar_text(e, &named)).collect();
+        let names = lists.first().into_iter().flatten().map(|e| short(plan::scalar_text(e, &named))).collect();
         let lists = lists
             .iter()
             .map(|list| {

@@ -246,8 +246,6 @@ impl<'d> Round<'d> {
     }
 }
 
-impl Derived {}
-
 fn encode(came: u64, known: &Known) -> Vec<u8> {
     let mut out = Vec::with_capacity(known.row.as_bytes().len() + 6);
     put_varint(&mut out, came);
