@@ -71,6 +71,23 @@ async fn a_dry_run_shows_how_and_defines_nothing() {
     for words in ["Cross join", "Source public.orders", "keeps", "compared with all rows"] {
         assert!(shown.stdout.contains(words), "{}", shown.stdout);
     }
+    cluster.run("ANALYZE orders").await.unwrap();
+    for (query, words) in [
+        (
+            "SELECT a.id, b.id AS other FROM orders a JOIN orders b ON a.amount = b.amount",
+            &["of every row of public.orders, which has about 20 rows in ", "holds public.orders once more by amount"]
+                [..],
+        ),
+        (
+            "SELECT max(amount) AS m FROM (SELECT amount FROM orders ORDER BY id DESC LIMIT 3) s",
+            &["holds all rows in the order", "different values of min, max"],
+        ),
+        ("SELECT amount FROM orders", &["holds each different row of the answer"]),
+    ] {
+        let dry = ["stream", "create", "pairs", "--query", query, "--dry-run"];
+        let shown = cli(&daemon, &dry).await.unwrap().ok().unwrap().stdout;
+        assert!(words.iter().all(|w| shown.contains(w)), "{query}: {shown}");
+    }
     let list = cli(&daemon, &["stream", "list"]).await.unwrap().ok().unwrap().stdout;
     assert!(!list.contains("pairs"), "{list}");
     create(&daemon, &STREAMS[..1]).await.unwrap();

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use ivm::OperatorStats;
-use plan::{Plan, Rel};
 use proto::v1;
 use serde_json::json;
 
+use crate::costs::notes;
 use crate::error::RequestError;
 use crate::requests::Requests;
 
@@ -20,8 +20,10 @@ impl Requests {
         &self,
         request: v1::ExplainStreamTableRequest,
     ) -> Result<v1::ExplainStreamTableResponse, RequestError> {
+        let mut sizes = Vec::new();
         let (plan, warnings, reads, operators) = if request.name.is_empty() {
-            let planned = self.plan(&request.query, &request.options.unwrap_or_default()).await?.0;
+            let (planned, tables) = self.plan(&request.query, &request.options.unwrap_or_default()).await?;
+            sizes = topology::sizes(&self.members.get(), &tables).await;
             (planned.plan, planned.warnings, planned.reads, Vec::new())
         } else {
             let entry = self.entry(&request.name)?;
@@ -34,7 +36,7 @@ impl Requests {
             (entry.plan, entry.warnings, entry.reads, operators)
         };
         let reads: Vec<String> = reads.iter().map(ToString::to_string).collect();
-        let notes = notes(&plan, &warnings);
+        let notes = notes(&plan, &warnings, &sizes);
         let mut text = plan::explain_text(&plan);
         if !reads.is_empty() {
             let _infallible = writeln!(text, "Reads the stream tables {}", reads.join(", "));
@@ -87,71 +89,4 @@ fn table(operators: &[OperatorStats]) -> String {
         }
     }
     out
-}
-
-/// What a user should know before creating it.
-fn notes(plan: &Plan, warnings: &[String]) -> Vec<String> {
-    let mut notes = warnings.to_vec();
-    for source in &plan.sources {
-        let columns = source.columns.len();
-        let rows = if source.filter.is_empty() { "every row" } else { "each row that passes its first conditions" };
-        notes.push(format!("keeps {columns} columns of {rows} of {}", source.table));
-    }
-    costs(&plan.root, &mut notes);
-    notes.dedup();
-    notes
-}
-
-fn costs(rel: &Rel, notes: &mut Vec<String>) {
-    let note = match rel {
-        Rel::PgAggregate { keys, .. } if keys.is_empty() => {
-            Some("computes its aggregates again over all rows with each change (PostgreSQL does)")
-        }
-        Rel::PgAggregate { .. } => {
-            Some("computes aggregates again over all rows of each group that changes (PostgreSQL does)")
-        }
-        Rel::Window { partition, .. } if partition.is_empty() => Some(
-            "computes its window functions again over all rows with each change: add PARTITION BY where that is meant",
-        ),
-        Rel::Window { .. } => Some("computes window functions again over all rows of each partition that changes"),
-        Rel::PgMap { .. } | Rel::PgRows { .. } => {
-            Some("asks PostgreSQL for expressions of each row that changes (ring 2)")
-        }
-        Rel::Recursive { step, .. } if asks(step) => {
-            Some("asks PostgreSQL again in each step of its recursion (ring 2)")
-        }
-        Rel::Recursive { all: true, .. } => {
-            Some("stops where its recursion does not end: UNION, or a path without what it has, ends in circles, too")
-        }
-        Rel::Join { keys, .. } if keys.is_empty() && single_row(rel) => None,
-        Rel::Join { keys, .. } if keys.is_empty() => {
-            Some("joins without an equality: each change is compared with all rows of the other side")
-        }
-        _ => None,
-    };
-    if let Some(note) = note.map(str::to_owned).filter(|note| !notes.contains(note)) {
-        notes.push(note);
-    }
-    rel.inputs().into_iter().for_each(|input| costs(input, notes));
-}
-
-/// Whether PostgreSQL computes a part of it.
-fn asks(rel: &Rel) -> bool {
-    matches!(rel, Rel::PgMap { .. } | Rel::PgRows { .. }) || rel.inputs().into_iter().any(asks)
-}
-
-/// A join of which one side is always one row.
-fn single_row(join: &Rel) -> bool {
-    let one = |rel: &Rel| match rel {
-        Rel::Aggregate { keys, .. } | Rel::PgAggregate { keys, .. } => keys.is_empty(),
-        Rel::Values { rows, .. } => rows.len() == 1,
-        _ => false,
-    };
-    fn behind(mut rel: &Rel) -> &Rel {
-        while let Rel::Project { input, .. } | Rel::Filter { input, .. } | Rel::PgMap { input, .. } = rel {
-            rel = input;
-        }
-        rel
-    }
-    join.inputs().into_iter().any(|side| one(behind(side)))
 }

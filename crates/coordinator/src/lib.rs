@@ -5,6 +5,7 @@ mod catalog;
 mod compute;
 mod coordinator;
 mod copies;
+mod costs;
 mod crossing;
 mod cutting;
 mod definition;

@@ -16,6 +16,7 @@ use crate::environment::environment;
 use crate::filters::note_filters;
 use crate::nested::{Nested, StreamView};
 use crate::prune::prune;
+use crate::push::push;
 use crate::query::Planner;
 use crate::reader::{Node, Tree};
 use crate::tree::{OutputKey, PgExpr, Plan, Rel, SourceUse};
@@ -160,7 +161,8 @@ async fn in_transaction(client: &Client, query: &str, options: &PlanOptions) -> 
     warnings.sort();
     warnings.dedup();
     let width = built.columns.len();
-    let root = prune(built.rel, width, &mut sources);
+    let root = push(built.rel, &sources, &catalog, &env);
+    let root = prune(root, width, &mut sources);
     note_filters(&root, &mut sources, &catalog);
     readable(client, &sources).await?;
     if let Some((_, path)) = settings.iter().find(|(name, _)| name == "search_path") {

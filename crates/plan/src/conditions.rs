@@ -15,6 +15,14 @@ const USUAL_LENGTH: f32 = 10.0;
 /// A constant list of so many is looked up by a hash.
 const HASHED_LENGTH: f32 = 9.0;
 
+/// Casts of numbers to types that have them all.
+const WIDENING: [Oid; 13] = [313, 481, 754, 1740, 1781, 1782, 316, 235, 482, 311, 318, 236, 652];
+
+/// Whether the function has a value for all arguments.
+pub(crate) fn never_fails(func: Oid) -> bool {
+    WIDENING.contains(&func)
+}
+
 impl Planner<'_> {
     /// The conditions in the order in which they are tried: native ones that raise no errors, then the others.
     pub(crate) fn ordered<'e>(&self, conditions: &'e [Expr]) -> Vec<&'e Expr> {
@@ -44,7 +52,9 @@ impl Planner<'_> {
     /// Whether the expression can be evaluated over rows that the query does not evaluate it over.
     pub(crate) fn raises_no_error(&self, expr: &Expr) -> bool {
         let itself = match &expr.kind {
-            ExprKind::Call { func, .. } | ExprKind::Any { func, .. } => self.catalog.comparisons.contains(func),
+            ExprKind::Call { func, .. } | ExprKind::Any { func, .. } => {
+                self.catalog.comparisons.contains(func) || never_fails(*func)
+            }
             ExprKind::ViaText(_) | ExprKind::Cast(_) | ExprKind::Template(_) | ExprKind::Window { .. } => false,
             _ => true,
         };

@@ -42,10 +42,7 @@ fn collect<'p>(rel: &'p Rel, asked: Vec<&'p Scalar>, found: &mut [Option<Vec<&'p
             *found = Some(common);
         }
         Rel::Filter { input, predicate } => {
-            let mut all: Vec<&Scalar> = match &predicate.kind {
-                ScalarKind::And(list) => list.iter().map(bare).collect(),
-                _ => vec![bare(predicate)],
-            };
+            let mut all: Vec<&Scalar> = conjuncts(predicate).into_iter().map(bare).collect();
             all.extend(asked);
             collect(input, all, found);
         }
@@ -53,8 +50,16 @@ fn collect<'p>(rel: &'p Rel, asked: Vec<&'p Scalar>, found: &mut [Option<Vec<&'p
     }
 }
 
+/// What it asks, one after the other.
+pub(crate) fn conjuncts(predicate: &Scalar) -> Vec<&Scalar> {
+    match &predicate.kind {
+        ScalarKind::And(list) => list.iter().collect(),
+        _ => vec![predicate],
+    }
+}
+
 /// A condition that is asked is as good as whether it is true.
-fn bare(condition: &Scalar) -> &Scalar {
+pub(crate) fn bare(condition: &Scalar) -> &Scalar {
     match &condition.kind {
         ScalarKind::BoolTest { arg, want: Some(true), negated: false } => arg,
         _ => condition,

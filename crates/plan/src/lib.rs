@@ -44,6 +44,7 @@ mod node_type;
 mod one_row;
 mod outer;
 mod prune;
+mod push;
 mod query;
 mod range;
 mod reader;

@@ -255,8 +255,8 @@ fn project(input: Rel, input_columns: &Kept, exprs: Vec<Scalar>) -> Rel {
     if same { input } else { Rel::Project { input: Box::new(input), exprs } }
 }
 
-/// How many columns an operator had before anything was taken out.
-fn width(rel: &Rel, sources: &[usize]) -> usize {
+/// How many columns an operator has, over sources of these widths.
+pub(crate) fn width(rel: &Rel, sources: &[usize]) -> usize {
     match rel {
         Rel::Source(index) => sources.get(*index).copied().unwrap_or_default(),
         Rel::Filter { input, .. } | Rel::Top { input, .. } => width(input, sources),

@@ -171,6 +171,73 @@ async fn sources_say_which_rows_are_needed() {
 }
 
 #[tokio::test]
+async fn conditions_are_asked_as_far_down_as_they_can_be() {
+    let (_cluster, client) = database().await;
+    for (query, sources) in [
+        // Of what the groups are by; not of what they come to.
+        (
+            "SELECT * FROM (SELECT user_id, count(*) AS n FROM orders GROUP BY user_id) s WHERE user_id = 7 AND n > 1",
+            &["(id, user_id) where f65(#1, Int4(7))\n"][..],
+        ),
+        ("SELECT user_id, count(*) FROM orders GROUP BY user_id HAVING user_id = 7", &["where f65(#1, Int4(7))\n"]),
+        ("SELECT * FROM (SELECT DISTINCT user_id FROM orders) s WHERE user_id = 7", &["where f65(#1, Int4(7))\n"]),
+        // Of equal values one is shown: it is asked.
+        ("SELECT * FROM (SELECT DISTINCT amount FROM orders) s WHERE amount = 7", &["orders (id, amount)\n"]),
+        // By an expression of the rows.
+        (
+            "SELECT * FROM (SELECT user_id % 4 AS r, sum(spare) FROM orders GROUP BY 1) s WHERE r = 1",
+            &["where f65(f156(#1, Int4(4)), Int4(1))\n"],
+        ),
+        // On both sides of a join, through groups, and from the one into the other.
+        (
+            "SELECT * FROM (SELECT user_id, count(*) AS n FROM orders GROUP BY user_id) s JOIN users u ON u.id = s.user_id WHERE u.id = 7",
+            &["orders (id, user_id) where f65(#1, Int4(7))\n", "users (id, name, region) where f65(#0, Int4(7))\n"],
+        ),
+        (
+            "SELECT o.id, u.region FROM orders o LEFT JOIN users u ON u.id = o.user_id WHERE o.user_id IN (7, 8)",
+            &["users (id, region) where ", "orders (id, user_id) where "],
+        ),
+        (
+            "SELECT id FROM regions r WHERE id < 9 AND NOT EXISTS (SELECT FROM users u WHERE u.id = r.id)",
+            &["users (id) where f66(#0, Int4(9))\n"],
+        ),
+        // A row without a partner is not in the answer, and was not divided by.
+        (
+            "SELECT * FROM (SELECT o.user_id, count(*) AS n FROM orders o JOIN users u ON u.id = o.user_id GROUP BY o.user_id) s WHERE 1 / user_id = 1",
+            &["orders (id, user_id)\n", "users (id)\n"],
+        ),
+        (
+            "SELECT * FROM (SELECT user_id, rank() OVER (PARTITION BY user_id, id ORDER BY spare) AS n FROM orders) s WHERE user_id = 7 AND n = 1",
+            &["(id, user_id, spare) where f65(#1, Int4(7))\n"],
+        ),
+        // Other rows of the window count.
+        (
+            "SELECT * FROM (SELECT user_id, rank() OVER (PARTITION BY user_id ORDER BY spare) AS n, spare FROM orders) s WHERE spare = 7",
+            &["(id, user_id, spare)\n"],
+        ),
+        (
+            "SELECT * FROM (SELECT DISTINCT ON (user_id) user_id, spare FROM orders ORDER BY user_id, spare) s WHERE user_id = 7 AND spare = 1",
+            &["(id, user_id, spare) where f65(#1, Int4(7))\n"],
+        ),
+        (
+            "SELECT * FROM (SELECT id FROM users UNION ALL SELECT id FROM regions EXCEPT SELECT user_id FROM orders) s WHERE id = 7",
+            &[
+                "users (id) where f65(#0, Int4(7))\n",
+                "regions (id) where ",
+                "orders (id, user_id) where f65(#1, Int4(7))\n",
+            ],
+        ),
+        // Of all rows together nothing is left out.
+        ("SELECT * FROM (SELECT count(*) AS n FROM orders) s WHERE n > 7", &["orders (id)\n"]),
+        ("SELECT count(*) FROM orders HAVING 1 = 2", &["orders (id)\n"]),
+        ("SELECT * FROM (SELECT id FROM orders ORDER BY spare, id LIMIT 3) s WHERE id = 7", &["orders (id, spare)\n"]),
+    ] {
+        let text = explain_text(&plan(&client, query, &PlanOptions::default()).await.unwrap().plan);
+        assert!(sources.iter().all(|r| text.contains(r)), "{query}\n{text}");
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_kept_is_refused_in_one_line() {
     let (_cluster, client) = database().await;
     for (query, words) in [

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! database URL ─ discover ─> Cluster { provider, nodes }
-//!      names  ─  tables   ─> LogicalTable { columns, identity, placements: (node, physical table) … }
+//!      names  ─  tables   ─> LogicalTable { columns, identity, placements: (node, physical table) … }  ─ sizes ─> rows, bytes
 //! ```
 
 mod check;
@@ -17,9 +17,11 @@ mod fdw;
 mod logical;
 mod relation;
 mod resolve;
+mod size;
 
 pub use check::check_node;
 pub use cluster::{Cluster, Node, Provider, discover};
 pub use error::TopologyError;
 pub use logical::{LogicalTable, Placement, TableKind};
 pub use resolve::tables;
+pub use size::{Size, sizes};

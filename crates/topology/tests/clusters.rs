@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 use testkit::{Cluster, ClusterOptions, Kind, TableKind as Spread, TableSpec};
-use topology::{LogicalTable, Provider, TableKind, TopologyError, check_node, discover, tables};
+use topology::{LogicalTable, Provider, TableKind, TopologyError, check_node, discover, sizes, tables};
 use types::{NodeId, TableName, oid};
 use wal::Endpoint;
 
@@ -83,6 +83,10 @@ async fn every_row_of_a_table_is_in_exactly_one_placement_on_every_kind_of_clust
         }
         let orders = table(&client, &found, "orders").await;
         assert_eq!(orders.identity, ["user_id", "id"]);
+        let size = sizes(&found, std::slice::from_ref(&orders)).await[0].unwrap();
+        assert!(size.bytes >= 2 * 8192 && size.rows.is_none(), "{size:?}");
+        cluster.run_everywhere("ANALYZE").await.unwrap();
+        assert_eq!(sizes(&found, std::slice::from_ref(&orders)).await[0].unwrap().rows, Some(500));
         let on: std::collections::BTreeSet<NodeId> = orders.placements.iter().map(|p| p.node).collect();
         assert_eq!(on.len(), 2, "both workers hold a part");
         let regions = table(&client, &found, "regions").await;

@@ -169,11 +169,17 @@ impl Scalar {
     /// The same expression with each column replaced by `map(column)`.
     #[must_use]
     pub fn map_columns(&self, map: &dyn Fn(usize) -> usize) -> Self {
-        let one = |s: &Scalar| s.map_columns(map);
-        let boxed = |s: &Scalar| Box::new(s.map_columns(map));
+        self.replace_columns(&|column, ty| Self::column(map(column), ty))
+    }
+
+    /// The same expression with `with(column, its type)` in the place of each column.
+    #[must_use]
+    pub fn replace_columns(&self, with: &dyn Fn(usize, PgType) -> Self) -> Self {
+        let one = |s: &Scalar| s.replace_columns(with);
+        let boxed = |s: &Scalar| Box::new(s.replace_columns(with));
         let many = |v: &[Scalar]| v.iter().map(one).collect::<Vec<_>>();
         let kind = match &self.kind {
-            ScalarKind::Column(c) => ScalarKind::Column(map(*c)),
+            ScalarKind::Column(c) => return with(*c, self.ty),
             ScalarKind::Const(v) => ScalarKind::Const(v.clone()),
             ScalarKind::Call { func, args, collation } => {
                 ScalarKind::Call { func: *func, args: many(args), collation: *collation }
