@@ -19,6 +19,12 @@ const FUNCTIONS: &[&str] = &[
 /// Orders of different users can have the same number.
 const QUERIES: &[(&str, &str)] = &[
     (
+        "arrays_of_subqueries",
+        "SELECT u.id, ARRAY(SELECT o.amount FROM orders o WHERE o.user_id = u.id ORDER BY o.id DESC LIMIT 3) AS last,
+                ARRAY(SELECT DISTINCT o.status FROM orders o WHERE o.user_id = u.id ORDER BY 1) AS states
+         FROM users u",
+    ),
+    (
         "texts_by_region",
         "SELECT region_id, string_agg(status, ',' ORDER BY id, user_id) AS states, count(*) AS n, sum(amount) AS total,
                 array_agg(tags[1] ORDER BY amount DESC NULLS LAST, id, user_id) AS tags

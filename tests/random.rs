@@ -261,7 +261,7 @@ impl Tally {
 #[tokio::test(flavor = "multi_thread")]
 async fn random_queries_are_exact_after_random_changes() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<usize>().ok());
-    let cases = number("TRIBUTARY_CASES").unwrap_or(if long() { 20_000 } else { 100 });
+    let cases = number("TRIBUTARY_CASES").unwrap_or(if long() { 20_000 } else { 200 });
     // The same every time, unless asked otherwise: `make test-long` looks for what is new.
     let anew = ["TRIBUTARY_LONG", "TRIBUTARY_SEED"].iter().any(|name| std::env::var_os(name).is_some());
     let first = if anew { seed() } else { 268_699 };

@@ -26,7 +26,12 @@ struct Cost {
     engine: f64,
     /// The query in PostgreSQL.
     asked: f64,
+    /// The query over the distributed tables, where the cluster answers it.
+    itself: Option<f64>,
 }
+
+/// So long the cluster may take for a query of its own.
+const TIMEOUT: &str = "60s";
 
 /// Each scale by itself; then what a refresh of the same number of rows costs at both.
 pub(crate) async fn refreshes() -> anyhow::Result<()> {
@@ -68,9 +73,9 @@ async fn at(scale: f64) -> anyhow::Result<Vec<(String, Cost)>> {
     let client = cluster.client().await?;
     let services = Services::of(&daemon).await?;
     println!(
-        "\n| TPC-H query, scale {scale}, one row in {EVERY} changed | commit to readable | of it the engine | the query in PostgreSQL | readable / query | engine / query |"
+        "\n| TPC-H query, scale {scale}, one row in {EVERY} changed | commit to readable | of it the engine | the query in PostgreSQL | readable / query | engine / query | the query in {kind:?} itself |"
     );
-    println!("| --- | --- | --- | --- | --- | --- |");
+    println!("| --- | --- | --- | --- | --- | --- | --- |");
     // As many rows as one in `EVERY` is at the smallest scale.
     let same = (EVERY as f64 * (scale / SCALES[0]).max(1.0)) as u64;
     // `BENCH_QUERIES=3,5` has just those measured.
@@ -83,10 +88,11 @@ async fn at(scale: f64) -> anyhow::Result<Vec<(String, Cost)>> {
         eprintln!("query {number}: exact after {:.1} s", seconds(started));
         let name = number.to_string();
         let cost = cost(&daemon, &services, &client, query, &mut round, EVERY).await?;
-        let Cost { rows, readable, engine, asked } = cost;
+        let Cost { rows, readable, engine, asked, itself } = cost;
+        let itself = itself.map_or_else(|| "no answer".to_owned(), |ms| format!("{ms:.0} ms"));
         eprintln!("a refresh is {rows:.0} rows");
         println!(
-            "| {name} | {readable:.0} ms | {engine:.1} ms | {asked:.0} ms | {:.2} | {:.3} |",
+            "| {name} | {readable:.0} ms | {engine:.1} ms | {asked:.0} ms | {:.2} | {:.3} | {itself} |",
             readable / asked,
             engine / asked
         );
@@ -117,6 +123,7 @@ async fn cost(
     every: u64,
 ) -> anyhow::Result<Cost> {
     let (mut rows, mut readable, mut engine, mut asked) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut itself = Some(Vec::new());
     let rounds = std::env::var("BENCH_ROUNDS").ok().and_then(|r| r.parse().ok()).unwrap_or(ROUNDS);
     for _ in 0..rounds {
         *round += 1;
@@ -135,9 +142,26 @@ async fn cost(
         let started = Instant::now();
         client.query(query, &[]).await?;
         asked.push(seconds(started) * 1000.0);
-        client.batch_execute("RESET search_path").await?;
+        client.batch_execute(&format!("RESET search_path; SET statement_timeout = '{TIMEOUT}'")).await?;
+        if let Some(times) = &mut itself {
+            let started = Instant::now();
+            match client.query(query, &[]).await {
+                Ok(_) => times.push(seconds(started) * 1000.0),
+                Err(error) => {
+                    eprintln!("the cluster itself: {}", error.as_db_error().map_or("no answer", |e| e.message()));
+                    itself = None;
+                }
+            }
+        }
+        client.batch_execute("RESET statement_timeout").await?;
     }
-    Ok(Cost { rows: median(&rows), readable: median(&readable), engine: median(&engine), asked: median(&asked) })
+    Ok(Cost {
+        rows: median(&rows),
+        readable: median(&readable),
+        engine: median(&engine),
+        asked: median(&asked),
+        itself: itself.map(|times| median(&times)),
+    })
 }
 
 /// Seconds that the engine has worked on cuts.

@@ -91,6 +91,15 @@ impl AggCall {
         Self { native, call, filter: None, order, ty, declared: oid::INT8 }
     }
 
+    /// `array_agg` of an element, ordered by the keys.
+    pub(crate) fn of_array(call: Template, keys: Vec<Expr>, element: Expr, (ty, declared): (PgType, Oid)) -> Self {
+        let order = match keys.is_empty() {
+            true => Order::Free,
+            false => Order::By { name: "ARRAY".into(), keys, args: vec![element] },
+        };
+        Self { native: None, call, filter: None, order, ty, declared }
+    }
+
     /// The arguments and the filter.
     pub(crate) fn exprs(&self) -> impl Iterator<Item = &Expr> {
         self.call.args.iter().chain(&self.filter)

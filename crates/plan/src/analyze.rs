@@ -148,6 +148,7 @@ async fn in_transaction(client: &Client, query: &str, options: &PlanOptions) -> 
         links: None,
         stand_ins: 0,
         attempts: 0,
+        shows_order: false,
     };
     fail::fail_point!("plan-build");
     let built = build(&mut planner, root)?;

@@ -120,6 +120,8 @@ pub(crate) struct Catalog {
     pub(crate) relations: HashMap<Oid, Relation>,
     pub(crate) views: HashMap<Oid, Tree>,
     pub(crate) types: HashMap<Oid, TypeInfo>,
+    /// Types of arrays of types, where subqueries are made arrays.
+    pub(crate) arrays: HashMap<Oid, Oid>,
     pub(crate) functions: HashMap<Oid, FunctionInfo>,
     pub(crate) operators: HashMap<Oid, OperatorInfo>,
     pub(crate) collations: HashMap<Oid, CollationName>,
@@ -192,6 +194,9 @@ impl Catalog {
         catalog.load_types(client, &named.types).await?;
         let elements = catalog.types.values().map(|t| t.element).filter(|e| *e != 0).collect();
         catalog.load_types(client, &elements).await?;
+        if named.makes_arrays {
+            catalog.load_arrays(client).await?;
+        }
         catalog.load_names(client, &named).await?;
         let fields = catalog.field_types.values().map(|f| f.0).collect();
         catalog.load_types(client, &fields).await?;

@@ -228,7 +228,7 @@ impl Converter<'_> {
             "SUBLINK" => {
                 let test = if node.has("testexpr") { Some(*self.child(node, "testexpr")?) } else { None };
                 let kind = self.scope.sublink(node, test)?;
-                let (declared, typmod, collation) = crate::node_type::of_sublink(node)?;
+                let (declared, typmod, collation) = crate::node_type::of_sublink(node, self.catalog)?;
                 Ok(Expr { kind, ty: self.catalog.ty(declared, typmod, collation), declared })
             }
             "PARAM" if node.number("paramkind")? == SUBLINK_PARAM => {

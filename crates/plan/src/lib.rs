@@ -12,6 +12,7 @@
 mod aggregates;
 mod analyze;
 mod array;
+mod array_sub;
 mod built;
 mod calls;
 mod catalog;

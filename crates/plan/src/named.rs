@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use types::Oid;
 
+use crate::node_type::ARRAY;
 use crate::reader::{Node, Tree};
 
 /// Identifiers by what they identify.
@@ -16,6 +17,8 @@ pub(crate) struct Named {
     pub(crate) functions: BTreeSet<Oid>,
     pub(crate) operators: BTreeSet<Oid>,
     pub(crate) collations: BTreeSet<Oid>,
+    /// There is an array of a subquery's rows, whose type is not named.
+    pub(crate) makes_arrays: bool,
 }
 
 impl Named {
@@ -55,6 +58,7 @@ impl Named {
         {
             self.modified.insert((ty, typmod));
         }
+        self.makes_arrays |= node.kind == "SUBLINK" && node.number("subLinkType").is_ok_and(|kind| kind == ARRAY);
         if node.kind == "RANGETBLFUNCTION" {
             let typmods = node.get("funccoltypmods").numbers();
             let with_typmod = node.oids("funccoltypes").into_iter().zip(typmods);

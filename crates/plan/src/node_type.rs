@@ -3,6 +3,7 @@
 use types::{Oid, oid};
 
 use crate::PlanError;
+use crate::catalog::Catalog;
 use crate::reader::Node;
 
 /// Type, modifier, collation.
@@ -14,22 +15,28 @@ pub(crate) const ALL: i64 = 1;
 pub(crate) const ANY: i64 = 2;
 pub(crate) const ROW_COMPARE: i64 = 3;
 pub(crate) const VALUE: i64 = 4;
+pub(crate) const ARRAY: i64 = 6;
 
 /// The type of what a SUBLINK node gives.
-pub(crate) fn of_sublink(node: &Node) -> Result<NodeType, PlanError> {
+pub(crate) fn of_sublink(node: &Node, catalog: &Catalog) -> Result<NodeType, PlanError> {
+    let value = || {
+        let targets = node.node("subselect")?.nodes("targetList");
+        let target = targets.into_iter().find(|t| !t.flag("resjunk"));
+        of(target.ok_or_else(|| node.odd("subselect"))?.node("expr")?, catalog)
+    };
     match node.number("subLinkType")? {
         EXISTS | ALL | ANY | ROW_COMPARE => Ok((oid::BOOL, -1, 0)),
-        VALUE => {
-            let targets = node.node("subselect")?.nodes("targetList");
-            let target = targets.into_iter().find(|t| !t.flag("resjunk"));
-            of(target.ok_or_else(|| node.odd("subselect"))?.node("expr")?)
+        VALUE => value(),
+        ARRAY => {
+            let (element, _, collation) = value()?;
+            Ok((catalog.array_of(element).ok_or_else(|| node.odd("subselect"))?, -1, collation))
         }
-        _ => Err(PlanError::not_yet("ARRAY of a subquery", "use array_agg in a subquery")),
+        _ => Err(node.odd("subLinkType")),
     }
 }
 
 /// The type of an expression node.
-fn of(node: &Node) -> Result<NodeType, PlanError> {
+fn of(node: &Node, catalog: &Catalog) -> Result<NodeType, PlanError> {
     let (ty, typmod, collation) = match node.kind.as_str() {
         "VAR" => ("vartype", "vartypmod", "varcollid"),
         "CONST" => ("consttype", "consttypmod", "constcollid"),
@@ -52,12 +59,12 @@ fn of(node: &Node) -> Result<NodeType, PlanError> {
         "BOOLEXPR" | "NULLTEST" | "BOOLEANTEST" | "DISTINCTEXPR" | "SCALARARRAYOPEXPR" | "ROWCOMPAREEXPR" => {
             return Ok((oid::BOOL, -1, 0));
         }
-        "NULLIFEXPR" => return of(node.nodes("args").first().ok_or_else(|| node.odd("args"))?),
+        "NULLIFEXPR" => return of(node.nodes("args").first().ok_or_else(|| node.odd("args"))?, catalog),
         "COLLATEEXPR" | "COLLATE" => {
-            let (ty, typmod, _) = of(node.node("arg")?)?;
+            let (ty, typmod, _) = of(node.node("arg")?, catalog)?;
             return Ok((ty, typmod, node.oid("collOid")?));
         }
-        "SUBLINK" => return of_sublink(node),
+        "SUBLINK" => return of_sublink(node, catalog),
         other => {
             return Err(PlanError::not_yet(
                 format!("a subquery that gives an expression of kind {other}"),

@@ -7,6 +7,7 @@ use scalar::Env;
 use types::Oid;
 
 use crate::PlanError;
+use crate::array_sub::shown_targets;
 use crate::built::{Built, BuiltColumn, Shown};
 use crate::catalog::Catalog;
 use crate::convert::convert;
@@ -46,6 +47,8 @@ pub(crate) struct Planner<'a> {
     pub(crate) stand_ins: usize,
     /// How often a subquery was tried apart from what it reads.
     pub(crate) attempts: usize,
+    /// The query that is planned next shows what its ORDER BY reads, too, and what is made of it has that order.
+    pub(crate) shows_order: bool,
 }
 
 /// Queries nested deeper than this are refused before they overflow the stack.
@@ -60,16 +63,17 @@ impl<'a> Planner<'a> {
         }
         refuse(node)?;
         self.ctes.push(node.nodes("cteList"));
+        let shows_order = std::mem::take(&mut self.shows_order);
         let shown = match node.has("setOperations") {
-            true => self.ordered_set_operation(node),
-            false => self.select(node),
+            true => self.ordered_set_operation(node, shows_order),
+            false => self.select(node, shows_order),
         };
         self.ctes.pop();
         self.depth -= 1;
         shown
     }
 
-    fn ordered_set_operation(&mut self, node: &'a Node) -> Result<Shown, PlanError> {
+    fn ordered_set_operation(&mut self, node: &'a Node, shows_order: bool) -> Result<Shown, PlanError> {
         let shown = self.set_operation(node, node.node("setOperations")?)?;
         let targets = node.nodes("targetList");
         let order = self.order(&node.nodes("sortClause"), |reference| {
@@ -83,35 +87,38 @@ impl<'a> Planner<'a> {
                 self.take(shown, wanted, &taken)
             }
             None => {
-                self.note_order(node);
+                self.note_order(node, shows_order);
                 Ok(shown)
             }
         }
     }
 
-    fn note_order(&mut self, node: &Node) {
-        if node.has("sortClause") {
+    fn note_order(&mut self, node: &Node, shows_order: bool) {
+        if node.has("sortClause") && !shows_order {
             self.warnings.push("ORDER BY without LIMIT has no effect: a table has no order".into());
         }
     }
 
-    fn select(&mut self, node: &'a Node) -> Result<Shown, PlanError> {
+    fn select(&mut self, node: &'a Node, shows_order: bool) -> Result<Shown, PlanError> {
         let targets: Vec<&Node> = node.nodes("targetList");
         let (mut built, mut level) = self.from(node)?;
         let (sort, distinct) = (node.nodes("sortClause"), node.nodes("distinctClause"));
         let on = node.flag("hasDistinctOn");
         let limited = on || node.has("limitCount") || node.has("limitOffset");
         // First what the query shows, then what only decides which rows it takes.
-        let mut shown: Vec<&Node> = targets.iter().copied().filter(|t| !t.flag("resjunk")).collect();
+        let mut shown = shown_targets(node, shows_order);
         let wanted = shown.len();
         let mut asked = window::references(node);
         if limited {
             asked.extend(sort.iter().chain(&distinct).filter_map(|c| c.number("tleSortGroupRef").ok()));
         }
+        let is_shown = |t: &Node| shown.iter().any(|s| std::ptr::eq(*s, t));
         let is_asked = |t: &&Node| t.number("ressortgroupref").is_ok_and(|r| r != 0 && asked.contains(&r));
         // A set-returning function makes rows even where nothing reads it.
         let makes_rows = |t: &&Node| node.flag("hasTargetSRFs") && gives_rows(t);
-        shown.extend(targets.iter().copied().filter(|t| t.flag("resjunk")).filter(|t| is_asked(t) || makes_rows(t)));
+        let others = targets.iter().copied().filter(|t| t.flag("resjunk") && !is_shown(t));
+        let others: Vec<&Node> = others.filter(|t| is_asked(t) || makes_rows(t)).collect();
+        shown.extend(others);
         let clauses = ["groupClause", "groupingSets", "havingQual"];
         let grouped = node.flag("hasAggs") || clauses.iter().any(|clause| node.has(clause));
         // Between the two, what belongs its rows to those of the query around.
@@ -158,7 +165,7 @@ impl<'a> Planner<'a> {
             taken.partition.extend(own..wanted);
             rows = self.take(rows, wanted, &taken)?;
         } else if !on {
-            self.note_order(node);
+            self.note_order(node, shows_order);
         }
         rows.exprs.truncate(wanted);
         let rows = self.small(rows)?;

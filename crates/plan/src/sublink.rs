@@ -14,7 +14,7 @@ use crate::built::Built;
 use crate::expr::{Expr, ExprKind, boolean, case, is_null};
 use crate::grouped::Total;
 use crate::guard::guards;
-use crate::node_type::{ALL, ANY, EXISTS, ROW_COMPARE, VALUE};
+use crate::node_type::{ALL, ANY, ARRAY, EXISTS, ROW_COMPARE, VALUE};
 use crate::outer::types_of;
 use crate::query::Planner;
 use crate::reader::Node;
@@ -93,6 +93,16 @@ impl<'a> Planner<'a> {
         let names: HashMap<_, _> =
             names(sub.query, sub.level)?.into_iter().enumerate().map(|(at, (name, _))| (name, at)).collect();
         self.dependent(sub.query, names, &types_of(sub.args), want, &mut |planner| planner.query(sub.query))
+    }
+
+    /// The same; behind what they show, what only their ORDER BY reads.
+    pub(crate) fn ordered_rows(&mut self, sub: &Sub<'a, '_>, want: Want) -> Result<Rows, PlanError> {
+        let names: HashMap<_, _> =
+            names(sub.query, sub.level)?.into_iter().enumerate().map(|(at, (name, _))| (name, at)).collect();
+        self.dependent(sub.query, names, &types_of(sub.args), want, &mut |planner| {
+            planner.shows_order = true;
+            planner.query(sub.query)
+        })
     }
 
     fn exists_condition(&mut self, around: &Built, sub: &Sub<'a, '_>, negated: bool) -> Result<Built, PlanError> {
@@ -176,7 +186,8 @@ impl<'a> Planner<'a> {
                 Ok((built, compared))
             }
             ANY | ALL => self.comparison_value(around, &sub),
-            _ => Err(PlanError::not_yet("ARRAY of a subquery", "use array_agg in a subquery")),
+            ARRAY => self.array_value(around, &sub, (expr.ty, expr.declared)),
+            _ => Err(sub.query.odd("subLinkType")),
         }
     }
 

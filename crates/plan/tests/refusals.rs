@@ -55,7 +55,10 @@ async fn constructs_that_are_not_kept_are_named() {
     let (_cluster, client) = database().await;
     client.batch_execute("CREATE TEMP TABLE passing (id int PRIMARY KEY)").await.unwrap();
     for (query, words) in [
-        ("SELECT id, ARRAY(SELECT a FROM u) AS m FROM t", &["ARRAY of a subquery", "array_agg"] as &[&str]),
+        (
+            "SELECT id, ARRAY(SELECT a FROM u) AS m FROM t",
+            &["ARRAY of a subquery without ORDER BY", "write ORDER BY in the subquery"] as &[&str],
+        ),
         (
             "SELECT t.id FROM t LEFT JOIN u ON EXISTS (SELECT FROM by_index b WHERE b.id = t.id AND b.other = u.id)",
             &["outer join's condition", "both of its sides"],

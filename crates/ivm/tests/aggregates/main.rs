@@ -109,7 +109,7 @@ async fn every_native_aggregate_gives_postgresqls_values_while_rows_come_and_go(
     let mut rng = StdRng::seed_from_u64(testkit::seed());
     let names = names(&kept.client).await;
     let long = std::env::var_os("TRIBUTARY_LONG").is_some_and(|value| value == "1");
-    let rounds = if long { 20 } else { 3 };
+    let rounds = if long { 20 } else { 2 };
     let (mut seen, mut native, mut compared, mut without) = (BTreeSet::new(), 0, 0, Vec::new());
     for ty in values::types(&kept.client).await {
         kept.table(&ty.sql, ty.collate).await;

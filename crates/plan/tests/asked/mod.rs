@@ -1,6 +1,7 @@
 //! More queries of every kind that is kept, one file a concept. Those whose name ends in `!` must have a natural key.
 
 mod aggregates;
+mod arrays;
 mod constants;
 mod found;
 mod functions;
@@ -21,6 +22,7 @@ pub(crate) type Asked = (&'static str, &'static str);
 pub(crate) fn all() -> Vec<Asked> {
     [
         aggregates::QUERIES,
+        arrays::QUERIES,
         constants::QUERIES,
         functions::QUERIES,
         found::QUERIES,
