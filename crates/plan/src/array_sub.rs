@@ -38,7 +38,7 @@ impl Catalog {
 }
 
 /// A query's targets: what it shows; where its order is shown, too, behind that what only its ORDER BY reads.
-pub(crate) fn shown_targets<'a>(query: &'a Node, with_order: bool) -> Vec<&'a Node> {
+pub(crate) fn shown_targets(query: &Node, with_order: bool) -> Vec<&Node> {
     let targets = query.nodes("targetList");
     let mut shown: Vec<&Node> = targets.iter().copied().filter(|t| !t.flag("resjunk")).collect();
     if with_order {
