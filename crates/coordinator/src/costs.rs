@@ -1,8 +1,8 @@
 //! What a stream table will hold and compute again: what a user should know before it is created.
 
-use plan::{AggregateFunc, OutputKey, Plan, Rel};
+use plan::{AggregateFunc, JoinKind, OutputKey, Plan, Rel};
 use topology::Size;
-use types::ScalarKind;
+use types::{Scalar, ScalarKind};
 
 /// Notes for people, each once. `sizes` are those of the plan's sources, where they are known.
 pub(crate) fn notes(plan: &Plan, warnings: &[String], sizes: &[Option<Size>]) -> Vec<String> {
@@ -66,13 +66,17 @@ fn costs(plan: &Plan, rel: &Rel, notes: &mut Vec<String>) {
                 notes.push("stops where its recursion does not end: UNION, or a path without what it has, ends in circles, too".into());
             }
         }
-        Rel::Join { left, right, keys, .. } => {
+        Rel::Join { left, right, kind, keys, on, .. } => {
             if keys.is_empty() && !single_row(rel) {
                 notes.push("joins without an equality: each change is compared with all rows of the other side".into());
             }
             let lefts: Vec<usize> = keys.iter().map(|k| k.0).collect();
             let rights: Vec<usize> = keys.iter().map(|k| k.1).collect();
-            notes.extend([(&**left, lefts), (&**right, rights)].into_iter().filter_map(|(side, by)| held(plan, side, by)));
+            notes.extend(held(plan, left, lefts));
+            // Of partners alone only the numbers are held.
+            if on.is_some() || !matches!(kind, JoinKind::Semi | JoinKind::Anti) {
+                notes.extend(held(plan, right, rights));
+            }
         }
         _ => {}
     }
@@ -95,14 +99,10 @@ fn held(plan: &Plan, side: &Rel, mut by: Vec<usize>) -> Option<String> {
             }
             Rel::Filter { input, .. } => input,
             Rel::Project { input, exprs } => {
-                let column = |c: &usize| match exprs.get(*c)?.kind {
-                    ScalarKind::Column(c) => Some(c),
-                    _ => None,
-                };
-                if !exprs.iter().all(|e| matches!(e.kind, ScalarKind::Column(_))) {
+                if !exprs.iter().all(|e| plain_column(e).is_some()) {
                     break;
                 }
-                by = by.iter().map(column).collect::<Option<_>>()?;
+                by = by.iter().map(|c| plain_column(exprs.get(*c)?)).collect::<Option<_>>()?;
                 input
             }
             _ => break,
@@ -111,6 +111,15 @@ fn held(plan: &Plan, side: &Rel, mut by: Vec<usize>) -> Option<String> {
     let one_row = |rel: &Rel| matches!(rel, Rel::Values { .. }) || is_one_row(rel);
     (!one_row(rel))
         .then(|| "holds the rows of each side of a join that is computed itself: a join, groups, an expression".into())
+}
+
+/// The column that it is, as it is or read as another type.
+fn plain_column(expr: &Scalar) -> Option<usize> {
+    match &expr.kind {
+        ScalarKind::Column(c) => Some(*c),
+        ScalarKind::Relabel(arg) => plain_column(arg),
+        _ => None,
+    }
 }
 
 /// Whether PostgreSQL computes a part of it.

@@ -49,7 +49,12 @@ impl Pusher<'_> {
     fn rel(&self, rel: Rel, asked: Vec<Scalar>) -> Rel {
         let (rel, above) = match rel {
             Rel::Filter { input, predicate } => {
-                let all = conjuncts(&predicate).into_iter().cloned().chain(asked).collect();
+                let mut all: Vec<Scalar> = Vec::new();
+                for condition in conjuncts(&predicate).into_iter().chain(&asked) {
+                    if !all.iter().any(|before| bare(before) == bare(condition)) {
+                        all.push(condition.clone());
+                    }
+                }
                 return self.rel(*input, all);
             }
             Rel::UnionAll(inputs) => {
@@ -60,8 +65,10 @@ impl Pusher<'_> {
                 return self.join(*left, *right, on, asked);
             }
             Rel::Project { input, exprs } => {
-                let put =
-                    |c: &Scalar| Some(c.replace_columns(&|at, _| exprs[at].clone())).filter(|c| size(c) <= LARGEST);
+                let put = |c: &Scalar| {
+                    let placed = c.replace_columns(&|at, ty| read_as(exprs[at].clone(), ty));
+                    Some(placed).filter(|placed| size(placed) <= LARGEST.max(size(c)))
+                };
                 let (below, above) = self.part(asked, Over::TheSame, &put);
                 (Rel::Project { input: self.boxed(*input, below), exprs }, above)
             }
@@ -135,30 +142,38 @@ impl Pusher<'_> {
         let is_right = |c: &Scalar| kind == JoinKind::Inner && c.columns().iter().all(|c| *c >= offset);
         let lowered = |c: &Scalar| is_right(c).then(|| c.map_columns(&|c| c - offset));
         let (of_right, above) = self.part(asked, Over::More, &lowered);
-        let (mut left, mut right) = (self.rel(left, of_left), self.rel(right, of_right));
-        if kind != JoinKind::Full {
-            let to_right = self.implied(&left, &right, &keys, &key_types);
-            if !to_right.is_empty() {
-                right = self.rel(right, to_right);
-            }
-        }
-        if matches!(kind, JoinKind::Inner | JoinKind::Semi) {
-            let back: Vec<_> = keys.iter().map(|(left, right)| (*right, *left)).collect();
-            let to_left = self.implied(&right, &left, &back, &key_types);
-            if !to_left.is_empty() {
-                left = self.rel(left, to_left);
-            }
-        }
-        let (left, right) = (Box::new(left), Box::new(right));
+        let (mut of_left, mut of_right) = (of_left, of_right);
+        let known = |side: &Rel, asked: &[Scalar]| {
+            let mut facts = self.facts(side);
+            facts.extend(asked.iter().map(|c| bare(c).clone()));
+            facts
+        };
+        let (lefts, rights) = (known(&left, &of_left), known(&right, &of_right));
+        let (to_left, to_right) = self.implied(kind, (&lefts, &rights), &keys, &key_types);
+        of_left.extend(to_left);
+        of_right.extend(to_right);
+        let (left, right) = (self.boxed(left, of_left), self.boxed(right, of_right));
         self.filtered(Rel::Join { left, right, kind, keys, key_types, on }, above)
     }
 
-    /// What is true of all rows of `one` because of what they are joined by, and not known of `other` yet.
-    fn implied(&self, one: &Rel, other: &Rel, keys: &[(usize, usize)], types: &[PgType]) -> Vec<Scalar> {
-        let same = self.by_equal(keys, types);
-        let known = self.facts(other);
-        let implied = self.facts(one).into_iter().filter(|c| self.raises_no_error(c)).filter_map(|c| same(&c));
-        implied.filter(|c| !known.contains(c)).collect()
+    /// What is true of all rows of each side that matter because of what they are joined by, and not known of it yet.
+    fn implied(
+        &self,
+        kind: JoinKind,
+        (lefts, rights): (&[Scalar], &[Scalar]),
+        keys: &[(usize, usize)],
+        types: &[PgType],
+    ) -> Parted {
+        let of = |from: &[Scalar], keys: &[(usize, usize)], known: &[Scalar]| -> Vec<Scalar> {
+            let same = self.by_equal(keys, types);
+            let implied = from.iter().filter(|c| self.raises_no_error(c)).filter_map(same);
+            implied.filter(|c| !known.contains(c)).collect()
+        };
+        let back: Vec<_> = keys.iter().map(|(left, right)| (*right, *left)).collect();
+        let to_right = if kind == JoinKind::Full { Vec::new() } else { of(lefts, keys, rights) };
+        let inner = matches!(kind, JoinKind::Inner | JoinKind::Semi);
+        let to_left = if inner { of(rights, &back, lefts) } else { Vec::new() };
+        (to_left, to_right)
     }
 
     /// Conditions that are true of every row.
@@ -181,11 +196,15 @@ impl Pusher<'_> {
                 let places: Vec<_> = keys.iter().copied().zip(0..).collect();
                 self.facts(input).iter().filter_map(self.by_equal(&places, key_types)).collect()
             }
-            Rel::Join { left, right, kind, .. } => {
-                let mut facts = if *kind == JoinKind::Full { Vec::new() } else { self.facts(left) };
+            Rel::Join { left, right, kind, keys, key_types, .. } => {
+                let (mut lefts, mut rights) = (self.facts(left), self.facts(right));
+                let (to_left, to_right) = self.implied(*kind, (&lefts, &rights), keys, key_types);
+                lefts.extend(to_left);
+                rights.extend(to_right);
+                let mut facts = if *kind == JoinKind::Full { Vec::new() } else { lefts };
                 if *kind == JoinKind::Inner {
                     let offset = width(left, self.widths);
-                    facts.extend(self.facts(right).iter().map(|c| c.map_columns(&|c| c + offset)));
+                    facts.extend(rights.iter().map(|c| c.map_columns(&|c| c + offset)));
                 }
                 facts
             }
@@ -271,6 +290,11 @@ fn moved(condition: &Scalar, place: &dyn Fn(usize) -> Option<usize>) -> Option<S
     let columns = condition.columns();
     let has_place = !columns.is_empty() && columns.iter().all(|c| place(*c).is_some());
     has_place.then(|| condition.map_columns(&|c| place(c).unwrap_or(c)))
+}
+
+/// What a condition reads as a type, of which the column was without a cast: one that leaves the bytes alone.
+fn read_as(expr: Scalar, ty: PgType) -> Scalar {
+    if expr.ty.oid == ty.oid { expr } else { Scalar { kind: ScalarKind::Relabel(Box::new(expr)), ty } }
 }
 
 fn is_true(condition: Scalar) -> Scalar {

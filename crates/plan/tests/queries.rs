@@ -237,6 +237,21 @@ async fn conditions_are_asked_as_far_down_as_they_can_be() {
     }
 }
 
+/// However many joins there are, each condition is copied once.
+#[tokio::test]
+async fn conditions_on_what_many_are_joined_by_are_asked_once() {
+    let (_cluster, client) = database().await;
+    let all = 0..14;
+    let joins: String = all.clone().map(|i| format!(" JOIN orders o{i} ON o{i}.id = u.region + {i}")).collect();
+    let conditions: Vec<String> = all.map(|i| format!("o{i}.id < {}", 100 + i)).collect();
+    let query = format!("SELECT u.id FROM users u{joins} WHERE {}", conditions.join(" AND "));
+    let text = explain_text(&plan(&client, &query, &PlanOptions::default()).await.unwrap().plan);
+    for i in 0..14 {
+        let asked = text.matches(&format!("Int4({})", 100 + i)).count();
+        assert!((1..=4).contains(&asked), "{asked} times: {text}");
+    }
+}
+
 #[tokio::test]
 async fn what_cannot_be_kept_is_refused_in_one_line() {
     let (_cluster, client) = database().await;

@@ -3,6 +3,14 @@
 use super::Asked;
 
 pub(crate) const QUERIES: &[Asked] = &[
+    (
+        "a condition on a group by a cast that keeps the bytes, below the group",
+        "SELECT a::oid AS o, string_agg(b, ',' ORDER BY b) AS s FROM (SELECT id - 2 AS a, name AS b FROM users UNION ALL SELECT spare - 1, status FROM orders) s GROUP BY a::oid HAVING a::oid > 5",
+    ),
+    (
+        "a condition on a group of texts that were not, below the group",
+        "SELECT short::text AS t, string_agg(status, ',' ORDER BY id) AS s FROM orders GROUP BY short::text, spare % 2 HAVING length(short::text) > 1",
+    ),
     ("not in what is around it", "SELECT a, b, a NOT IN (SELECT w.c) AS x FROM whole w"),
     ("not in a list of what is around it", "SELECT u.id FROM users u WHERE id NOT IN (SELECT u.region FROM regions)"),
     ("a constant not in what is around it", "SELECT 1 NOT IN (SELECT w.a FROM users WHERE id > w.a) AS x FROM whole w"),
