@@ -237,7 +237,7 @@ async fn conditions_are_asked_as_far_down_as_they_can_be() {
     }
 }
 
-/// However many joins there are, each condition is copied once.
+/// However many joins there are, each condition is copied to the other side once: it stands in two filters, and in those of two sources at most.
 #[tokio::test]
 async fn conditions_on_what_many_are_joined_by_are_asked_once() {
     let (_cluster, client) = database().await;

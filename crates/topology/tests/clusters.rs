@@ -84,7 +84,8 @@ async fn every_row_of_a_table_is_in_exactly_one_placement_on_every_kind_of_clust
         let orders = table(&client, &found, "orders").await;
         assert_eq!(orders.identity, ["user_id", "id"]);
         let size = sizes(&found, std::slice::from_ref(&orders)).await[0].unwrap();
-        assert!(size.bytes >= 2 * 8192 && size.rows.is_none(), "{size:?}");
+        // Unknown, unless autovacuum has been at all of it.
+        assert!(size.bytes >= 2 * 8192 && size.rows.is_none_or(|rows| rows == 500), "{size:?}");
         cluster.run_everywhere("ANALYZE").await.unwrap();
         assert_eq!(sizes(&found, std::slice::from_ref(&orders)).await[0].unwrap().rows, Some(500));
         let on: std::collections::BTreeSet<NodeId> = orders.placements.iter().map(|p| p.node).collect();
