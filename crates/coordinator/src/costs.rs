@@ -13,7 +13,7 @@ pub(crate) fn notes(plan: &Plan, warnings: &[String], sizes: &[Option<Size>]) ->
         let there = sizes.get(at).copied().flatten().map(of_about).unwrap_or_default();
         notes.push(format!("keeps {columns} columns of {rows} of {}{there}", source.table));
     }
-    costs(plan, &plan.root, &mut notes);
+    plan.common.iter().chain([&plan.root]).for_each(|rel| costs(plan, rel, &mut notes));
     if plan.key == OutputKey::RowId {
         notes.push("holds each different row of the answer with the number of its copies: it has no key".into());
     }
@@ -67,7 +67,7 @@ fn costs(plan: &Plan, rel: &Rel, notes: &mut Vec<String>) {
             }
         }
         Rel::Join { left, right, kind, keys, on, .. } => {
-            if keys.is_empty() && !single_row(rel) {
+            if keys.is_empty() && !single_row(plan, rel) {
                 notes.push("joins without an equality: each change is compared with all rows of the other side".into());
             }
             let lefts: Vec<usize> = keys.iter().map(|k| k.0).collect();
@@ -108,7 +108,7 @@ fn held(plan: &Plan, side: &Rel, mut by: Vec<usize>) -> Option<String> {
             _ => break,
         };
     }
-    let one_row = |rel: &Rel| matches!(rel, Rel::Values { .. }) || is_one_row(rel);
+    let one_row = |rel: &Rel| matches!(rel, Rel::Values { .. }) || is_one_row(plan, rel);
     (!one_row(rel))
         .then(|| "holds the rows of each side of a join that is computed itself: a join, groups, an expression".into())
 }
@@ -127,16 +127,17 @@ fn asks(rel: &Rel) -> bool {
     matches!(rel, Rel::PgMap { .. } | Rel::PgRows { .. }) || rel.inputs().into_iter().any(asks)
 }
 
-fn is_one_row(rel: &Rel) -> bool {
+fn is_one_row(plan: &Plan, rel: &Rel) -> bool {
     match rel {
         Rel::Aggregate { keys, .. } | Rel::PgAggregate { keys, .. } => keys.is_empty(),
         Rel::Values { rows, .. } => rows.len() == 1,
-        Rel::Project { input, .. } | Rel::Filter { input, .. } | Rel::PgMap { input, .. } => is_one_row(input),
+        Rel::Project { input, .. } | Rel::Filter { input, .. } | Rel::PgMap { input, .. } => is_one_row(plan, input),
+        Rel::Common(at) => plan.common.get(*at).is_some_and(|rel| is_one_row(plan, rel)),
         _ => false,
     }
 }
 
 /// A join of which one side is always one row.
-fn single_row(join: &Rel) -> bool {
-    join.inputs().into_iter().any(is_one_row)
+fn single_row(plan: &Plan, join: &Rel) -> bool {
+    join.inputs().into_iter().any(|side| is_one_row(plan, side))
 }

@@ -148,6 +148,7 @@ fn grouped(sources: Vec<SourceUse>, input: Rel, key: usize) -> Plan {
             key_types: vec![PgType::plain(oid::INT4)],
             aggregates: aggregates(),
         },
+        common: Vec::new(),
         output: names.iter().map(|(n, t)| column(n, *t)).collect(),
         key: OutputKey::Columns(vec![0]),
         settings: Vec::new(),

@@ -207,6 +207,7 @@ impl Engine {
                 sources: &self.sources,
                 arrangements: &self.arrangements,
                 deltas: &prepared.deltas,
+                commons: Vec::new(),
                 rows: &mut self.rows,
                 evaluator: evaluator.as_mut(),
                 limits: self.limits,
@@ -283,7 +284,7 @@ struct Prepared {
 
 fn step_stream(stream: &mut Stream, cx: &mut Cx<'_>) -> Result<(Vec<types::TableChange>, i64), Failure> {
     let Some(tree) = &mut stream.tree else { return Ok((Vec::new(), 0)) };
-    let rows = tree.root.step(cx)?;
+    let rows = tree.rows.step(cx)?;
     tree.output.step(cx, &rows)
 }
 

@@ -103,7 +103,7 @@ impl Building {
         }
         let mut batch = Batch::new();
         let (nothing, mut cache) = (BTreeMap::new(), BTreeMap::new());
-        let Tree { root, output } = &mut self.tree;
+        let Tree { rows: tree, output } = &mut self.tree;
         let mut cx = Cx {
             store: &self.store,
             kept: &self.frozen,
@@ -112,6 +112,7 @@ impl Building {
             sources: &self.sources,
             arrangements: &self.arrangements,
             deltas: &nothing,
+            commons: Vec::new(),
             rows: &mut cache,
             evaluator: self.evaluator.as_mut(),
             limits: self.limits,
@@ -119,7 +120,7 @@ impl Building {
         };
         let mut rows = 0;
         let built = Failure::contained(|| {
-            root.build(&mut cx, &mut |cx, piece| {
+            tree.build(&mut cx, &mut |cx, piece| {
                 let piece = output.build(cx, &piece)?;
                 rows += piece.len() as u64;
                 cx.trim_rows();
@@ -167,12 +168,13 @@ impl Building {
             sources: &self.sources,
             arrangements: &self.arrangements,
             deltas: &deltas,
+            commons: Vec::new(),
             rows: cache,
             evaluator: self.evaluator.as_mut(),
             limits: self.limits,
             seq: Seq(0),
         };
-        let rows = Failure::contained(|| self.tree.root.step(&mut cx))?;
+        let rows = Failure::contained(|| self.tree.rows.step(&mut cx))?;
         // They are read as of the frozen store until the batch is written.
         for arrangement in self.arrangements.values().filter(|a| !a.def.complete) {
             if let Some(delta) = deltas.get(&arrangement.def.source) {
@@ -275,6 +277,7 @@ impl Engine {
             sources: &self.sources,
             arrangements: &self.arrangements,
             deltas: &nothing,
+            commons: Vec::new(),
             rows: &mut BTreeMap::new(),
             evaluator: building.evaluator.as_mut(),
             limits: building.limits,

@@ -3,10 +3,12 @@
 //! Deterministic: the same definition asks for the same states in the same order, so that a stream table finds its state
 //! again after a restart. Whoever changes that raises [`TREE_VERSION`].
 
+mod common;
 mod outer;
 mod postgres;
 mod recursion;
 mod sets;
+mod tree;
 
 use plan::{Aggregate as PlanAggregate, JoinKind, OutputKey as PlanKey, Rel};
 use scalar::{Compiled, Env};
@@ -14,7 +16,7 @@ use state::Family;
 use types::{PgType, Scalar, ScalarKind, SourceId};
 
 use crate::definition::StreamDef;
-use crate::keeping::{Keeping, Operators};
+use crate::keeping::Keeping;
 use crate::kept::Sources;
 use crate::key::{KeyEncoder, same_keys};
 use crate::layout::{Labels, Layout};
@@ -24,7 +26,9 @@ use crate::operators::{
 };
 
 /// Raised when a definition compiles to operators that do not understand the states of before.
-pub(crate) const TREE_VERSION: u32 = 5;
+pub(crate) const TREE_VERSION: u32 = 6;
+
+pub(crate) use tree::{Rows, Tree};
 
 /// Where operators get the numbers of their states from.
 pub(crate) trait States {
@@ -32,21 +36,6 @@ pub(crate) trait States {
     fn own(&mut self) -> Result<u32, String>;
     /// The arrangement of a source by columns, ascending.
     fn shared(&mut self, source: SourceId, columns: &[usize]) -> Result<u32, String>;
-}
-
-/// A compiled stream table.
-#[derive(Debug)]
-pub(crate) struct Tree {
-    pub(crate) root: Node,
-    pub(crate) output: Output,
-}
-
-impl Tree {
-    pub(crate) fn explain(&self, into: &mut Operators) {
-        into.stats.push(self.output.stats(&into.store, self.root.last_out()));
-        into.keeps.push(self.output.keeps.clone());
-        self.root.explain(1, into);
-    }
 }
 
 /// An operator, and what its parent has to know of it.
@@ -105,13 +94,23 @@ fn compiled(def: &StreamDef, env: &Env, sources: &Sources, states: &mut dyn Stat
         states,
         holds_rows: false,
         recursions: Vec::new(),
+        commons: Vec::new(),
+        planned: Vec::new(),
     };
-    let mut built = compiler.rel(&def.plan.root)?;
-    let output = compiler.output(&built)?;
-    if !compiler.holds_rows {
-        note_used(&mut built.node, def, sources);
+    for subplan in &def.plan.common {
+        let built = compiler.rel(subplan)?;
+        let place = compiler.common(built)?;
+        compiler.planned.push(place);
     }
-    Ok(Tree { root: built.node, output })
+    let built = compiler.rel(&def.plan.root)?;
+    let output = compiler.output(&built)?;
+    let holds_rows = compiler.holds_rows;
+    let commons = compiler.commons.into_iter().map(|c| c.kept).collect();
+    let mut tree = Tree { rows: Rows { root: built.node, commons }, output };
+    if !holds_rows {
+        tree.rows.nodes_mut().for_each(|node| tree::note_used(node, def, sources));
+    }
+    Ok(tree)
 }
 
 /// The settings that were pinned with the definition, over those of the database.
@@ -128,21 +127,6 @@ pub(crate) fn pinned(env: &Env, settings: &[(String, String)]) -> Env {
     env
 }
 
-/// Tells sources which of their columns the query reads.
-fn note_used(node: &mut Node, def: &StreamDef, sources: &Sources) {
-    if let Operator::Source(source) = &mut node.operator {
-        let maps = def.sources.iter().zip(&def.column_map).filter(|(id, _)| **id == source.source);
-        let mut used: Vec<usize> = maps.flat_map(|(_, map)| map.iter().copied()).collect();
-        used.sort_unstable();
-        used.dedup();
-        let all = sources.by_id.get(&source.source).map_or(0, |kept| kept.def.columns.len());
-        source.used = (used.len() < all).then_some(used);
-    }
-    for input in node.inputs_mut() {
-        note_used(input, def, sources);
-    }
-}
-
 struct Compiler<'a> {
     def: &'a StreamDef,
     env: Env,
@@ -152,12 +136,20 @@ struct Compiler<'a> {
     holds_rows: bool,
     /// Of the recursions whose steps are being compiled: whether a row is never there twice.
     recursions: Vec<bool>,
+    /// Subplans that several operators read.
+    commons: Vec<common::Common>,
+    /// Which of them the plan's are.
+    planned: Vec<usize>,
 }
 
 impl Compiler<'_> {
     fn rel(&mut self, rel: &Rel) -> Result<Built, String> {
         match rel {
             Rel::Source(index) => self.source(*index),
+            Rel::Common(index) => {
+                let place = self.planned.get(*index).copied();
+                self.reader(place.ok_or_else(|| format!("the plan reads subplan {index} before it is there"))?)
+            }
             Rel::Filter { input, predicate } => self.filter(input, predicate),
             Rel::Project { input, exprs } => self.project(input, exprs),
             Rel::PgMap { input, exprs } => self.pg_map(input, exprs),

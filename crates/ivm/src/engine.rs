@@ -26,6 +26,7 @@ use crate::error::IvmError;
 use crate::keeping::Operators;
 use crate::kept::{Kept, Sources};
 use crate::meta::{self, SourceCondition, StoredSource, StoredStream, StreamCondition};
+use crate::operators::Node;
 use crate::outbox::Outbox;
 use crate::rows::RowCache;
 use crate::streams::{Given, Stream};
@@ -336,14 +337,14 @@ impl Engine {
     /// Divides the memory: one half for rows of sources, one for the operators.
     pub(crate) fn share_memory(&mut self) {
         let trees = self.streams.values().filter_map(|s| s.tree.as_ref());
-        let holders = trees.map(|tree| tree.root.caches()).sum::<usize>();
+        let holders = trees.flat_map(|tree| tree.rows.nodes()).map(Node::caches).sum::<usize>();
         self.limits = Limits { rows: self.memory / 2, operator: self.memory / 2 / holders.max(1) };
     }
 
     /// After something went wrong half-way: what operators hold in memory may be ahead of the store. (Rows never are.)
     pub(crate) fn forget_memory(&mut self) {
         for tree in self.streams.values_mut().filter_map(|s| s.tree.as_mut()) {
-            tree.root.forget();
+            tree.rows.nodes_mut().for_each(Node::forget);
         }
     }
 }

@@ -225,17 +225,18 @@ impl Engine {
             sources: &self.sources,
             arrangements: &self.arrangements,
             deltas: &nothing,
+            commons: Vec::new(),
             rows: &mut self.rows,
             evaluator: evaluator.as_mut(),
             limits: self.limits,
             seq: Seq(0),
         };
-        let Some(Tree { root, output }) = self.streams.get_mut(&stream).and_then(|s| s.tree.as_mut()) else {
+        let Some(Tree { rows: tree, output }) = self.streams.get_mut(&stream).and_then(|s| s.tree.as_mut()) else {
             return Err(IvmError::UnknownStream(stream).into());
         };
         let mut rows = 0;
         Failure::contained(|| {
-            root.build(&mut cx, &mut |cx, piece| {
+            tree.build(&mut cx, &mut |cx, piece| {
                 let piece = output.build(cx, &piece)?;
                 rows += piece.len() as u64;
                 cx.trim_rows();

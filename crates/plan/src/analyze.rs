@@ -12,6 +12,7 @@ use types::{Column, Oid, PgType, TableName};
 use crate::PlanError;
 use crate::built::Built;
 use crate::catalog::{Catalog, asked};
+use crate::common::share;
 use crate::environment::environment;
 use crate::filters::note_filters;
 use crate::nested::{Nested, StreamView};
@@ -163,14 +164,15 @@ async fn in_transaction(client: &Client, query: &str, options: &PlanOptions) -> 
     warnings.dedup();
     let width = built.columns.len();
     let root = push(built.rel, &sources, &catalog, &env);
-    let root = prune(root, width, &mut sources);
-    note_filters(&root, &mut sources, &catalog);
+    let (root, common) = share(root);
+    let (root, common) = prune(root, common, width, &mut sources);
+    note_filters(&root, &common, &mut sources, &catalog);
     readable(client, &sources).await?;
     if let Some((_, path)) = settings.iter().find(|(name, _)| name == "search_path") {
         set(client, "search_path", path).await?;
     }
     let mut asked_exprs = Vec::new();
-    pg_exprs(&root, &mut asked_exprs);
+    common.iter().chain([&root]).for_each(|rel| pg_exprs(rel, &mut asked_exprs));
     for asked in &asked_exprs {
         check_asked(client, asked).await?;
     }
@@ -181,7 +183,7 @@ async fn in_transaction(client: &Client, query: &str, options: &PlanOptions) -> 
     });
     let functions = functions.collect();
     let reads = nested.met;
-    let plan = Plan { sources, root, output, key, settings };
+    let plan = Plan { sources, root, common, output, key, settings };
     Ok(Planned { plan, warnings, functions, reads })
 }
 

@@ -20,6 +20,10 @@ pub fn explain_text(plan: &Plan) -> String {
     let columns = plan.output.iter().map(|c| format!("{} {}", c.name, c.sql_type)).collect::<Vec<_>>().join(", ");
     let _infallible = writeln!(out, "Output ({columns}), key: {key}");
     operator(&plan.root, plan, 1, &mut out);
+    for (at, rel) in plan.common.iter().enumerate() {
+        let _infallible = writeln!(out, "Subplan {}, computed once for all that read it", at + 1);
+        operator(rel, plan, 1, &mut out);
+    }
     if !plan.settings.is_empty() {
         let settings = plan.settings.iter().map(|(n, v)| format!("{n} = {v}")).collect::<Vec<_>>().join(", ");
         let _infallible = writeln!(out, "Pinned: {settings}");
@@ -38,6 +42,7 @@ fn operator(rel: &Rel, plan: &Plan, depth: usize, out: &mut String) {
             }
             None => "Source ?".into(),
         },
+        Rel::Common(at) => format!("Subplan {}", at + 1),
         Rel::Filter { predicate, .. } => format!("Filter {}", numbered(predicate)),
         Rel::Project { exprs, .. } => format!("Project {}", list(exprs.iter().map(numbered))),
         Rel::PgMap { exprs, .. } => format!(

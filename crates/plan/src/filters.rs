@@ -18,9 +18,9 @@ const ALWAYS_INLINE: i32 = 24;
 ///
 /// None where a value may lie outside its row: an update that leaves such a value alone does not tell it, and of a row that
 /// was not kept it could not be known.
-pub(crate) fn note_filters(root: &Rel, sources: &mut [SourceUse], catalog: &Catalog) {
+pub(crate) fn note_filters(root: &Rel, common: &[Rel], sources: &mut [SourceUse], catalog: &Catalog) {
     let mut found: Vec<Option<Vec<&Scalar>>> = vec![None; sources.len()];
-    collect(root, Vec::new(), &mut found);
+    common.iter().chain([root]).for_each(|rel| collect(rel, Vec::new(), &mut found));
     for (source, found) in sources.iter_mut().zip(found) {
         let is_narrow = catalog.relations.get(&source.relation).is_some_and(|r| r.is_narrow);
         if is_narrow || source.columns.iter().all(|c| is_short(c.ty)) {

@@ -1,7 +1,7 @@
 //! A query to a checked tree of relational operators.
 //!
 //! ```text
-//! query ─ temporary view, rolled back ─► PostgreSQL's analysed tree ─ reader ─► query, from, grouping ─► Rel ─ prune ─► Plan
+//! query ─ temporary view, rolled back ─► PostgreSQL's analysed tree ─ reader ─► query, from, grouping ─► Rel ─ push ─ share ─ prune ─► Plan
 //!                                                                       expressions: convert ─► native (ring 1)
 //!                                                                                           └─► deparse (ring 2)
 //! ```
@@ -16,6 +16,7 @@ mod array_sub;
 mod built;
 mod calls;
 mod catalog;
+mod common;
 mod conditions;
 mod constant;
 mod convert;

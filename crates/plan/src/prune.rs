@@ -1,6 +1,7 @@
 //! Columns that nothing reads are taken out, down to the sources.
 //!
-//! Twice over the tree: first to learn which columns of each source all its uses together need, then to rewrite it.
+//! Twice over the tree: first to learn which columns of each source, and of each common subplan, all its uses together need,
+//! then to rewrite it.
 
 use std::collections::BTreeSet;
 
@@ -8,26 +9,43 @@ use types::{PgType, Scalar};
 
 use crate::tree::{Condition, JoinKind, PgExpr, Rel, SortKey, SourceUse};
 
-/// Takes out what is not needed, from the operators and from `sources`.
-pub(crate) fn prune(root: Rel, width: usize, sources: &mut [SourceUse]) -> Rel {
-    let widths: Vec<usize> = sources.iter().map(|s| s.columns.len()).collect();
-    let mut needs: Vec<BTreeSet<usize>> = sources.iter().map(|s| s.identity.iter().copied().collect()).collect();
+/// Takes out what is not needed, from the operators, the subplans that they have in common, and `sources`.
+pub(crate) fn prune(root: Rel, common: Vec<Rel>, width: usize, sources: &mut [SourceUse]) -> (Rel, Vec<Rel>) {
+    let widths = Widths::of(sources, &common);
+    let needs = sources.iter().map(|s| s.identity.iter().copied().collect()).collect();
+    let mut pruner = Pruner { needs, of_common: vec![BTreeSet::new(); common.len()], widths: &widths, learning: true };
     let all: BTreeSet<usize> = (0..width).collect();
-    Pruner { needs: &mut needs, widths: &widths, learning: true }.rel(root.clone(), &all);
-    let (rel, kept) = Pruner { needs: &mut needs, widths: &widths, learning: false }.rel(root, &all);
+    pruner.rel(root.clone(), &all);
+    // Whoever reads a subplan is before it now, and behind it when it is rewritten.
+    for at in (0..common.len()).rev() {
+        let needed = pruner.of_common[at].clone();
+        pruner.rel(common[at].clone(), &needed);
+    }
+    pruner.learning = false;
+    let mut rewritten = Vec::with_capacity(common.len());
+    for (at, rel) in common.into_iter().enumerate() {
+        let needed = pruner.of_common[at].clone();
+        let (rel, kept) = pruner.rel(rel, &needed);
+        pruner.of_common[at] = kept.into_iter().collect();
+        rewritten.push(rel);
+    }
+    let (rel, kept) = pruner.rel(root, &all);
     debug_assert!(kept.iter().copied().eq(0..width));
-    for (source, needs) in sources.iter_mut().zip(&needs) {
+    for (source, needs) in sources.iter_mut().zip(&pruner.needs) {
         let place = |old: &usize| needs.range(..old).count();
         source.identity = source.identity.iter().map(place).collect();
         source.columns = needs.iter().filter_map(|&c| source.columns.get(c).cloned()).collect();
     }
-    rel
+    (rel, rewritten)
 }
 
 struct Pruner<'a> {
-    needs: &'a mut [BTreeSet<usize>],
-    /// Of the sources, before anything is taken out.
-    widths: &'a [usize],
+    /// Columns of the sources.
+    needs: Vec<BTreeSet<usize>>,
+    /// Columns of the common subplans: those that their readers need, then those that come out.
+    of_common: Vec<BTreeSet<usize>>,
+    /// Before anything is taken out.
+    widths: &'a Widths,
     learning: bool,
 }
 
@@ -47,6 +65,12 @@ impl Pruner<'_> {
                     self.needs[index].extend(needed);
                 }
                 (Rel::Source(index), self.needs[index].iter().copied().collect())
+            }
+            Rel::Common(index) => {
+                if self.learning {
+                    self.of_common[index].extend(needed);
+                }
+                (Rel::Common(index), self.of_common[index].iter().copied().collect())
             }
             Rel::Filter { input, predicate } => {
                 let mut below = needed.clone();
@@ -105,7 +129,7 @@ impl Pruner<'_> {
                 (Rel::PgAggregate { input, keys, key_types, aggregates }, kept)
             }
             Rel::Window { input, partition, partition_types, windows } => {
-                let width = width(&input, self.widths);
+                let width = self.widths.rel(&input);
                 let used: Vec<usize> = (0..windows.len()).filter(|w| needed.contains(&(width + w))).collect();
                 let windows: Vec<_> = used.iter().filter_map(|&w| windows.get(w).cloned()).collect();
                 let mut below: BTreeSet<usize> = needed.range(..width).copied().collect();
@@ -121,7 +145,7 @@ impl Pruner<'_> {
                 (Rel::Window { input: Box::new(input), partition, partition_types, windows }, kept)
             }
             Rel::PgRows { input, from, args, arg_types, columns, keep } => {
-                let width = width(&input, self.widths);
+                let width = self.widths.rel(&input);
                 let below = needed.range(..width).chain(&args).copied().collect();
                 let (input, mut kept) = self.rel(*input, &below);
                 let args = args.into_iter().map(place(&kept)).collect();
@@ -184,7 +208,7 @@ impl Pruner<'_> {
     }
 
     fn pg_map(&mut self, input: Rel, exprs: &[PgExpr], needed: &BTreeSet<usize>) -> (Rel, Kept) {
-        let width = width(&input, self.widths);
+        let width = self.widths.rel(&input);
         let used: Vec<usize> = (0..exprs.len()).filter(|e| needed.contains(&(width + e))).collect();
         let mut below: BTreeSet<usize> = needed.iter().copied().filter(|c| *c < width).collect();
         below.extend(used.iter().filter_map(|&e| exprs.get(e)).flat_map(|e| e.args.clone()));
@@ -211,7 +235,7 @@ impl Pruner<'_> {
         on: Option<Condition>,
         needed: &BTreeSet<usize>,
     ) -> (Rel, Kept) {
-        let (width, right_width) = (width(&left, self.widths), width(&right, self.widths));
+        let (width, right_width) = (self.widths.rel(&left), self.widths.rel(&right));
         let mut of_both = needed.clone();
         if let Some(on) = &on {
             of_both.extend(on.predicate.columns());
@@ -255,23 +279,42 @@ fn project(input: Rel, input_columns: &Kept, exprs: Vec<Scalar>) -> Rel {
     if same { input } else { Rel::Project { input: Box::new(input), exprs } }
 }
 
-/// How many columns an operator has, over sources of these widths.
-pub(crate) fn width(rel: &Rel, sources: &[usize]) -> usize {
-    match rel {
-        Rel::Source(index) => sources.get(*index).copied().unwrap_or_default(),
-        Rel::Filter { input, .. } | Rel::Top { input, .. } => width(input, sources),
-        Rel::Project { exprs, .. } => exprs.len(),
-        Rel::PgMap { input, exprs } | Rel::Window { input, windows: exprs, .. } => width(input, sources) + exprs.len(),
-        Rel::PgRows { input, columns, .. } => width(input, sources) + columns.len(),
-        Rel::Join { left, kind: JoinKind::Semi | JoinKind::Anti, .. } => width(left, sources),
-        Rel::Join { left, right, .. } => width(left, sources) + width(right, sources),
-        Rel::Aggregate { keys, aggregates, .. } => keys.len() + aggregates.len(),
-        Rel::PgAggregate { keys, aggregates, .. } => keys.len() + aggregates.len(),
-        Rel::UnionAll(inputs) => inputs.first().map_or(0, |i| width(i, sources)),
-        Rel::Expand { lists, .. } => lists.first().map_or(0, Vec::len),
-        Rel::Values { types, .. }
-        | Rel::SetOp { types, .. }
-        | Rel::Recursive { types, .. }
-        | Rel::Working { types } => types.len(),
+/// How many columns sources and common subplans have.
+#[derive(Debug)]
+pub(crate) struct Widths {
+    sources: Vec<usize>,
+    common: Vec<usize>,
+}
+
+impl Widths {
+    pub(crate) fn of(sources: &[SourceUse], common: &[Rel]) -> Self {
+        let sources = sources.iter().map(|s| s.columns.len()).collect();
+        let mut widths = Self { sources, common: Vec::with_capacity(common.len()) };
+        for rel in common {
+            widths.common.push(widths.rel(rel));
+        }
+        widths
+    }
+
+    /// How many columns an operator has.
+    pub(crate) fn rel(&self, rel: &Rel) -> usize {
+        match rel {
+            Rel::Source(index) => self.sources.get(*index).copied().unwrap_or_default(),
+            Rel::Common(index) => self.common.get(*index).copied().unwrap_or_default(),
+            Rel::Filter { input, .. } | Rel::Top { input, .. } => self.rel(input),
+            Rel::Project { exprs, .. } => exprs.len(),
+            Rel::PgMap { input, exprs } | Rel::Window { input, windows: exprs, .. } => self.rel(input) + exprs.len(),
+            Rel::PgRows { input, columns, .. } => self.rel(input) + columns.len(),
+            Rel::Join { left, kind: JoinKind::Semi | JoinKind::Anti, .. } => self.rel(left),
+            Rel::Join { left, right, .. } => self.rel(left) + self.rel(right),
+            Rel::Aggregate { keys, aggregates, .. } => keys.len() + aggregates.len(),
+            Rel::PgAggregate { keys, aggregates, .. } => keys.len() + aggregates.len(),
+            Rel::UnionAll(inputs) => inputs.first().map_or(0, |i| self.rel(i)),
+            Rel::Expand { lists, .. } => lists.first().map_or(0, Vec::len),
+            Rel::Values { types, .. }
+            | Rel::SetOp { types, .. }
+            | Rel::Recursive { types, .. }
+            | Rel::Working { types } => types.len(),
+        }
     }
 }

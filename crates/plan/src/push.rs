@@ -13,7 +13,7 @@ use types::{PgType, Row, Scalar, ScalarKind, oid};
 use crate::catalog::Catalog;
 use crate::conditions::never_fails;
 use crate::filters::{bare, conjuncts};
-use crate::prune::width;
+use crate::prune::Widths;
 use crate::tree::{JoinKind, Rel, SourceUse};
 
 /// A condition is not made larger than this by putting expressions into the places of the columns that it reads.
@@ -21,13 +21,11 @@ const LARGEST: usize = 60;
 
 /// The same rows; conditions as far down as they can be.
 pub(crate) fn push(root: Rel, sources: &[SourceUse], catalog: &Catalog, env: &Env) -> Rel {
-    let widths: Vec<usize> = sources.iter().map(|s| s.columns.len()).collect();
-    Pusher { widths: &widths, catalog, env }.rel(root, Vec::new())
+    Pusher { widths: &Widths::of(sources, &[]), catalog, env }.rel(root, Vec::new())
 }
 
 struct Pusher<'a> {
-    /// Of the sources.
-    widths: &'a [usize],
+    widths: &'a Widths,
     catalog: &'a Catalog,
     env: &'a Env,
 }
@@ -113,6 +111,7 @@ impl Pusher<'_> {
                 (Rel::SetOp { op, all, left, right, types }, above)
             }
             mut rel @ (Rel::Source(_)
+            | Rel::Common(_)
             | Rel::Expand { .. }
             | Rel::Recursive { .. }
             | Rel::Working { .. }
@@ -134,7 +133,7 @@ impl Pusher<'_> {
     /// A condition on one side of a join goes to that side, and one on what the sides are joined by to both: a pair
     /// that it leaves out has rows of both sides that it leaves out.
     fn join(&self, left: Rel, right: Rel, (kind, keys, key_types, on): Joined, asked: Vec<Scalar>) -> Rel {
-        let offset = width(&left, self.widths);
+        let offset = self.widths.rel(&left);
         // A row without a partner was not asked, unless it stays.
         let over = if kind == JoinKind::Left { Over::TheSame } else { Over::More };
         let is_left = |c: &Scalar| kind != JoinKind::Full && c.columns().iter().all(|c| *c < offset);
@@ -203,7 +202,7 @@ impl Pusher<'_> {
                 rights.extend(to_right);
                 let mut facts = if *kind == JoinKind::Full { Vec::new() } else { lefts };
                 if *kind == JoinKind::Inner {
-                    let offset = width(left, self.widths);
+                    let offset = self.widths.rel(left);
                     facts.extend(rights.iter().map(|c| c.map_columns(&|c| c + offset)));
                 }
                 facts
@@ -229,7 +228,7 @@ impl Pusher<'_> {
 
     /// The condition itself, when it reads the operator's input alone, whose columns are its first ones.
     fn of_input(&self, input: &Rel) -> impl Fn(&Scalar) -> Option<Scalar> + use<> {
-        let width = width(input, self.widths);
+        let width = self.widths.rel(input);
         move |c| c.columns().iter().all(|c| *c < width).then(|| c.clone())
     }
 

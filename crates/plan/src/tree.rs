@@ -14,6 +14,9 @@ pub struct Plan {
     pub sources: Vec<SourceUse>,
     /// The operators.
     pub root: Rel,
+    /// Subplans that are read at several places, each behind those that it reads itself. [`Rel::Common`] points here.
+    #[serde(default)]
+    pub common: Vec<Rel>,
     /// The answer's columns, exactly as PostgreSQL names and types them. As many as `root` has, or fewer:
     /// columns behind them are hidden ones that only the key needs.
     pub output: Vec<Column>,
@@ -52,10 +55,12 @@ pub struct SourceUse {
 }
 
 /// One relational operator.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Rel {
     /// All rows of `sources[0..]`'s table, with its `columns`.
     Source(usize),
+    /// All rows of a subplan of `common`.
+    Common(usize),
     /// Rows on which the (native, boolean) predicate is true.
     Filter {
         /// Rows in.
@@ -223,7 +228,7 @@ pub enum JoinKind {
 }
 
 /// A condition over the columns of both sides of a join, in which PostgreSQL may compute a part.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Condition {
     /// Appended to the pair's columns first.
     pub exprs: Vec<PgExpr>,
@@ -319,7 +324,7 @@ impl Rel {
     #[must_use]
     pub fn inputs(&self) -> Vec<&Self> {
         match self {
-            Self::Source(_) | Self::Values { .. } | Self::Working { .. } => Vec::new(),
+            Self::Source(_) | Self::Common(_) | Self::Values { .. } | Self::Working { .. } => Vec::new(),
             Self::Filter { input, .. }
             | Self::Project { input, .. }
             | Self::PgMap { input, .. }
@@ -338,7 +343,7 @@ impl Rel {
     /// The same, to change.
     pub(crate) fn inputs_mut(&mut self) -> Vec<&mut Self> {
         match self {
-            Self::Source(_) | Self::Values { .. } | Self::Working { .. } => Vec::new(),
+            Self::Source(_) | Self::Common(_) | Self::Values { .. } | Self::Working { .. } => Vec::new(),
             Self::Filter { input, .. }
             | Self::Project { input, .. }
             | Self::PgMap { input, .. }

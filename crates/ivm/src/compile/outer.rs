@@ -105,9 +105,21 @@ impl Compiler<'_> {
         Ok(On { compute, predicate: Predicate { condition, labels: labels.clone() } })
     }
 
+    /// A side of a full join, which is read twice.
+    fn twice(&mut self, side: &Rel) -> Result<(Built, Built), String> {
+        let built = self.rel(side)?;
+        // A table's rows are found without being held, and those of a recursion flow.
+        if built.plain.is_some() || built.layout.mark.is_some() {
+            return Ok((built, self.rel(side)?));
+        }
+        let at = if let Operator::Common(reader) = &built.node.operator { reader.at } else { self.common(built)? };
+        Ok((self.reader(at)?, self.reader(at)?))
+    }
+
     /// A left join, and right's rows without a partner with NULLs before them. Both sides are there twice.
     fn full(&mut self, join: &Joined<'_>) -> Result<Built, String> {
-        let (left, right) = (self.rel(join.left)?, self.rel(join.right)?);
+        let (left, left_again) = self.twice(join.left)?;
+        let (right, right_again) = self.twice(join.right)?;
         let (width, right_width) = (left.layout.columns.len(), right.layout.columns.len());
         let pairs = self.partners(JoinKind::Left, join, left, right)?;
         let turned: Vec<(usize, usize)> = join.keys.iter().map(|(l, r)| (*r, *l)).collect();
@@ -127,8 +139,7 @@ impl Compiler<'_> {
             }
         });
         let turned = Joined { left: join.right, right: join.left, keys: &turned, types: join.types, on: on.as_ref() };
-        let (right, left) = (self.rel(join.right)?, self.rel(join.left)?);
-        let alone = self.partners(JoinKind::Anti, &turned, right, left)?;
+        let alone = self.partners(JoinKind::Anti, &turned, right_again, left_again)?;
         let nulls: Vec<Scalar> = (0..width)
             .map(|_| Scalar { kind: types::ScalarKind::Const(None), ty: PgType::plain(types::oid::TEXT) })
             .collect();

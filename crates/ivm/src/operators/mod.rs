@@ -11,6 +11,7 @@
 //! ([`crate::layout::Layout`]), so that columns are copied only where rows are made anew.
 
 mod aggregate;
+mod common;
 mod derived;
 mod expand;
 mod extremes;
@@ -34,6 +35,7 @@ mod set_op;
 mod shape;
 mod side;
 mod source;
+mod stats;
 mod top;
 mod union_all;
 mod values;
@@ -47,6 +49,7 @@ use state::{Batch, Durability, Store};
 use types::{Delta, Seq, SourceId};
 
 pub(crate) use aggregate::{Aggregate, Groups};
+pub(crate) use common::{Common, Kept};
 pub(crate) use derived::Derived;
 pub(crate) use expand::Expand;
 pub(crate) use filter::{Filter, Predicate};
@@ -72,10 +75,10 @@ pub(crate) use window::{Partitions, Window};
 pub(crate) use working::Working;
 
 use crate::arrangement::Arrangement;
-use crate::definition::{CutRows, Evaluator, OperatorStats};
+use crate::definition::{CutRows, Evaluator};
 use crate::engine::Limits;
 use crate::error::Failure;
-use crate::keeping::{Keeping, Operators};
+use crate::keeping::Keeping;
 use crate::kept::Sources;
 use crate::resolve::SourceDelta;
 use crate::rows::{self, RowCache};
@@ -99,6 +102,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) arrangements: &'a BTreeMap<u32, Arrangement>,
     /// What the cut does to the sources; empty while building.
     pub(crate) deltas: &'a BTreeMap<SourceId, SourceDelta>,
+    /// What the cut does to the subplans that several operators read, as far as they are computed.
+    pub(crate) commons: Vec<Vec<Delta>>,
     /// Rows of sources in memory.
     pub(crate) rows: &'a mut BTreeMap<SourceId, RowCache>,
     pub(crate) evaluator: &'a mut dyn Evaluator,
@@ -150,6 +155,7 @@ pub(crate) struct Node {
 #[derive(Debug)]
 pub(crate) enum Operator {
     Source(Source),
+    Common(Common),
     Filter(Filter),
     Project(Project),
     PgMap(PgMap),
@@ -203,6 +209,10 @@ impl Node {
         let (rows_in, out) = match &mut self.operator {
             Operator::Source(o) => {
                 let out = o.step(cx);
+                (out.len(), out)
+            }
+            Operator::Common(o) => {
+                let out = o.step(cx)?;
                 (out.len(), out)
             }
             Operator::Filter(o) => {
@@ -260,6 +270,7 @@ impl Node {
     pub(crate) fn build(&mut self, cx: &mut Cx<'_>, emit: &mut Emit<'_>) -> Result<(), Failure> {
         match &mut self.operator {
             Operator::Source(o) => o.build(cx, emit),
+            Operator::Common(o) => o.build(cx, emit),
             Operator::Filter(o) => o.build(cx, emit),
             Operator::Project(o) => o.build(cx, emit),
             Operator::PgMap(o) => o.build(cx, emit),
@@ -374,7 +385,7 @@ impl Node {
 
     fn inputs(&self) -> Vec<&Self> {
         match &self.operator {
-            Operator::Source(_) | Operator::Values(_) | Operator::Working(_) => Vec::new(),
+            Operator::Source(_) | Operator::Common(_) | Operator::Values(_) | Operator::Working(_) => Vec::new(),
             Operator::Filter(o) => vec![&o.input],
             Operator::Project(o) => vec![&o.input],
             Operator::PgMap(o) => vec![&o.input],
@@ -394,7 +405,7 @@ impl Node {
 
     pub(crate) fn inputs_mut(&mut self) -> Vec<&mut Self> {
         match &mut self.operator {
-            Operator::Source(_) | Operator::Values(_) | Operator::Working(_) => Vec::new(),
+            Operator::Source(_) | Operator::Common(_) | Operator::Values(_) | Operator::Working(_) => Vec::new(),
             Operator::Filter(o) => vec![&mut o.input],
             Operator::Project(o) => vec![&mut o.input],
             Operator::PgMap(o) => vec![&mut o.input],
@@ -430,47 +441,6 @@ impl Node {
     pub(crate) fn caches(&self) -> usize {
         let own = usize::from(matches!(self.operator, Operator::Aggregate(_)));
         own + self.inputs().into_iter().map(Self::caches).sum::<usize>()
-    }
-
-    /// This operator and those below it, for `explain`.
-    pub(crate) fn explain(&self, depth: usize, into: &mut Operators) {
-        let (name, state) = match &self.operator {
-            Operator::Source(o) if o.filtered => ("source", "rows that pass its conditions".into()),
-            Operator::Source(_) => ("source", "all rows".into()),
-            Operator::Filter(_) => ("filter", String::new()),
-            Operator::Project(_) => ("project", String::new()),
-            Operator::PgMap(_) => ("pg_map", String::new()),
-            Operator::PgRows(_) => ("pg_rows", String::new()),
-            Operator::PgAggregate(o) => ("pg_aggregate", o.describe()),
-            Operator::Window(o) => ("window", o.describe()),
-            Operator::Join(o) => ("join", o.describe()),
-            Operator::Outer(o) => (o.name(), o.describe()),
-            Operator::SetOp(o) => ("set_op", o.describe()),
-            Operator::Expand(_) => ("expand", String::new()),
-            Operator::Top(o) => ("top", o.describe()),
-            Operator::Aggregate(o) => ("aggregate", o.describe()),
-            Operator::Recursive(o) => ("recursive", o.describe()),
-            Operator::Working(_) => ("working", String::new()),
-            Operator::UnionAll(_) => ("union_all", String::new()),
-            Operator::Values(_) => ("values", String::new()),
-        };
-        let by_postgres = match &self.operator {
-            Operator::PgMap(_) | Operator::PgRows(_) | Operator::PgAggregate(_) | Operator::Window(_) => true,
-            Operator::Outer(o) => o.asks(),
-            _ => false,
-        };
-        let ring = if by_postgres { 2 } else { 1 };
-        let holds = self.keeps.iter().map(|k| k.holding(&into.store)).collect();
-        into.stats.push(OperatorStats { depth, name, ring, state, holds, cuts: self.last.iter().copied().collect() });
-        into.keeps.push(self.keeps.clone());
-        for input in self.inputs() {
-            input.explain(depth + 1, into);
-        }
-    }
-
-    /// Rows that came out of it in the last cuts.
-    pub(crate) fn last_out(&self) -> Vec<CutRows> {
-        self.last.iter().map(|cut| CutRows { rows_in: cut.rows_out, ..*cut }).collect()
     }
 }
 

@@ -256,7 +256,7 @@ fn expected(case: &Case, world: &World) -> Vec<Vec<Vec<u8>>> {
             world.logical(table).iter().map(|r| places.iter().map(|&p| r[p].clone()).collect()).collect()
         })
         .collect();
-    let data = Data { rows: sources, working: RefCell::default() };
+    let data = Data { rows: sources, common: case.plan.common.clone(), working: RefCell::default() };
     shown(case, rows(&case.plan.root, &data).into_iter())
 }
 

@@ -64,6 +64,8 @@ fn eval(expr: &Scalar, values: &Values) -> Option<Vec<u8>> {
 pub struct Data {
     /// The sources' rows.
     pub rows: Vec<Vec<Values>>,
+    /// The plan's common subplans.
+    pub common: Vec<Rel>,
     /// Of the recursions that are under way: the rows found last.
     pub working: RefCell<Vec<Vec<Values>>>,
 }
@@ -72,6 +74,7 @@ pub struct Data {
 pub fn rows(rel: &Rel, sources: &Data) -> Vec<Values> {
     match rel {
         Rel::Source(i) => sources.rows[*i].clone(),
+        Rel::Common(i) => rows(&sources.common[*i], sources),
         Rel::Filter { input, predicate } => {
             rows(input, sources).into_iter().filter(|r| eval(predicate, r).is_some_and(|v| v != [0])).collect()
         }

@@ -1,6 +1,7 @@
 //! The queries that are kept in the tests: every operator, and every way of keeping a side of a join.
 
 pub mod above;
+mod common;
 pub mod outer;
 mod postgres;
 mod recursion;
@@ -134,6 +135,7 @@ fn case(
         plan: Plan {
             sources: sources.iter().map(|(t, c)| reads(*t, c)).collect(),
             root,
+            common: Vec::new(),
             output: output.iter().enumerate().map(|(i, ty)| column(&format!("c{i}"), *ty)).collect(),
             key: key.map_or(OutputKey::RowId, |k| OutputKey::Columns(k.to_vec())),
             settings: vec![("TimeZone".into(), "UTC".into())],
@@ -165,6 +167,7 @@ pub fn all() -> Vec<Case> {
     out.extend(joined());
     out.extend(postgres::all());
     out.extend(outer::all());
+    out.extend(common::all());
     out.extend(recursion::all());
     out.extend(deep());
     out

@@ -105,6 +105,7 @@ impl Naive<'_> {
                 let columns: Vec<_> = source.columns.iter().map(|c| types::quote_ident(&c.name)).collect();
                 all_rows(self.client, &format!("SELECT {} FROM {}", columns.join(", "), source.table.quoted())).await.1
             }
+            Rel::Common(index) => Box::pin(self.rel(&self.plan.common[*index])).await?,
             Rel::Filter { input, predicate } => {
                 let rows = Box::pin(self.rel(input)).await?;
                 let predicate = self.compiled(predicate)?;
@@ -308,6 +309,7 @@ impl Naive<'_> {
 fn width(rel: &Rel, plan: &Plan) -> usize {
     match rel {
         Rel::Source(index) => plan.sources[*index].columns.len(),
+        Rel::Common(index) => width(&plan.common[*index], plan),
         Rel::Filter { input, .. } | Rel::Top { input, .. } => width(input, plan),
         Rel::Project { exprs, .. } => exprs.len(),
         Rel::PgMap { input, exprs } | Rel::Window { input, windows: exprs, .. } => width(input, plan) + exprs.len(),

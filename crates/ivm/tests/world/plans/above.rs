@@ -19,10 +19,12 @@ pub fn above(case: &Case, least: i32) -> Option<Case> {
         use_.columns.iter().position(|c| c.name == *first)
     };
     let places: Vec<usize> = case.plan.sources.iter().zip(&case.tables).map(place).collect::<Option<_>>()?;
-    let root = over_filters(&case.plan.root, &|source| first_above(places[source], least));
+    let filtered = |rel: &Rel| over_filters(rel, &|source| first_above(places[source], least));
+    let root = filtered(&case.plan.root);
+    let common = case.plan.common.iter().map(filtered).collect();
     Some(Case {
         name: case.name,
-        plan: Plan { root, ..case.plan.clone() },
+        plan: Plan { root, common, ..case.plan.clone() },
         tables: case.tables.clone(),
         exact: case.exact.clone(),
     })
