@@ -19,6 +19,9 @@ use tributary_tests::{Services, long};
 /// Stream tables over the same tables.
 const PER_SCHEMA: usize = 25;
 
+/// Views over the tables.
+const VIEWS: usize = 2;
+
 /// Rounds before everything begins anew.
 const PER_CLUSTER: u64 = 12;
 
@@ -100,10 +103,27 @@ impl Running {
         }
     }
 
-    /// Plain PostgreSQL over the rows that there are, where these stream tables are views.
-    async fn oracle(&self, schema: &Schema, tables: &[(String, String)]) -> Oracle {
+    /// Views over the tables, as many as can be made.
+    async fn views(&self, round: u64, generator: &mut Generator<'_>) -> Vec<(String, Query)> {
+        let mut made = Vec::new();
+        for number in 0..VIEWS {
+            let name = format!("r{round}_v{number}");
+            let (query, types) = generator.query();
+            if self.client.batch_execute(&format!("CREATE VIEW {name} AS {query}")).await.is_ok() {
+                generator.may_read(&name, &types);
+                made.push((name, query));
+            }
+        }
+        made
+    }
+
+    /// Plain PostgreSQL over the rows that there are, where these stream tables are views, too.
+    async fn oracle(&self, schema: &Schema, views: &[(String, Query)], tables: &[(String, String)]) -> Oracle {
         let names: Vec<&str> = schema.tables.iter().map(|t| t.name.as_str()).collect();
         let oracle = Oracle::of(&self.cluster, &names).await.unwrap();
+        for (name, query) in views {
+            oracle.view(name, &query.to_string()).await.unwrap();
+        }
         for (name, query) in tables {
             oracle.view(name, query).await.unwrap();
         }
@@ -111,9 +131,14 @@ impl Running {
     }
 
     /// How these stream tables differ from their queries; nothing is said of those that PostgreSQL itself cannot answer.
-    async fn differences(&self, schema: &Schema, tables: &[(String, String)]) -> Differences {
+    async fn differences(
+        &self,
+        schema: &Schema,
+        views: &[(String, Query)],
+        tables: &[(String, String)],
+    ) -> Differences {
         let waited = self.services.wait(PATIENCE).await.err().map(|status| status.message().to_owned());
-        let oracle = self.oracle(schema, tables).await;
+        let oracle = self.oracle(schema, views, tables).await;
         let (mut found, mut unanswered) = (Vec::new(), 0);
         for (i, (name, query)) in tables.iter().enumerate() {
             match oracle.compare(name, query).await {
@@ -142,7 +167,7 @@ impl Running {
         for transaction in transactions {
             self.transact(transaction).await;
         }
-        let (wrong, _) = self.differences(schema, &[(name.into(), query.into())]).await;
+        let (wrong, _) = self.differences(schema, &[], &[(name.into(), query.into())]).await;
         self.drop([name].into_iter()).await;
         !wrong.is_empty()
     }
@@ -183,6 +208,7 @@ impl Running {
         let mut changes = Changes::new(seed, &schema);
         self.make(&schema).await;
         self.transact(&rows.join("; ")).await;
+        let views = self.views(round, &mut generator).await;
         let mut kept: Vec<(String, String)> = Vec::new();
         let mut of: Vec<usize> = Vec::new();
         let mut transactions = Vec::new();
@@ -211,7 +237,7 @@ impl Running {
                         *tally.borrow_mut().refused.entry(construct.to_owned()).or_default() += 1;
                     }
                     // PostgreSQL does not take it either, or cannot compute it over these rows.
-                    Some(why) => match self.oracle(&schema, &kept).await.fails(&text).await.unwrap() {
+                    Some(why) => match self.oracle(&schema, &views, &kept).await.fails(&text).await.unwrap() {
                         Some(message) => {
                             *tally.borrow_mut().refused.entry(format!("PostgreSQL: {message}")).or_default() += 1;
                         }
@@ -233,7 +259,7 @@ impl Running {
             self.transact(&transaction).await;
             transactions.push(transaction);
         }
-        let (wrong, unanswered) = self.differences(&schema, &kept).await;
+        let (wrong, unanswered) = self.differences(&schema, &views, &kept).await;
         {
             let mut tally = tally.borrow_mut();
             tally.exact += kept.len() - wrong.len() - unanswered;
@@ -243,7 +269,7 @@ impl Running {
         for (i, how) in wrong {
             // What it reads comes along.
             let read = (0..i).map(|before| (kept[before].0.clone(), queries[of[before]].clone()));
-            let query = queries[of[i]].clone().within(&read.collect::<Vec<_>>());
+            let query = queries[of[i]].clone().within(&views.iter().cloned().chain(read).collect::<Vec<_>>());
             let script = self.shortest(&schema, &rows, query, &transactions).await;
             let script = format!("-- TRIBUTARY_SEED={seed}, query {}\n{script}\n-- {how}", of[i]);
             tally.borrow_mut().wrong(script);

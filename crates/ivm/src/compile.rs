@@ -97,9 +97,9 @@ fn compiled(def: &StreamDef, env: &Env, sources: &Sources, states: &mut dyn Stat
         commons: Vec::new(),
         planned: Vec::new(),
     };
-    for subplan in &def.plan.common {
+    for (at, subplan) in def.plan.common.iter().enumerate() {
         let built = compiler.rel(subplan)?;
-        let place = compiler.common(built)?;
+        let place = compiler.common(built, format!("subplan {}", at + 1))?;
         compiler.planned.push(place);
     }
     let built = compiler.rel(&def.plan.root)?;

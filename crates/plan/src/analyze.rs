@@ -208,14 +208,13 @@ async fn pin(client: &Client, options: &PlanOptions) -> Result<Vec<(String, Stri
         set(client, name, value).await?;
         settings.insert(name.to_owned(), value.clone());
     }
-    for (name, value) in FIXED {
-        set(client, name, value).await?;
-        settings.insert((*name).to_owned(), (*value).to_owned());
-    }
-    for name in PINNED {
-        let row = client.query_one("SELECT pg_catalog.current_setting($1)", &[name]).await.map_err(asked)?;
-        settings.insert((*name).to_owned(), row.get(0));
-    }
+    // All at once: each question costs as much as an answer.
+    let fixed = FIXED.iter().map(|(name, value)| format!("pg_catalog.set_config('{name}', '{value}', true)"));
+    let pinned = PINNED.iter().map(|name| format!("pg_catalog.current_setting('{name}')"));
+    let sql = format!("SELECT {}", fixed.chain(pinned).collect::<Vec<_>>().join(", "));
+    let row = client.query_one(&sql, &[]).await.map_err(asked)?;
+    let names = FIXED.iter().map(|(name, _)| name).chain(PINNED);
+    settings.extend(names.enumerate().map(|(at, name)| ((*name).to_owned(), row.get(at))));
     Ok(settings.into_iter().collect())
 }
 

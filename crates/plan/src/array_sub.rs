@@ -15,7 +15,7 @@ use crate::expr::{Constant, Expr, ExprKind, Template};
 use crate::query::Planner;
 use crate::reader::Node;
 use crate::sublink::Sub;
-use crate::subquery::{Want, over_pair, with_key};
+use crate::subquery::{Want, over_pair};
 use crate::tree::JoinKind;
 
 impl Catalog {
@@ -86,17 +86,7 @@ impl<'a> Planner<'a> {
         call.text(")");
         let keys: Vec<Expr> = references(sub.query).into_iter().filter_map(shown).collect();
         let call = AggCall::of_array(call, keys, element, (ty, declared));
-        let mut groups: Vec<Expr> = Vec::new();
-        let mut links = Vec::new();
-        for link in &rows.links {
-            let (side, within) = self.link_key(link).ok_or_else(crate::outer::reads_outer)?;
-            let within = within.rewrite(&mut |e| match e.kind {
-                ExprKind::Column(at) => rows.shown.exprs.get(at).cloned(),
-                _ => None,
-            });
-            links.push(with_key(link, side, 1 + groups.len()));
-            groups.push(within);
-        }
+        let (groups, links) = self.linked(&rows, 1)?;
         self.note_orders(&rows.shown.built, std::slice::from_ref(&call));
         let mut arrays = rows;
         arrays.shown.built = self.aggregate(arrays.shown.built, &groups, &[call])?;

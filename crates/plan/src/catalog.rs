@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Row};
 use types::{Column, Oid, PgType, TableName, quote_ident};
 
 use crate::PlanError;
@@ -130,7 +130,7 @@ pub(crate) struct Catalog {
     pub(crate) equalities: BTreeSet<Oid>,
     /// Functions of operators, and those of the operators that say the opposite.
     pub(crate) negators: HashMap<Oid, Oid>,
-    /// Functions of the operators of btree orders; none of them raises errors.
+    /// Functions of the operators of btree orders, and of those that say the opposite; none of them raises errors.
     pub(crate) comparisons: BTreeSet<Oid>,
     /// Implicit casts among the types, from and to.
     pub(crate) casts: HashMap<(Oid, Oid), Cast>,
@@ -150,6 +150,11 @@ pub(crate) fn asked(error: tokio_postgres::Error) -> PlanError {
         Some(db) => PlanError::Unavailable(db.message().to_owned()),
         None => PlanError::Unavailable(error.to_string()),
     }
+}
+
+/// What is found of some objects; of none nothing is asked.
+async fn of_objects(client: &Client, sql: &str, oids: &[Oid]) -> Result<Vec<Row>, PlanError> {
+    if oids.is_empty() { Ok(Vec::new()) } else { client.query(sql, &[&oids]).await.map_err(asked) }
 }
 
 impl Catalog {
@@ -228,7 +233,7 @@ impl Catalog {
                 c.relkind = 'r' AND c.reltoastrelid = 0
             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY ($1)";
         let mut views = Vec::new();
-        for row in client.query(sql, &[&oids]).await.map_err(asked)? {
+        for row in of_objects(client, sql, &oids).await? {
             let oid: Oid = row.get(0);
             let letter = |i: usize| row.get::<_, String>(i).chars().next().unwrap_or(' ');
             let identity: Option<String> = row.get(11);
@@ -256,7 +261,7 @@ impl Catalog {
         let sql = "SELECT attrelid, attnum::int8, attname::text, atttypid, atttypmod, attcollation, attnotnull,
                 pg_catalog.format_type(atttypid, atttypmod), attgenerated::text <> ''
             FROM pg_catalog.pg_attribute WHERE attrelid = ANY ($1) AND attnum > 0 AND NOT attisdropped";
-        for row in client.query(sql, &[&oids]).await.map_err(asked)? {
+        for row in of_objects(client, sql, &oids).await? {
             let Some(relation) = self.relations.get_mut(&row.get::<_, Oid>(0)) else { continue };
             let ty = PgType { oid: row.get(3), typmod: row.get(4), collation: row.get(5) };
             let column = Column { name: row.get(2), ty, sql_type: row.get(7), not_null: row.get(6) };
@@ -272,7 +277,7 @@ impl Catalog {
             "SELECT d.adrelid, d.adnum::int8, d.adbin::text FROM pg_catalog.pg_attrdef d JOIN pg_catalog.pg_attribute a
                 ON a.attrelid = d.adrelid AND a.attnum = d.adnum
             WHERE d.adrelid = ANY ($1) AND a.attgenerated::text <> ''";
-        for row in client.query(sql, &[&oids]).await.map_err(asked)? {
+        for row in of_objects(client, sql, &oids).await? {
             let formula = Tree::read(row.get(2))?;
             named.collect(&formula);
             let relation = self.relations.get_mut(&row.get::<_, Oid>(0));
@@ -312,7 +317,7 @@ impl Catalog {
                                 AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND x.extname = 'citext'))
                 ) h ON true
             WHERE b.typtype <> 'd'";
-        for row in client.query(sql, &[&oids]).await.map_err(asked)? {
+        for row in of_objects(client, sql, &oids).await? {
             let kind: String = row.get(4);
             let info = TypeInfo {
                 sql: row.get(1),
@@ -337,7 +342,7 @@ impl Catalog {
             FROM pg_catalog.pg_cast c LEFT JOIN pg_catalog.pg_proc p ON p.oid = c.castfunc
             WHERE c.castcontext = 'i' AND c.castsource <> c.casttarget
                 AND c.castsource = ANY ($1) AND c.casttarget = ANY ($1)";
-        for row in client.query(sql, &[&oids]).await.map_err(asked)? {
+        for row in of_objects(client, sql, &oids).await? {
             let cast = match row.get::<_, &str>(2) {
                 "b" => Cast::Relabel,
                 "i" => Cast::Text,
@@ -370,7 +375,7 @@ impl Catalog {
                 FROM ROWS FROM (unnest(p.proargnames), unnest(p.proallargtypes), unnest(p.proargmodes)) WITH ORDINALITY o(name, type, mode, ord)
                 WHERE o.mode IN ('o', 'b', 't')) outs ON true
             WHERE p.oid = ANY ($1)";
-        for row in client.query(sql, &[&oids]).await.map_err(asked)? {
+        for row in of_objects(client, sql, &oids).await? {
             let volatility: String = row.get(3);
             let outs: (Option<Vec<String>>, Option<Vec<Oid>>) = (row.get(9), row.get(10));
             let outs = (outs.0.unwrap_or_default(), outs.1.unwrap_or_default());
@@ -398,7 +403,7 @@ impl Catalog {
                 opposite.oprcode::oid, opposite.oprname = '=' AND (opposite.oprcanmerge OR opposite.oprcanhash)
             FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
             LEFT JOIN pg_catalog.pg_operator opposite ON opposite.oid = o.oprnegate WHERE o.oid = ANY ($1)";
-        for row in client.query(sql, &[&oids]).await.map_err(asked)? {
+        for row in of_objects(client, sql, &oids).await? {
             let info = OperatorInfo { schema: row.get(1), name: row.get(2) };
             if info.schema == "pg_catalog" && info.name == "=" && row.get(4) {
                 self.equalities.insert(row.get(3));
@@ -416,26 +421,30 @@ impl Catalog {
         let oids: Vec<Oid> = named.collations.iter().copied().collect();
         let sql = "SELECT c.oid, n.nspname::text, c.collname::text FROM pg_catalog.pg_collation c
             JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace WHERE c.oid = ANY ($1)";
-        for row in client.query(sql, &[&oids]).await.map_err(asked)? {
+        for row in of_objects(client, sql, &oids).await? {
             let name = TableName::new(row.get::<_, String>(1), row.get::<_, String>(2));
             self.collations.insert(row.get(0), name.quoted());
         }
         let enums: Vec<Oid> = self.types.values().filter(|t| t.is_enum).map(|t| t.base).collect();
         let sql = "SELECT oid, enumlabel::text FROM pg_catalog.pg_enum WHERE enumtypid = ANY ($1)";
-        for row in client.query(sql, &[&enums]).await.map_err(asked)? {
+        for row in of_objects(client, sql, &enums).await? {
             self.enum_labels.insert(row.get(0), row.get(1));
         }
         let oids: Vec<Oid> = named.functions.iter().copied().collect();
-        let sql = "SELECT DISTINCT o.oprcode::oid FROM pg_catalog.pg_amop a JOIN pg_catalog.pg_operator o ON o.oid = a.amopopr
+        let sql = "SELECT DISTINCT o.oprcode::oid FROM pg_catalog.pg_amop a
+            JOIN pg_catalog.pg_operator o ON a.amopopr IN (o.oid, o.oprnegate)
             WHERE a.amopmethod = 403 AND o.oprcode::oid < 16384 AND o.oprcode::oid = ANY ($1)";
-        self.comparisons = client.query(sql, &[&oids]).await.map_err(asked)?.iter().map(|r| r.get(0)).collect();
+        self.comparisons = of_objects(client, sql, &oids).await?.iter().map(|r| r.get(0)).collect();
         let oids: Vec<Oid> = self.types.values().map(|t| t.base).collect();
         let sql = "SELECT t.oid, a.attnum::int8, a.attname::text, a.atttypid, a.atttypmod, a.attcollation FROM pg_catalog.pg_type t
             JOIN pg_catalog.pg_attribute a ON a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
             WHERE t.typtype = 'c' AND t.oid = ANY ($1)";
-        for row in client.query(sql, &[&oids]).await.map_err(asked)? {
+        for row in of_objects(client, sql, &oids).await? {
             self.fields.insert((row.get(0), row.get(1)), row.get(2));
             self.field_types.insert((row.get(0), row.get(1)), (row.get(3), row.get(4), row.get(5)));
+        }
+        if named.modified.is_empty() {
+            return Ok(());
         }
         let (oids, typmods): (Vec<Oid>, Vec<i32>) = named.modified.iter().copied().unzip();
         let sql = "SELECT t.oid, t.typmod, pg_catalog.format_type(t.oid, t.typmod)

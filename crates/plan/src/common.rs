@@ -121,6 +121,35 @@ impl Shared<'_> {
     }
 }
 
+/// The same without subplans that compute nothing any more, since nobody needs what they did: these are put back where they are read.
+pub(crate) fn without_copies(root: Rel, common: Vec<Rel>) -> (Rel, Vec<Rel>) {
+    let (mut read_as, mut kept) = (Vec::with_capacity(common.len()), Vec::new());
+    for mut rel in common {
+        put_back(&mut rel, &read_as);
+        if any_computes(&rel) {
+            read_as.push(Rel::Common(kept.len()));
+            kept.push(rel);
+        } else {
+            read_as.push(rel);
+        }
+    }
+    let mut root = root;
+    put_back(&mut root, &read_as);
+    (root, kept)
+}
+
+fn put_back(rel: &mut Rel, read_as: &[Rel]) {
+    if let Rel::Common(at) = rel {
+        *rel = read_as[*at].clone();
+    } else {
+        rel.inputs_mut().into_iter().for_each(|input| put_back(input, read_as));
+    }
+}
+
+fn any_computes(rel: &Rel) -> bool {
+    computes(rel) || rel.inputs().into_iter().any(any_computes)
+}
+
 #[cfg(test)]
 mod tests {
     use types::{PgType, oid};
@@ -162,6 +191,18 @@ mod tests {
             let twice = pairs(alone.clone(), alone);
             assert_eq!(share(twice.clone()), (twice, Vec::new()));
         }
+    }
+
+    #[test]
+    fn what_computes_nothing_any_more_is_put_back() {
+        let rows = Rel::Filter {
+            input: Box::new(Rel::Source(0)),
+            predicate: types::Scalar::column(0, PgType::plain(oid::BOOL)),
+        };
+        let common = vec![rows.clone(), groups(Rel::Common(0)), Rel::Common(1), groups(Rel::Common(2))];
+        let (root, common) = without_copies(pairs(pairs(Rel::Common(0), Rel::Common(2)), Rel::Common(3)), common);
+        assert_eq!(root, pairs(pairs(rows.clone(), Rel::Common(0)), Rel::Common(1)));
+        assert_eq!(common, vec![groups(rows), groups(Rel::Common(0))]);
     }
 
     #[test]

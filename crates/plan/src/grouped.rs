@@ -29,22 +29,26 @@ impl Total {
 }
 
 impl Planner<'_> {
+    /// What the links compare, over the subquery's own columns; and the links where these are shown from column `first` on.
+    pub(crate) fn linked(&self, rows: &Rows, first: usize) -> Result<(Vec<Expr>, Vec<Expr>), PlanError> {
+        let (mut keys, mut links) = (Vec::new(), Vec::new());
+        for link in &rows.links {
+            let (side, within) = self.link_key(link).ok_or_else(crate::outer::reads_outer)?;
+            links.push(with_key(link, side, first + keys.len()));
+            keys.push(within.rewrite(&mut |e| match e.kind {
+                ExprKind::Column(at) => rows.shown.exprs.get(at).cloned(),
+                _ => None,
+            }));
+        }
+        Ok((keys, links))
+    }
+
     /// The rows grouped by what the links compare and by `further` keys. They show the further keys, a mark that is
     /// true and the totals: NULLs where there is no row to join.
     pub(crate) fn grouped(&mut self, rows: &Rows, further: &[Expr], totals: &[Total]) -> Result<Rows, PlanError> {
         let built = rows.shown.built.clone();
-        let mut keys: Vec<Expr> = Vec::new();
-        let mut links = Vec::new();
         let targets = further.len() + 1 + totals.len();
-        for link in &rows.links {
-            let (side, within) = self.link_key(link).ok_or_else(crate::outer::reads_outer)?;
-            let within = within.rewrite(&mut |e| match e.kind {
-                ExprKind::Column(at) => rows.shown.exprs.get(at).cloned(),
-                _ => None,
-            });
-            links.push(with_key(link, side, targets + keys.len()));
-            keys.push(within);
-        }
+        let (mut keys, links) = self.linked(rows, targets)?;
         let compared = keys.len();
         keys.extend_from_slice(further);
         keys.push(boolean(true));

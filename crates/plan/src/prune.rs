@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use types::{PgType, Scalar};
 
+use crate::common::without_copies;
 use crate::tree::{Condition, JoinKind, PgExpr, Rel, SortKey, SourceUse};
 
 /// Takes out what is not needed, from the operators, the subplans that they have in common, and `sources`.
@@ -36,7 +37,7 @@ pub(crate) fn prune(root: Rel, common: Vec<Rel>, width: usize, sources: &mut [So
         source.identity = source.identity.iter().map(place).collect();
         source.columns = needs.iter().filter_map(|&c| source.columns.get(c).cloned()).collect();
     }
-    (rel, rewritten)
+    without_copies(rel, rewritten)
 }
 
 struct Pruner<'a> {
@@ -70,7 +71,9 @@ impl Pruner<'_> {
                 if self.learning {
                     self.of_common[index].extend(needed);
                 }
-                (Rel::Common(index), self.of_common[index].iter().copied().collect())
+                // A reader sees what it needs, and not what the others do.
+                let kept: Kept = self.of_common[index].iter().copied().collect();
+                return (columns(Rel::Common(index), &kept, needed), needed.iter().copied().collect());
             }
             Rel::Filter { input, predicate } => {
                 let mut below = needed.clone();
@@ -198,13 +201,7 @@ impl Pruner<'_> {
     /// An input of which just these columns come out.
     fn exactly(&mut self, input: Rel, needed: &BTreeSet<usize>) -> Rel {
         let (rel, kept) = self.rel(input, needed);
-        if kept.iter().eq(needed) {
-            return rel;
-        }
-        let place = place(&kept);
-        // Only positions matter to a column that goes through.
-        let column = |&c: &usize| Scalar::column(place(c), PgType::plain(0));
-        Rel::Project { input: Box::new(rel), exprs: needed.iter().map(column).collect() }
+        columns(rel, &kept, needed)
     }
 
     fn pg_map(&mut self, input: Rel, exprs: &[PgExpr], needed: &BTreeSet<usize>) -> (Rel, Kept) {
@@ -266,6 +263,17 @@ impl Pruner<'_> {
         }
         (Rel::Join { left: Box::new(left), right: Box::new(right), kind, keys, key_types, on }, kept)
     }
+}
+
+/// Of what is kept just what is needed.
+fn columns(rel: Rel, kept: &Kept, needed: &BTreeSet<usize>) -> Rel {
+    if kept.iter().eq(needed) {
+        return rel;
+    }
+    let place = place(kept);
+    // Only positions matter to a column that goes through.
+    let column = |&c: &usize| Scalar::column(place(c), PgType::plain(0));
+    Rel::Project { input: Box::new(rel), exprs: needed.iter().map(column).collect() }
 }
 
 fn placed(expr: PgExpr, place: &dyn Fn(usize) -> usize) -> PgExpr {

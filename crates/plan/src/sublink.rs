@@ -90,17 +90,19 @@ impl<'a> Planner<'a> {
 
     /// Its rows, found as is wanted.
     pub(crate) fn rows(&mut self, sub: &Sub<'a, '_>, want: Want) -> Result<Rows, PlanError> {
-        let names: HashMap<_, _> =
-            names(sub.query, sub.level)?.into_iter().enumerate().map(|(at, (name, _))| (name, at)).collect();
-        self.dependent(sub.query, names, &types_of(sub.args), want, &mut |planner| planner.query(sub.query))
+        self.rows_showing(sub, want, false)
     }
 
     /// The same; behind what they show, what only their ORDER BY reads.
     pub(crate) fn ordered_rows(&mut self, sub: &Sub<'a, '_>, want: Want) -> Result<Rows, PlanError> {
+        self.rows_showing(sub, want, true)
+    }
+
+    fn rows_showing(&mut self, sub: &Sub<'a, '_>, want: Want, order: bool) -> Result<Rows, PlanError> {
         let names: HashMap<_, _> =
             names(sub.query, sub.level)?.into_iter().enumerate().map(|(at, (name, _))| (name, at)).collect();
         self.dependent(sub.query, names, &types_of(sub.args), want, &mut |planner| {
-            planner.shows_order = true;
+            planner.shows_order = order;
             planner.query(sub.query)
         })
     }

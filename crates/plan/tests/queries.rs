@@ -135,6 +135,43 @@ async fn restricted_inputs_are_joined_first() {
 }
 
 #[tokio::test]
+async fn what_is_read_at_several_places_is_computed_once() {
+    let (_cluster, client) = database().await;
+    let with = "WITH s AS (SELECT user_id, count(*) AS n, sum(spare) AS total FROM orders GROUP BY user_id)";
+    for (query, subplans) in [
+        ("SELECT user_id FROM s WHERE n = (SELECT max(n) FROM s)", 1),
+        // Each place needs other columns.
+        ("SELECT a.user_id, a.n FROM s a JOIN s b ON b.total = a.n", 1),
+        ("SELECT user_id FROM s WHERE n > 1 AND user_id IN (SELECT n FROM s WHERE total > 2)", 1),
+        // Other rows.
+        ("SELECT n FROM s WHERE user_id = 7 UNION ALL SELECT total FROM s WHERE user_id = 8", 0),
+        // The rows of a table are found without being held.
+        ("SELECT a.id FROM orders a JOIN orders b ON b.id = a.user_id", 0),
+        // What only one would need of it is not asked by anybody.
+        (
+            ", v AS (SELECT id, spare, row_number() OVER (PARTITION BY user_id ORDER BY id) AS n FROM orders)
+            SELECT x.id FROM v x JOIN v y ON y.id = x.spare",
+            0,
+        ),
+        // One within the other, which are both read twice.
+        (
+            ", t AS (SELECT a.n, count(*) AS k FROM s a JOIN s b ON b.n = a.user_id GROUP BY a.n)
+            SELECT a.k FROM t a FULL JOIN t b ON b.k = a.n",
+            2,
+        ),
+    ] {
+        let query = format!("{with} {query}");
+        let planned = plan(&client, &query, &PlanOptions::default()).await.unwrap();
+        let text = explain_text(&planned.plan);
+        assert_eq!(planned.plan.common.len(), subplans, "{query}\n{text}");
+        for at in 1..=subplans {
+            assert!(text.matches(&format!(" Subplan {at}\n")).count() > 1, "{query}\n{text}");
+            assert!(text.contains(&format!("\nSubplan {at}, computed once")), "{query}\n{text}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn sources_say_which_rows_are_needed() {
     let (_cluster, client) = database().await;
     for (query, rows) in [
@@ -196,6 +233,13 @@ async fn conditions_are_asked_as_far_down_as_they_can_be() {
         (
             "SELECT o.id, u.region FROM orders o LEFT JOIN users u ON u.id = o.user_id WHERE o.user_id IN (7, 8)",
             &["users (id, region) where ", "orders (id, user_id) where "],
+        ),
+        (
+            "SELECT o.id FROM orders o JOIN users u ON u.id = o.user_id WHERE u.id <> 7 AND u.id NOT IN (8, 9)",
+            &[
+                "orders (id, user_id) where f144(#1, Int4(7)) AND #1 f144 ALL",
+                "users (id) where f144(#0, Int4(7)) AND #0 f144 ALL",
+            ],
         ),
         (
             "SELECT id FROM regions r WHERE id < 9 AND NOT EXISTS (SELECT FROM users u WHERE u.id = r.id)",

@@ -15,13 +15,13 @@ pub(super) struct Common {
 }
 
 impl Compiler<'_> {
-    /// Where the subplan is from now on.
-    pub(super) fn common(&mut self, built: Built) -> Result<usize, String> {
-        if built.layout.mark.is_some() {
+    /// Where the subplan is from now on. The name is for people.
+    pub(super) fn common(&mut self, built: Built, name: String) -> Result<usize, String> {
+        if built.node.is_recursive()? {
             return Err("the plan reads the rows of a recursion outside of it".into());
         }
         let Built { node, layout, names, unique, keys, labels, plain: _ } = built;
-        let kept = Kept { node, state: self.states.own()? };
+        let kept = Kept { node, name, state: self.states.own()? };
         self.commons.push(Common { kept, names, layout, unique, keys, labels });
         Ok(self.commons.len() - 1)
     }
@@ -30,7 +30,7 @@ impl Compiler<'_> {
     pub(super) fn reader(&self, at: usize) -> Result<Built, String> {
         let common = self.commons.get(at).ok_or("the plan reads a subplan that it does not have")?;
         Ok(Built {
-            node: Node::new(Operator::Common(Reader { at, state: common.kept.state })),
+            node: Node::new(Operator::Common(Reader { at, name: common.kept.name.clone(), state: common.kept.state })),
             layout: common.layout.clone(),
             names: common.names.clone(),
             unique: common.unique,

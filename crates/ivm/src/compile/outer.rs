@@ -108,11 +108,12 @@ impl Compiler<'_> {
     /// A side of a full join, which is read twice.
     fn twice(&mut self, side: &Rel) -> Result<(Built, Built), String> {
         let built = self.rel(side)?;
-        // A table's rows are found without being held, and those of a recursion flow.
-        if built.plain.is_some() || built.layout.mark.is_some() {
+        // A table's rows are found without being held, those of a recursion flow, and a subplan is computed once anyway.
+        let is_subplan = matches!(built.node.operator, Operator::Common(_));
+        if built.plain.is_some() || built.layout.mark.is_some() || is_subplan {
             return Ok((built, self.rel(side)?));
         }
-        let at = if let Operator::Common(reader) = &built.node.operator { reader.at } else { self.common(built)? };
+        let at = self.common(built, format!("side {} of a full join", self.commons.len() + 1))?;
         Ok((self.reader(at)?, self.reader(at)?))
     }
 

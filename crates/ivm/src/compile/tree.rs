@@ -6,7 +6,6 @@ use crate::definition::StreamDef;
 use crate::error::Failure;
 use crate::keeping::Operators;
 use crate::kept::Sources;
-use crate::meta;
 use crate::operators::{Cx, Emit, Kept, Node, Operator, Output};
 
 /// What a stream table's rows come from, and where they go.
@@ -29,7 +28,7 @@ impl Tree {
         into.stats.push(self.output.stats(&into.store, self.rows.root.last_out()));
         into.keeps.push(self.output.keeps.clone());
         self.rows.root.explain(1, into);
-        self.rows.commons.iter().enumerate().for_each(|(at, common)| common.explain(at, into));
+        self.rows.commons.iter().for_each(|common| common.explain(into));
     }
 }
 
@@ -59,7 +58,7 @@ impl Rows {
         }
         self.root.build(cx, emit)?;
         // Its readers have what they need of it.
-        self.commons.iter().for_each(|common| meta::delete_state(cx.batch, common.state));
+        self.commons.iter().for_each(|common| common.forget_rows(cx.batch));
         cx.flush()
     }
 }

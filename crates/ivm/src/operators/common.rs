@@ -8,7 +8,7 @@
 //! does each want all rows, from the beginning: they lie in the store until all have read them.
 
 use bytes::Bytes;
-use state::{Family, Read, Write};
+use state::{Batch, Family, Read, Write};
 use types::{Delta, Row};
 
 use super::{CHUNK, Cx, Emit, Node};
@@ -19,6 +19,8 @@ use crate::keeping::Operators;
 #[derive(Debug)]
 pub(crate) struct Kept {
     pub(crate) node: Node,
+    /// For people.
+    pub(crate) name: String,
     pub(crate) state: u32,
 }
 
@@ -27,6 +29,7 @@ pub(crate) struct Kept {
 pub(crate) struct Common {
     /// The subplan's place.
     pub(crate) at: usize,
+    pub(crate) name: String,
     pub(crate) state: u32,
 }
 
@@ -49,9 +52,14 @@ impl Kept {
         cx.flush()
     }
 
+    /// When all readers have read them.
+    pub(crate) fn forget_rows(&self, batch: &mut Batch) {
+        batch.delete_prefix(Family::Arrangements, &self.state.to_be_bytes());
+    }
+
     /// Behind the operators that read it.
-    pub(crate) fn explain(&self, at: usize, into: &mut Operators) {
-        into.stats.push(self.node.heading(format!("subplan {}, computed once for all that read it", at + 1)));
+    pub(crate) fn explain(&self, into: &mut Operators) {
+        into.stats.push(self.node.heading(format!("{}, computed once for all that read it", self.name)));
         into.keeps.push(Vec::new());
         self.node.explain(1, into);
     }
@@ -70,6 +78,7 @@ impl Common {
             let (diff, row) = entry.split_first_chunk().ok_or_else(|| IvmError::damaged("a subplan's row"))?;
             rows.push(Delta { row: Row::from_bytes(Bytes::copy_from_slice(row)), diff: i64::from_be_bytes(*diff) });
             if rows.len() >= CHUNK {
+                cx.wanted()?;
                 emit(cx, std::mem::take(&mut rows))?;
             }
         }
@@ -77,6 +86,6 @@ impl Common {
     }
 
     pub(crate) fn describe(&self) -> String {
-        format!("subplan {}, below", self.at + 1)
+        format!("{}, below", self.name)
     }
 }

@@ -10,8 +10,6 @@
 //! other. A row without support goes, and with it what it was counted for. If it still follows from rows that stay, it comes
 //! again, later than all of them.
 
-use std::sync::atomic::Ordering;
-
 use bytes::Bytes;
 use state::{Family, Read, Write};
 use types::{Delta, Row};
@@ -172,9 +170,7 @@ impl<'d> Round<'d> {
                 waiting.extend(came.chunks(CHUNK).map(|piece| (self.clock, piece.to_vec())));
             }
             if let Some(emit) = emit.as_deref_mut() {
-                if cx.stop.load(Ordering::Relaxed) {
-                    return Err(Failure::Stream("it is no longer wanted".into()));
-                }
+                cx.wanted()?;
                 let out = self.finish(cx)?;
                 step.node.settle(cx)?;
                 cx.flush()?;

@@ -9,7 +9,6 @@
 //! long as no recursion runs into one, before the cut or after it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 
 use types::Delta;
 
@@ -57,9 +56,7 @@ pub(crate) fn build(step: &mut Step, cx: &mut Cx<'_>, base: Vec<Delta>, emit: &m
     while let Some((level, rows)) = waiting.pop() {
         bounds.level(level, &rows)?;
         bounds.release(&rows);
-        if cx.stop.load(Ordering::Relaxed) {
-            return Err(Failure::Stream("it is no longer wanted".into()));
-        }
+        cx.wanted()?;
         let next = step.push(cx, &rows, level)?;
         step.node.settle(cx)?;
         cx.flush()?;

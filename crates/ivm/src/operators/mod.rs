@@ -43,7 +43,7 @@ mod window;
 mod working;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use state::{Batch, Durability, Store};
 use types::{Delta, Seq, SourceId};
@@ -118,8 +118,15 @@ impl<'a> Cx<'a> {
         if arrangement.def.complete { self.kept } else { self.store }
     }
 
-    /// While building: makes what was written readable.
+    /// An error once whatever is being computed is no longer wanted.
+    pub(crate) fn wanted(&self) -> Result<(), Failure> {
+        let is_wanted = !self.stop.load(Ordering::Relaxed);
+        is_wanted.then_some(()).ok_or_else(|| Failure::Stream("it is no longer wanted".into()))
+    }
+
+    /// While building: makes what was written readable. What is no longer wanted writes nothing more: nobody may know its states.
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        self.wanted()?;
         Ok(self.store.write(self.batch, Durability::Buffered)?)
     }
 

@@ -1,7 +1,5 @@
 //! The rows of a kept source.
 
-use std::sync::atomic::Ordering;
-
 use types::{Delta, SourceId};
 
 use super::{CHUNK, Cx, Emit};
@@ -38,11 +36,9 @@ impl Source {
     }
 
     pub(crate) fn build(&self, cx: &mut Cx<'_>, emit: &mut Emit<'_>) -> Result<(), Failure> {
-        let (sources, kept, stop) = (cx.sources, cx.kept, cx.stop);
+        let (sources, kept) = (cx.sources, cx.kept);
         sources.get(self.source)?.scan::<Failure>(kept, CHUNK, &mut |rows| {
-            if stop.load(Ordering::Relaxed) {
-                return Err(Failure::Stream("it is no longer wanted".into()));
-            }
+            cx.wanted()?;
             emit(cx, rows)
         })
     }

@@ -71,6 +71,12 @@ pub(crate) const QUERIES: &[Asked] = &[
         "SELECT u.id, o.status FROM (SELECT * FROM users WHERE false) u LEFT JOIN orders o ON o.id = u.id",
     ),
     ("right join!", "SELECT u.id AS u, o.id, o.amount, u.name FROM users u RIGHT JOIN orders o ON u.id = o.user_id"),
+    (
+        "full joins of what is read twice, with fewer columns and in another order",
+        "WITH c AS (SELECT region, count(*) AS n, max(id) AS m FROM users GROUP BY region)
+         SELECT a.region, a.n, b.region AS other, b.m, d.m AS last FROM (SELECT region, n, coalesce(m, 0) AS m0 FROM c) a
+         FULL JOIN c b ON a.region = b.m FULL JOIN (SELECT n, m FROM c) d ON d.m = a.n",
+    ),
     ("full join", "SELECT w.a, w.b, u.id, u.name FROM whole w FULL JOIN users u ON u.id = w.a"),
     (
         "full join by keys!",

@@ -19,6 +19,8 @@ pub struct Generator<'s> {
     pub(super) items: Vec<(String, Vec<Ty>)>,
     /// Joins without an equality in the query that is being made.
     pub(super) products: usize,
+    /// Windows with names in the query that is being made.
+    pub(super) windows: Vec<(String, Expr)>,
     /// Views and stream tables that can be named.
     views: Vec<(String, Vec<Ty>)>,
 }
@@ -43,7 +45,15 @@ impl Scope {
 impl<'s> Generator<'s> {
     /// A generator whose queries follow from the seed.
     pub fn new(seed: u64, schema: &'s Schema) -> Self {
-        Self { rng: StdRng::seed_from_u64(seed), schema, aliases: 0, items: Vec::new(), products: 0, views: Vec::new() }
+        Self {
+            rng: StdRng::seed_from_u64(seed),
+            schema,
+            aliases: 0,
+            items: Vec::new(),
+            products: 0,
+            windows: Vec::new(),
+            views: Vec::new(),
+        }
     }
 
     pub(super) fn often(&mut self, percent: u32) -> bool {
@@ -135,6 +145,13 @@ impl<'s> Generator<'s> {
     }
 
     pub(super) fn select(&mut self, types: &[Ty], depth: usize, outer: &[Expr], one_row: bool) -> Select {
+        let around = std::mem::take(&mut self.windows);
+        let mut select = self.unnamed(types, depth, outer, one_row);
+        select.windows = std::mem::replace(&mut self.windows, around);
+        select
+    }
+
+    fn unnamed(&mut self, types: &[Ty], depth: usize, outer: &[Expr], one_row: bool) -> Select {
         let (from, columns) = self.from(depth, outer);
         let scope = Scope { columns, outer: outer.to_vec(), subqueries: depth > 0 };
         let filter = self.often(55).then(|| self.expr(Ty::Bool, &scope, 2, depth));

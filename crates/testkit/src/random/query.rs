@@ -50,6 +50,8 @@ pub(super) struct Select {
     pub(super) filter: Option<Expr>,
     pub(super) group: Option<Group>,
     pub(super) having: Option<Expr>,
+    /// Windows with names.
+    pub(super) windows: Vec<(String, Expr)>,
     /// Of DISTINCT ON.
     pub(super) order: String,
 }
@@ -152,6 +154,9 @@ impl fmt::Display for Select {
         }
         if let Some(having) = &self.having {
             write!(f, " HAVING {having}")?;
+        }
+        for (at, (name, window)) in self.windows.iter().enumerate() {
+            write!(f, "{} {name} AS ({window})", if at == 0 { " WINDOW" } else { "," })?;
         }
         f.write_str(&self.order)
     }

@@ -167,6 +167,7 @@ impl Select {
                 all.push(Self { group: of(group.items.clone(), ""), ..this() });
             }
         }
+        all.extend(without(&self.windows).into_iter().map(|windows| Self { windows, ..this() }));
         for from in without(&self.from).into_iter().chain(each(&self.from, From::smaller)) {
             all.push(Self { from, ..this() });
         }

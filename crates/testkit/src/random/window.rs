@@ -42,6 +42,13 @@ impl Generator<'_> {
             let frame = if self.often(50) { self.frame("RANGE", distance) } else { self.frame("GROUPS", Some("1")) };
             over.push_str(&frame);
         }
+        if self.often(20) {
+            let of_call = text.matches('?').count();
+            let name = self.alias('w');
+            let window = Expr::of(&over, args.split_off(of_call), ty);
+            self.windows.push((name.clone(), window));
+            return Expr::of(&format!("{text} OVER {name}"), args, ty);
+        }
         Expr::of(&format!("{text} OVER ({over})"), args, ty)
     }
 

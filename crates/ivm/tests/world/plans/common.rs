@@ -70,6 +70,23 @@ pub fn all() -> Vec<Case> {
                 None,
             ),
         ),
+        // Each side shows other columns of the subplan, in another order.
+        over(
+            vec![pairs()],
+            padded(
+                "columns of a subplan in a full join",
+                &[A, B],
+                outer(
+                    JoinKind::Full,
+                    project(first(), vec![col(2, INT4), col(0, INT8)]),
+                    project(first(), vec![col(1, INT4), col(2, INT4)]),
+                    by_first,
+                    None,
+                ),
+                &[INT4, INT8, INT4, INT4],
+                None,
+            ),
+        ),
         padded(
             "a full join of full joins",
             &[A, B, C],
