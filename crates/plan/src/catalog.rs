@@ -233,7 +233,7 @@ impl Catalog {
                 c.relkind = 'r' AND c.reltoastrelid = 0
             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY ($1)";
         let mut views = Vec::new();
-        for row in of_objects(client, sql, &oids).await? {
+        for row in of_objects(client, sql, oids).await? {
             let oid: Oid = row.get(0);
             let letter = |i: usize| row.get::<_, String>(i).chars().next().unwrap_or(' ');
             let identity: Option<String> = row.get(11);
@@ -261,7 +261,7 @@ impl Catalog {
         let sql = "SELECT attrelid, attnum::int8, attname::text, atttypid, atttypmod, attcollation, attnotnull,
                 pg_catalog.format_type(atttypid, atttypmod), attgenerated::text <> ''
             FROM pg_catalog.pg_attribute WHERE attrelid = ANY ($1) AND attnum > 0 AND NOT attisdropped";
-        for row in of_objects(client, sql, &oids).await? {
+        for row in of_objects(client, sql, oids).await? {
             let Some(relation) = self.relations.get_mut(&row.get::<_, Oid>(0)) else { continue };
             let ty = PgType { oid: row.get(3), typmod: row.get(4), collation: row.get(5) };
             let column = Column { name: row.get(2), ty, sql_type: row.get(7), not_null: row.get(6) };
@@ -277,7 +277,7 @@ impl Catalog {
             "SELECT d.adrelid, d.adnum::int8, d.adbin::text FROM pg_catalog.pg_attrdef d JOIN pg_catalog.pg_attribute a
                 ON a.attrelid = d.adrelid AND a.attnum = d.adnum
             WHERE d.adrelid = ANY ($1) AND a.attgenerated::text <> ''";
-        for row in of_objects(client, sql, &oids).await? {
+        for row in of_objects(client, sql, oids).await? {
             let formula = Tree::read(row.get(2))?;
             named.collect(&formula);
             let relation = self.relations.get_mut(&row.get::<_, Oid>(0));

@@ -73,7 +73,7 @@ impl Pruner<'_> {
                 }
                 // A reader sees what it needs, and not what the others do.
                 let kept: Kept = self.of_common[index].iter().copied().collect();
-                return (columns(Rel::Common(index), &kept, needed), needed.iter().copied().collect());
+                (columns(Rel::Common(index), &kept, needed), needed.iter().copied().collect())
             }
             Rel::Filter { input, predicate } => {
                 let mut below = needed.clone();
