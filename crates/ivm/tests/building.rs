@@ -128,13 +128,24 @@ fn one_that_is_not_wanted_any_more_gives_up_and_leaves_nothing() {
     let transactions = world.transactions(20);
     let cut = world.next_cut();
     driver.apply(cut, &transactions, &cases);
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut work = begin(&mut driver, &cases[0], 1, &stop).unwrap();
-    stop.store(true, Ordering::Relaxed);
-    let error = work.building.compute(&mut |_| Ok(())).unwrap_err();
-    assert!(error.to_string().contains("no longer wanted"), "{error}");
-    drop(work);
-    driver.drop_stream(1);
+    // Before anything is read, and when a first piece has been handed over: of a table, and of what is read from a subplan.
+    let moments = [(cases[0].name, false), (cases[0].name, true), ("groups beside their total", true)];
+    for (id, (name, within)) in (1..).zip(moments) {
+        let case = cases.iter().find(|case| case.name == name).unwrap();
+        let stop = Arc::new(AtomicBool::new(!within));
+        let mut work = begin(&mut driver, case, id, &stop).unwrap();
+        let mut handed_over = 0;
+        let computed = work.building.compute(&mut |rows| {
+            handed_over += rows.len();
+            stop.store(true, Ordering::Relaxed);
+            Ok(())
+        });
+        let error = computed.expect_err(name);
+        assert!(error.to_string().contains("no longer wanted"), "{name}: {error}");
+        assert_eq!(handed_over > 0, within, "{name}");
+        drop(work);
+        driver.drop_stream(id);
+    }
     let beside = driver.dir.path().parent().unwrap().to_owned();
     let name = driver.dir.path().file_name().unwrap().to_string_lossy().into_owned();
     let left = |name: &str| {
