@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use testkit::random::{Changes, Generator, Query, Schema, Ty, fewer, shrink};
-use testkit::{Cluster, Daemon, DaemonOptions, Kind, Oracle, citus_available, seed};
+use testkit::{Cluster, Daemon, DaemonOptions, Kind, Oracle, TableKind, TableSpec, citus_available, seed};
 use tokio_postgres::Client;
 use tributary_tests::{Services, long};
 
@@ -59,6 +59,15 @@ impl Running {
     async fn start() -> Self {
         let kind = if citus_available() { Kind::Citus } else { Kind::Fdw };
         let cluster = Cluster::start(kind).await.unwrap();
+        // By a table's foreign partitions a cluster over postgres_fdw is known when the daemon starts.
+        let first = TableSpec {
+            name: "first",
+            columns: "k int NOT NULL",
+            primary_key: "k",
+            kind: TableKind::Distributed("k"),
+            colocate_with: None,
+        };
+        cluster.create_table(&first).await.unwrap();
         let daemon = Daemon::standalone(&cluster, DaemonOptions::default()).await.unwrap();
         let services = Services::of(&daemon).await.unwrap();
         let client = testkit::Shop::session(&cluster).await.unwrap();
