@@ -3,11 +3,11 @@
 //! Deterministic: the same definition asks for the same states in the same order, so that a stream table finds its state
 //! again after a restart. Whoever changes that raises [`TREE_VERSION`].
 
-mod common;
 mod outer;
 mod postgres;
 mod recursion;
 mod sets;
+mod subplans;
 mod tree;
 
 use plan::{Aggregate as PlanAggregate, JoinKind, OutputKey as PlanKey, Rel};
@@ -137,7 +137,7 @@ struct Compiler<'a> {
     /// Of the recursions whose steps are being compiled: whether a row is never there twice.
     recursions: Vec<bool>,
     /// Subplans that several operators read.
-    commons: Vec<common::Common>,
+    commons: Vec<subplans::Common>,
     /// Which of them the plan's are.
     planned: Vec<usize>,
 }

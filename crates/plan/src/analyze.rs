@@ -12,7 +12,6 @@ use types::{Column, Oid, PgType, TableName};
 use crate::PlanError;
 use crate::built::Built;
 use crate::catalog::{Catalog, asked};
-use crate::common::share;
 use crate::environment::environment;
 use crate::filters::note_filters;
 use crate::nested::{Nested, StreamView};
@@ -20,6 +19,7 @@ use crate::prune::prune;
 use crate::push::push;
 use crate::query::Planner;
 use crate::reader::{Node, Tree};
+use crate::subplans::share;
 use crate::tree::{OutputKey, PgExpr, Plan, Rel, SourceUse};
 
 /// How a query is planned.

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use types::{PgType, Scalar};
 
-use crate::common::without_copies;
+use crate::subplans::without_copies;
 use crate::tree::{Condition, JoinKind, PgExpr, Rel, SortKey, SourceUse};
 
 /// Takes out what is not needed, from the operators, the subplans that they have in common, and `sources`.

@@ -11,7 +11,6 @@
 //! ([`crate::layout::Layout`]), so that columns are copied only where rows are made anew.
 
 mod aggregate;
-mod common;
 mod derived;
 mod expand;
 mod extremes;
@@ -36,6 +35,7 @@ mod shape;
 mod side;
 mod source;
 mod stats;
+mod subplan;
 mod top;
 mod union_all;
 mod values;
@@ -49,7 +49,6 @@ use state::{Batch, Durability, Store};
 use types::{Delta, Seq, SourceId};
 
 pub(crate) use aggregate::{Aggregate, Groups};
-pub(crate) use common::{Common, Kept};
 pub(crate) use derived::Derived;
 pub(crate) use expand::Expand;
 pub(crate) use filter::{Filter, Predicate};
@@ -68,6 +67,7 @@ pub(crate) use set_op::{Counts, SetOp};
 pub(crate) use shape::Shape;
 pub(crate) use side::{Access, Index, Side};
 pub(crate) use source::Source;
+pub(crate) use subplan::{Common, Kept};
 pub(crate) use top::{OrderKey, Ordered, Top};
 pub(crate) use union_all::{Branch, UnionAll};
 pub(crate) use values::Values;

@@ -1,10 +1,10 @@
 //! The queries that are kept in the tests: every operator, and every way of keeping a side of a join.
 
 pub mod above;
-mod common;
 pub mod outer;
 mod postgres;
 mod recursion;
+mod subplans;
 
 use ivm::StreamDef;
 use plan::{Aggregate, AggregateFunc, OutputKey, PgExpr, Plan, Rel, SourceUse};
@@ -167,7 +167,7 @@ pub fn all() -> Vec<Case> {
     out.extend(joined());
     out.extend(postgres::all());
     out.extend(outer::all());
-    out.extend(common::all());
+    out.extend(subplans::all());
     out.extend(recursion::all());
     out.extend(deep());
     out

@@ -1,5 +1,4 @@
-//! Subplans that a query reads at several places become one: a CTE or a view that is named twice, the rows that a correlated
-//! subquery is computed for.
+//! Subplans that a query reads at several places become one: a CTE or a view that is named twice.
 //!
 //! Two are the same when all of their operators are, down to the tables. Conditions have been pushed down before: where the places
 //! ask for different rows, each has its own. Columns have not been taken out yet, so that places which need different ones
