@@ -2,8 +2,13 @@
 
 use std::time::Instant;
 
-use testkit::{Cluster, Daemon, DaemonOptions, Kind, TableKind, TableSpec};
+use testkit::{Cluster, ClusterOptions, Daemon, DaemonOptions, Kind, TableKind, TableSpec};
 use tokio_postgres::Client;
+
+/// A cluster that computes queries as a fresh installation does; those of the tests do not compile them.
+pub(crate) async fn cluster(kind: Kind) -> anyhow::Result<Cluster> {
+    Cluster::start_with(ClusterOptions::new(kind).setting("jit", "on")).await
+}
 
 /// A cluster with the benchmark's tables.
 pub(crate) struct Ground {
@@ -17,7 +22,7 @@ impl Ground {
     pub(crate) async fn new() -> anyhow::Result<Self> {
         let kind = if testkit::citus_available() { Kind::Citus } else { Kind::Fdw };
         eprintln!("making a {kind:?} cluster");
-        let cluster = Cluster::start(kind).await?;
+        let cluster = cluster(kind).await?;
         let tables = [
             TableSpec {
                 name: "orders",

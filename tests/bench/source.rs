@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use testkit::{Cluster, Daemon, DaemonOptions, Kind};
 
-use crate::ground::{cli, report};
+use crate::ground::{cli, cluster, report};
 
 const ROUNDS: usize = 3;
 const SECONDS: u64 = 8;
@@ -44,7 +44,7 @@ struct Load {
 }
 
 pub(crate) async fn source_load() -> anyhow::Result<()> {
-    let cluster = Cluster::start(Kind::Single).await?;
+    let cluster = cluster(Kind::Single).await?;
     let url = cluster.url();
     let pgbench = testkit::bin_dir()?.join("pgbench");
     anyhow::ensure!(

@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use testkit::{Cluster, Daemon, DaemonOptions, Kind};
+use testkit::{Daemon, DaemonOptions, Kind};
 use tokio_postgres::Client;
 use tributary_tests::{Services, warehouse};
 
-use crate::ground::{cli, median, seconds};
+use crate::ground::{cli, cluster, median, seconds};
 
 /// The scales compared; `BENCH_SCALE` has just one measured.
 const SCALES: [f64; 2] = [0.1, 1.0];
@@ -67,7 +67,7 @@ pub(crate) async fn refreshes() -> anyhow::Result<()> {
 async fn at(scale: f64) -> anyhow::Result<Vec<(String, Cost)>> {
     let kind = if testkit::citus_available() { Kind::Citus } else { Kind::Fdw };
     eprintln!("making a {kind:?} cluster and filling it");
-    let cluster = Cluster::start(kind).await?;
+    let cluster = cluster(kind).await?;
     warehouse::load(&cluster, scale).await?;
     let daemon = Daemon::standalone(&cluster, options()).await?;
     let client = cluster.client().await?;

@@ -138,8 +138,9 @@ impl Cluster {
     }
 
     fn configure(&self, node: &Node) -> anyhow::Result<()> {
+        // Queries over tables that nobody has analysed look dear: they would be compiled for longer than they run.
         let mut conf = format!(
-            "listen_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = ''\nfsync = off\n\
+            "jit = off\nlisten_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = ''\nfsync = off\n\
              wal_level = logical\nmax_wal_senders = 40\nmax_replication_slots = 40\nmax_prepared_transactions = 200\n\
              max_connections = 200\nshared_buffers = 32MB\nmax_wal_size = 2GB\nautovacuum_naptime = 10s\n\
              log_line_prefix = '%m [%p] %a '\nlogging_collector = off\ntimezone = 'UTC'\nwal_sender_timeout = 60s\n",
