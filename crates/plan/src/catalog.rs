@@ -6,6 +6,7 @@ use tokio_postgres::{Client, Row};
 use types::{Column, Oid, PgType, TableName, quote_ident};
 
 use crate::PlanError;
+use crate::hash::Hash;
 use crate::named::Named;
 use crate::nested::Nested;
 use crate::reader::Tree;
@@ -54,15 +55,6 @@ pub(crate) struct TypeInfo {
     pub(crate) collation: Oid,
     /// Its default hash operator class: of `text`, `varchar` and `citext`, whose text form is all that there is to them.
     pub(crate) hash: Option<Hash>,
-}
-
-/// How equal texts of a type are found.
-#[derive(Debug, Clone)]
-pub(crate) struct Hash {
-    /// The function that hashes a value with a seed, as SQL writes it.
-    pub(crate) function: String,
-    /// The function of the operator that says that two values are equal.
-    pub(crate) equality: Oid,
 }
 
 /// A function or aggregate.
@@ -153,7 +145,7 @@ pub(crate) fn asked(error: tokio_postgres::Error) -> PlanError {
 }
 
 /// What is found of some objects; of none nothing is asked.
-async fn of_objects(client: &Client, sql: &str, oids: &[Oid]) -> Result<Vec<Row>, PlanError> {
+pub(crate) async fn of_objects(client: &Client, sql: &str, oids: &[Oid]) -> Result<Vec<Row>, PlanError> {
     if oids.is_empty() { Ok(Vec::new()) } else { client.query(sql, &[&oids]).await.map_err(asked) }
 }
 
@@ -297,25 +289,8 @@ impl Catalog {
                 SELECT t.asked, d.typbasetype, d.typtypmod FROM t JOIN pg_catalog.pg_type d ON d.oid = t.oid
                 WHERE d.typtype = 'd')
             SELECT t.asked, pg_catalog.format_type(t.asked, -1), t.oid, t.typmod, b.typtype::text,
-                CASE WHEN b.typcategory = 'A' THEN b.typelem ELSE coalesce(r.rngsubtype, 0) END, b.typcollation,
-                h.function, h.equality
+                CASE WHEN b.typcategory = 'A' THEN b.typelem ELSE coalesce(r.rngsubtype, 0) END, b.typcollation
             FROM t JOIN pg_catalog.pg_type b ON b.oid = t.oid LEFT JOIN pg_catalog.pg_range r ON r.rngtypid = b.oid
-            LEFT JOIN LATERAL (
-                SELECT pg_catalog.format('%I.%I', n.nspname, p.proname) AS function, e.oprcode::pg_catalog.oid AS equality
-                FROM pg_catalog.pg_opclass o JOIN pg_catalog.pg_am m ON m.oid = o.opcmethod AND m.amname = 'hash'
-                JOIN pg_catalog.pg_amproc a ON a.amprocfamily = o.opcfamily AND a.amprocnum = 2
-                    AND a.amproclefttype = o.opcintype AND a.amprocrighttype = o.opcintype
-                JOIN pg_catalog.pg_proc p ON p.oid = a.amproc JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-                JOIN pg_catalog.pg_amop s ON s.amopfamily = o.opcfamily AND s.amopstrategy = 1
-                    AND s.amoplefttype = o.opcintype AND s.amoprighttype = o.opcintype
-                JOIN pg_catalog.pg_operator e ON e.oid = s.amopopr
-                WHERE o.opcdefault AND o.opcintype = CASE b.oid
-                        WHEN 'pg_catalog.varchar'::pg_catalog.regtype THEN 'pg_catalog.text'::pg_catalog.regtype ELSE b.oid END
-                    AND (b.oid IN ('pg_catalog.text'::pg_catalog.regtype, 'pg_catalog.varchar'::pg_catalog.regtype)
-                        OR EXISTS (SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension x ON x.oid = d.refobjid
-                            WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = b.oid AND d.deptype = 'e'
-                                AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND x.extname = 'citext'))
-                ) h ON true
             WHERE b.typtype <> 'd'";
         for row in of_objects(client, sql, &oids).await? {
             let kind: String = row.get(4);
@@ -328,9 +303,14 @@ impl Catalog {
                 is_range: kind == "r",
                 element: row.get(5),
                 collation: row.get(6),
-                hash: row.get::<_, Option<String>>(7).map(|function| Hash { function, equality: row.get(8) }),
+                hash: Hash::built_in(row.get(2)),
             };
             self.types.insert(row.get(0), info);
+        }
+        for (ty, hash) in Hash::of_extensions(client, &oids).await? {
+            if let Some(info) = self.types.get_mut(&ty) {
+                info.hash = Some(hash);
+            }
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use crate::catalog::Catalog;
 use crate::tree::{Rel, SourceUse};
 
 /// Identifiers from here on are of users' types, which can change under their names.
-const FIRST_USER_OID: Oid = 16384;
+pub(crate) const FIRST_USER_OID: Oid = 16384;
 
 /// A value of at most so many bytes, its header included, is never moved out of its row (`toast_tuple_find_biggest_attribute`).
 const ALWAYS_INLINE: i32 = 24;

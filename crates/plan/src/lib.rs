@@ -31,6 +31,7 @@ mod grouped;
 mod grouping;
 mod grouping_sets;
 mod guard;
+mod hash;
 mod implied;
 mod items;
 mod join;
