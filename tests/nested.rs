@@ -95,7 +95,7 @@ async fn a_dry_run_shows_how_and_defines_nothing() {
     cluster.run("INSERT INTO orders (user_id, id) SELECT 1, -i FROM generate_series(1, 50) i").await.unwrap();
     cli(&daemon, &["wait"]).await.unwrap().ok().unwrap();
     let text = cli(&daemon, &["stream", "explain", "by_user"]).await.unwrap().ok().unwrap().stdout;
-    for words in ["aggregate", "native  50 > ", "holds ", " groups by orders.user_id, ", "shared by all"] {
+    for words in ["aggregate", "native  50 > ", " ms; ", "holds ", " groups by orders.user_id, ", "shared by all"] {
         assert!(text.contains(words), "{words}: {text}");
     }
     let json = cli(&daemon, &["stream", "explain", "by_user", "--json"]).await.unwrap().ok().unwrap().stdout;
@@ -103,6 +103,9 @@ async fn a_dry_run_shows_how_and_defines_nothing() {
     let operators = json["operators"].as_array().unwrap();
     let aggregate = operators.iter().find(|o| o["operator"] == "aggregate").unwrap();
     assert_eq!((&aggregate["ring"], &aggregate["cuts"][0]["rows_in"]), (&1.into(), &50.into()), "{json}");
+    assert!(aggregate["cuts"][0]["ms"].as_f64().unwrap() > 0.0, "{json}");
+    let (_, metrics) = daemon.http_get("/metrics").await.unwrap();
+    assert!(metrics.contains("tributary_stream_table_seconds_count{stream_table=\"public.by_user\"}"), "{metrics}");
     let groups = "SELECT count(*) FROM by_user";
     let groups: i64 = cluster.client().await.unwrap().query_one(groups, &[]).await.unwrap().get(0);
     let held = &aggregate["holds"][0];

@@ -1,7 +1,7 @@
 //! The queries that must be exact whatever happens, over the shop's tables.
 
 /// Stream tables, as (name, query).
-pub const QUERIES: [(&str, &str); 24] = [
+pub const QUERIES: [(&str, &str); 25] = [
     ("selection", "SELECT user_id, id, status, amount FROM orders WHERE amount > 300 AND status IS DISTINCT FROM 'lost'"),
     ("duplicates", "SELECT status, region_id, paid FROM orders"),
     ("by_region", "SELECT region_id, count(*) AS n FROM orders GROUP BY region_id"),
@@ -93,6 +93,11 @@ pub const QUERIES: [(&str, &str); 24] = [
         "SELECT to_char(placed_at, 'IYYY-\"W\"IW') AS week, regexp_replace(coalesce(status, ''), '[aeiou]', '*', 'g') AS masked,
                 format('%s/%s', user_id % 10, md5(status)) AS hash, count(*) AS n
          FROM orders GROUP BY 1, 2, 3",
+    ),
+    (
+        "partnerless",
+        "SELECT r.id, u.name, (SELECT count(*) FROM orders o WHERE o.region_id = r.id AND 1 = 2) AS n
+         FROM regions r LEFT JOIN users u ON u.region_id = r.id AND false",
     ),
 ];
 

@@ -11,6 +11,9 @@ use crate::ground::{cli, cluster, report};
 const ROUNDS: usize = 3;
 const SECONDS: u64 = 8;
 
+/// Transactions a second where they come as they come, not as fast as they can.
+const RATE: u64 = 1000;
+
 const TRIGGER: &str = "
 CREATE SEQUENCE capture_seq;
 CREATE TABLE capture_buffer (seq bigint PRIMARY KEY DEFAULT nextval('capture_seq'), op \"char\", old jsonb, new jsonb);
@@ -37,10 +40,11 @@ ON CONFLICT (bid) DO UPDATE SET accounts = capture_result.accounts + excluded.ac
 
 const NO_TRIGGER: &str = "DROP TRIGGER capture ON pgbench_accounts; DROP FUNCTION capture; DROP TABLE capture_buffer, capture_result; DROP SEQUENCE capture_seq";
 
-/// Transactions a second and CPU milliseconds of the source's PostgreSQL a transaction.
+/// Transactions a second and CPU milliseconds of the source's PostgreSQL a transaction, at saturation and at a fixed rate.
 struct Load {
     tps: f64,
     cpu: f64,
+    cpu_at_rate: f64,
 }
 
 pub(crate) async fn source_load() -> anyhow::Result<()> {
@@ -105,14 +109,36 @@ pub(crate) async fn source_load() -> anyhow::Result<()> {
         &column(&bare, |l| l.cpu),
         "ms",
     );
+    report(
+        &format!("pgbench at {RATE}/s: CPU of PostgreSQL a transaction with tributary, against nothing"),
+        &column(&kept, |l| l.cpu_at_rate),
+        &column(&bare, |l| l.cpu_at_rate),
+        "ms",
+    );
+    report(
+        &format!("pgbench at {RATE}/s: CPU of PostgreSQL a transaction with trigger capture, against nothing"),
+        &column(&triggered, |l| l.cpu_at_rate),
+        &column(&bare, |l| l.cpu_at_rate),
+        "ms",
+    );
     Ok(())
 }
 
-/// One pgbench run, at a fixed number of clients.
+/// Two runs of pgbench, at a fixed number of clients.
 fn run(cluster: &Cluster, pgbench: &std::path::Path) -> anyhow::Result<Load> {
+    let (tps, cpu) = run_at(cluster, pgbench, None)?;
+    let (_, cpu_at_rate) = run_at(cluster, pgbench, Some(RATE))?;
+    Ok(Load { tps, cpu, cpu_at_rate })
+}
+
+/// Transactions a second, and CPU milliseconds of PostgreSQL a transaction.
+fn run_at(cluster: &Cluster, pgbench: &std::path::Path, rate: Option<u64>) -> anyhow::Result<(f64, f64)> {
     let before = cpu_ticks(cluster.node(0).pid().unwrap_or_default())?;
+    let limit = rate.map(|rate| format!("--rate={rate}"));
     let output = Command::new(pgbench)
-        .args(["-n", "-N", "-c", "2", "-T", &SECONDS.to_string(), &cluster.url()])
+        .args(["-n", "-N", "-c", "2", "-T", &SECONDS.to_string()])
+        .args(limit)
+        .arg(cluster.url())
         .stderr(Stdio::null())
         .output()?;
     let ticks = cpu_ticks(cluster.node(0).pid().unwrap_or_default())? - before;
@@ -120,7 +146,7 @@ fn run(cluster: &Cluster, pgbench: &std::path::Path) -> anyhow::Result<Load> {
     let tps = text.lines().find_map(|l| l.strip_prefix("tps = ")?.split_whitespace().next()?.parse::<f64>().ok());
     let tps = tps.ok_or_else(|| anyhow::anyhow!("pgbench said: {text}"))?;
     eprintln!("{tps:.0} transactions/s");
-    Ok(Load { tps, cpu: ticks as f64 * 10.0 / (tps * SECONDS as f64) })
+    Ok((tps, ticks as f64 * 10.0 / (tps * SECONDS as f64)))
 }
 
 /// Clock ticks (10 ms) of a postmaster, its children, and those that have ended.

@@ -161,6 +161,10 @@ impl Catalog {
         self.lock().get(&id).cloned()
     }
 
+    pub(crate) fn name(&self, id: StreamId) -> Option<String> {
+        self.lock().get(&id).map(|entry| entry.name.to_string())
+    }
+
     pub(crate) fn by_name(&self, name: &TableName) -> Option<Entry> {
         self.lock().values().find(|e| e.name == *name).cloned()
     }

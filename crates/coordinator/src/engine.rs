@@ -51,7 +51,7 @@ pub(crate) struct Applied {
 }
 
 /// A durable cut on its way to the target.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Publication {
     pub(crate) cut: Cut,
     pub(crate) streams: Vec<StreamOutput>,
@@ -61,6 +61,8 @@ pub(crate) struct Publication {
     pub(crate) publish: Option<StreamId>,
     /// Commit times of the cut's transactions, µs since 2000, the nodes' clocks.
     pub(crate) commit_times: Vec<i64>,
+    /// How long the engine took for each stream table.
+    pub(crate) took: Vec<(StreamId, Duration)>,
     /// Told when it is visible.
     pub(crate) visible: Option<oneshot::Sender<()>>,
 }
@@ -202,8 +204,9 @@ impl EngineRoom {
             streams: output.streams,
             failed: output.failed,
             publish: Some(stream),
-            commit_times: Vec::new(),
+            took: output.took,
             visible: Some(visible),
+            ..Publication::default()
         };
         let _stopping = self.publications.blocking_send(publication);
         Ok(cut)
@@ -330,8 +333,8 @@ impl EngineRoom {
         metrics::counter!("tributary_changes_total").increment(output.stats.changes);
         metrics::gauge!("tributary_durable_seq", labels(self.consistency, None)).set(cut.seq.0 as f64);
         failed.extend(output.failed);
-        let publication =
-            Publication { cut, streams: output.streams, failed, publish: None, commit_times, visible: None };
+        let (streams, took) = (output.streams, output.took);
+        let publication = Publication { cut, streams, failed, commit_times, took, ..Publication::default() };
         Ok(self.applied.blocking_send(Applied { confirm: work.confirm }).is_ok() && self.publish_cut(publication))
     }
 }

@@ -58,22 +58,30 @@ fn operator(o: &OperatorStats) -> serde_json::Value {
     let holds = o.holds.iter().map(|h| {
         json!({ "what": h.what, "key": h.key, "shared": h.shared, "rows": h.rows, "more": h.more, "bytes": h.bytes })
     });
-    let cuts = o.cuts.iter().map(|c| json!({ "cut": c.seq.0, "rows_in": c.rows_in, "rows_out": c.rows_out }));
+    let cuts = o
+        .cuts
+        .iter()
+        .map(|c| json!({ "cut": c.seq.0, "rows_in": c.rows_in, "rows_out": c.rows_out, "ms": milliseconds(c.took) }));
     json!({
         "depth": o.depth, "operator": o.name, "ring": o.ring, "state": o.state,
         "holds": holds.collect::<Vec<_>>(), "cuts": cuts.collect::<Vec<_>>(),
     })
 }
 
+fn milliseconds(took: Duration) -> f64 {
+    took.as_secs_f64() * 1e3
+}
+
 /// The operators with what they hold and what the last cuts that touched them were.
 fn table(operators: &[OperatorStats]) -> String {
     let cuts = operators.first().map(|o| o.cuts.iter().map(|c| c.seq.to_string()).collect::<Vec<_>>());
     let cuts = cuts.filter(|cuts| !cuts.is_empty()).map_or("none yet".into(), |cuts| cuts.join(", "));
-    let mut out = format!("Kept by, with rows in > out in the last cuts ({cuts}):\n");
+    let mut out = format!("Kept by, with rows in > out and the time taken in the last cuts ({cuts}):\n");
     for o in operators {
         let name = format!("{:indent$}{}", "", o.name, indent = o.depth * 2);
         let ring = if o.ring == 1 { "native" } else { "by PostgreSQL (ring 2)" };
-        let flow = o.cuts.iter().map(|c| format!("{} > {}", c.rows_in, c.rows_out)).collect::<Vec<_>>().join(", ");
+        let flow = o.cuts.iter().map(|c| format!("{} > {} {:.1} ms", c.rows_in, c.rows_out, milliseconds(c.took)));
+        let flow = flow.collect::<Vec<_>>().join(", ");
         let state = if o.state.is_empty() { String::new() } else { format!("; {}", o.state) };
         let _infallible = writeln!(out, "  {name:28} {ring}  {flow}{state}");
         for h in &o.holds {

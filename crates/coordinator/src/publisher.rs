@@ -60,6 +60,9 @@ pub(crate) struct Publisher {
 /// The note of how far the target was written before the outbox was trimmed: one that is not there any more went back.
 pub(crate) const WRITTEN: &str = "written";
 
+/// All others wait meanwhile.
+const LONG: Duration = Duration::from_secs(5);
+
 /// The outbox is trimmed so often.
 const PRUNE_EVERY: Duration = Duration::from_secs(1);
 
@@ -77,7 +80,8 @@ impl Publisher {
 
     /// Makes one cut visible.
     pub(crate) async fn publish(&mut self, publication: Publication) -> Result<(), SinkError> {
-        let Publication { cut, mut streams, mut failed, publish, commit_times, visible } = publication;
+        let Publication { cut, mut streams, mut failed, publish, commit_times, took, visible } = publication;
+        self.note_times(&took);
         let goes = |s: StreamId| publish == Some(s) || self.catalog.is_published(s);
         streams.retain(|s| !s.changes.is_empty() && goes(s.stream));
         if !(streams.is_empty() && failed.is_empty() && publish.is_none()) {
@@ -110,6 +114,21 @@ impl Publisher {
             let _nobody_waits_any_more = visible.send(());
         }
         Ok(())
+    }
+
+    /// Which stream tables the engine's time went to.
+    fn note_times(&self, took: &[(StreamId, Duration)]) {
+        for (stream, took) in took {
+            let Some(name) = self.catalog.name(*stream) else { continue };
+            if *took > LONG {
+                tracing::warn!(
+                    stream_table = name,
+                    seconds = took.as_secs_f64(),
+                    "a cut took long; explain shows where"
+                );
+            }
+            metrics::histogram!("tributary_stream_table_seconds", "stream_table" => name).record(took.as_secs_f64());
+        }
     }
 
     /// Writes the batch, however often the connection breaks meanwhile.

@@ -287,14 +287,8 @@ impl EngineRoom {
         let output = self.apply_cut(&cut, &transactions)?;
         failed.extend(output.failed);
         let seq = cut.seq;
-        let publication = Publication {
-            cut,
-            streams: output.streams,
-            failed,
-            publish: None,
-            commit_times: Vec::new(),
-            visible: None,
-        };
+        let (streams, took) = (output.streams, output.took);
+        let publication = Publication { cut, streams, failed, took, ..Publication::default() };
         let _stopping = self.publish_cut(publication);
         Ok(Some((done, seq)))
     }

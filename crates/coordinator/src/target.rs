@@ -35,9 +35,7 @@ pub(crate) async fn send_again(
     let mut sent = 0_u64;
     for entry in engine.outbox_from(published) {
         let (cut, streams) = entry?;
-        let publication =
-            Publication { cut, streams, failed: Vec::new(), publish: None, commit_times: Vec::new(), visible: None };
-        publisher.publish(publication).await?;
+        publisher.publish(Publication { cut, streams, ..Publication::default() }).await?;
         sent += 1;
     }
     if sent > 0 {

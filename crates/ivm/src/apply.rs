@@ -1,6 +1,7 @@
 //! One cut: from the nodes' transactions to what each stream table is told.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use state::{Batch, Durability};
@@ -199,6 +200,7 @@ impl Engine {
                 continue;
             }
             writes.clear();
+            let started = Instant::now();
             let mut cx = Cx {
                 store: &self.store,
                 kept: &self.store,
@@ -208,12 +210,15 @@ impl Engine {
                 arrangements: &self.arrangements,
                 deltas: &prepared.deltas,
                 commons: Vec::new(),
+                below: Duration::ZERO,
                 rows: &mut self.rows,
                 evaluator: evaluator.as_mut(),
                 limits: self.limits,
                 seq,
             };
-            match Failure::contained(|| step_stream(stream, &mut cx)) {
+            let stepped = Failure::contained(|| step_stream(stream, &mut cx));
+            prepared.took.push((*id, started.elapsed()));
+            match stepped {
                 Ok((changes, grown)) => {
                     if grown != 0 {
                         let rows = stream.rows.saturating_add_signed(grown);
@@ -265,6 +270,7 @@ impl Engine {
             sources: prepared.deltas.into_keys().collect(),
             failed: prepared.failed,
             broken: prepared.broken,
+            took: prepared.took,
             stats: prepared.stats,
         })
     }
@@ -279,6 +285,7 @@ struct Prepared {
     failed: Vec<(StreamId, String)>,
     broken: Vec<(SourceId, String)>,
     rows: Vec<(StreamId, u64)>,
+    took: Vec<(StreamId, Duration)>,
     stats: CutStats,
 }
 

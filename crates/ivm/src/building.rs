@@ -16,6 +16,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use state::{Batch, Durability, Family, Frozen, Read, Store};
 use types::{Delta, Row, Seq, SourceId, StreamId, TableChange};
@@ -113,6 +114,7 @@ impl Building {
             arrangements: &self.arrangements,
             deltas: &nothing,
             commons: Vec::new(),
+            below: Duration::ZERO,
             rows: &mut cache,
             evaluator: self.evaluator.as_mut(),
             limits: self.limits,
@@ -169,6 +171,7 @@ impl Building {
             arrangements: &self.arrangements,
             deltas: &deltas,
             commons: Vec::new(),
+            below: Duration::ZERO,
             rows: cache,
             evaluator: self.evaluator.as_mut(),
             limits: self.limits,
@@ -278,6 +281,7 @@ impl Engine {
             arrangements: &self.arrangements,
             deltas: &nothing,
             commons: Vec::new(),
+            below: Duration::ZERO,
             rows: &mut BTreeMap::new(),
             evaluator: building.evaluator.as_mut(),
             limits: building.limits,

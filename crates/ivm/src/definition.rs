@@ -1,5 +1,7 @@
 //! What the engine is told and what it gives back.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use plan::{PgExpr, Plan};
 use serde::{Deserialize, Serialize};
@@ -159,6 +161,8 @@ pub struct CutOutput {
     /// Sources whose rows are not exact any more, with the reason: everything that reads them is among the failed, and they
     /// have to be dropped and read again.
     pub broken: Vec<(SourceId, String)>,
+    /// How long each stream table took whose sources changed.
+    pub took: Vec<(StreamId, Duration)>,
     /// How much it was.
     pub stats: CutStats,
 }
@@ -178,7 +182,7 @@ pub struct CutStats {
     pub bytes: u64,
 }
 
-/// Rows that went through an operator in one cut.
+/// Rows that went through an operator in one cut, and how long it took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CutRows {
     /// The cut.
@@ -187,6 +191,8 @@ pub struct CutRows {
     pub rows_in: u64,
     /// Rows out.
     pub rows_out: u64,
+    /// Without what the operators before it took.
+    pub took: Duration,
 }
 
 /// Rows that an operator finds by a key.

@@ -9,6 +9,7 @@
 //! states; whoever stops starts again by being dropped, added and built.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use state::{Batch, Durability};
 use types::{Row, Seq, SourceId, StreamId};
@@ -226,6 +227,7 @@ impl Engine {
             arrangements: &self.arrangements,
             deltas: &nothing,
             commons: Vec::new(),
+            below: Duration::ZERO,
             rows: &mut self.rows,
             evaluator: evaluator.as_mut(),
             limits: self.limits,

@@ -6,6 +6,8 @@
 //! No condition is evaluated over values over which the query does not evaluate it, unless it raises no errors. And where
 //! an operator takes equal values together, conditions go below it only for types whose equal values are the same in every
 //! byte: `1.0` and `1.00` are one group, of which one is shown, and `scale(x) = 1` is asked of that one.
+//!
+//! A condition that is never true goes down to the sources, which keep nothing then.
 
 use scalar::{Compiled, Env, has_forms, key_support};
 use types::{PgType, Row, Scalar, ScalarKind, oid};
@@ -45,6 +47,9 @@ type Parted = (Vec<Scalar>, Vec<Scalar>);
 impl Pusher<'_> {
     /// The rows of `rel` on which all that is asked is true; it is asked in this order.
     fn rel(&self, rel: Rel, asked: Vec<Scalar>) -> Rel {
+        if let Some(never) = asked.iter().find(|c| self.is_never(c)) {
+            return self.nothing(rel, bare(never));
+        }
         let (rel, above) = match rel {
             Rel::Filter { input, predicate } => {
                 let mut all: Vec<Scalar> = Vec::new();
@@ -126,6 +131,30 @@ impl Pusher<'_> {
         self.filtered(rel, above)
     }
 
+    /// No row: PostgreSQL looks at none either, whatever else is asked. What has rows over none is left out itself.
+    fn nothing(&self, rel: Rel, never: &Scalar) -> Rel {
+        let mut rel = match rel {
+            Rel::Filter { input, .. } => return self.nothing(*input, never),
+            other => other,
+        };
+        let gives_rows_over_none = match &rel {
+            Rel::Aggregate { keys, .. } | Rel::PgAggregate { keys, .. } => keys.is_empty(),
+            other => other.inputs().is_empty(),
+        };
+        for input in rel.inputs_mut() {
+            let was = std::mem::replace(input, Rel::UnionAll(Vec::new()));
+            *input = self.nothing(was, never);
+        }
+        if gives_rows_over_none { Rel::Filter { input: Box::new(rel), predicate: never.clone() } } else { rel }
+    }
+
+    /// A constant that is not true.
+    fn is_never(&self, condition: &Scalar) -> bool {
+        let compiled = condition.columns().is_empty().then(|| Compiled::new(condition, self.env));
+        let Some(Ok(compiled)) = compiled else { return false };
+        compiled.eval(&Row::default()).is_ok_and(|value| value.as_deref() != Some(&[1]))
+    }
+
     fn boxed(&self, rel: Rel, asked: Vec<Scalar>) -> Box<Rel> {
         Box::new(self.rel(rel, asked))
     }
@@ -142,6 +171,12 @@ impl Pusher<'_> {
         let lowered = |c: &Scalar| is_right(c).then(|| c.map_columns(&|c| c - offset));
         let (of_right, above) = self.part(asked, Over::More, &lowered);
         let (mut of_left, mut of_right) = (of_left, of_right);
+        // Without a pair the other side's rows are of no use, but those of a FULL JOIN.
+        if kind != JoinKind::Full
+            && let Some(on) = &on
+        {
+            of_right.extend(conjuncts(&on.predicate).into_iter().filter(|c| self.is_never(c)).cloned());
+        }
         let known = |side: &Rel, asked: &[Scalar]| {
             let mut facts = self.facts(side);
             facts.extend(asked.iter().map(|c| bare(c).clone()));

@@ -273,7 +273,21 @@ async fn conditions_are_asked_as_far_down_as_they_can_be() {
         ),
         // Of all rows together nothing is left out.
         ("SELECT * FROM (SELECT count(*) AS n FROM orders) s WHERE n > 7", &["orders (id)\n"]),
-        ("SELECT count(*) FROM orders HAVING 1 = 2", &["orders (id)\n"]),
+        // What is never true leaves nothing of any row; a count has its row over none.
+        ("SELECT count(*) FROM orders HAVING 1 = 2", &["orders (id) where f65(Int4(1), Int4(2))\n"]),
+        ("SELECT count(*) FROM orders WHERE NULL::bool", &["orders (id) where NULL\n"]),
+        (
+            "SELECT o.id, (SELECT max(region) FROM users) AS m FROM orders o, regions r WHERE 1 / o.id = 1 AND false",
+            &["orders (id) where Bool(false)\n", "users (id, region)\n", "regions (id) where Bool(false)\n"],
+        ),
+        (
+            "SELECT o.id, u.region FROM orders o LEFT JOIN users u ON u.id = o.user_id AND 1 = 2",
+            &["orders (id, user_id)\n", "users (id, region) where f65(Int4(1), Int4(2))\n"],
+        ),
+        (
+            "SELECT user_id, n FROM (SELECT user_id, count(*) AS n FROM orders GROUP BY user_id) s FULL JOIN users u ON u.id = user_id AND 1 = 2",
+            &["orders (id, user_id)\n", "users (id)\n"],
+        ),
         ("SELECT * FROM (SELECT id FROM orders ORDER BY spare, id LIMIT 3) s WHERE id = 7", &["orders (id, spare)\n"]),
     ] {
         let text = explain_text(&plan(&client, query, &PlanOptions::default()).await.unwrap().plan);

@@ -44,6 +44,7 @@ mod working;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use state::{Batch, Durability, Store};
 use types::{Delta, Seq, SourceId};
@@ -83,6 +84,7 @@ use crate::kept::Sources;
 use crate::resolve::SourceDelta;
 use crate::rows::{self, RowCache};
 use late::{Apply, Late};
+use stats::Timed;
 
 /// Rows handed on at once when a stream table is built.
 pub(crate) const CHUNK: usize = 4096;
@@ -104,6 +106,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) deltas: &'a BTreeMap<SourceId, SourceDelta>,
     /// What the cut does to the subplans that several operators read, as far as they are computed.
     pub(crate) commons: Vec<Vec<Delta>>,
+    /// How long the operators before the one at work have taken.
+    pub(crate) below: Duration,
     /// Rows of sources in memory.
     pub(crate) rows: &'a mut BTreeMap<SourceId, RowCache>,
     pub(crate) evaluator: &'a mut dyn Evaluator,
@@ -199,19 +203,21 @@ impl Node {
         if self.last.len() == CUTS {
             self.last.pop_front();
         }
-        self.last.push_back(CutRows { seq, rows_in: 0, rows_out: 0 });
+        self.last.push_back(CutRows { seq, rows_in: 0, rows_out: 0, took: Duration::ZERO });
     }
 
-    fn note(&mut self, rows_in: usize, rows_out: usize) {
+    fn note(&mut self, rows_in: usize, rows_out: usize, took: Duration) {
         if let Some(cut) = self.last.back_mut() {
             cut.rows_in += rows_in as u64;
             cut.rows_out += rows_out as u64;
+            cut.took += took;
         }
     }
 
     /// What the cut does to this operator's rows.
     pub(crate) fn step(&mut self, cx: &mut Cx<'_>) -> Result<Vec<Delta>, Failure> {
         self.begin(cx.seq);
+        let timed = Timed::begin(cx);
         self.late.iter_mut().for_each(Late::clear);
         let (rows_in, out) = match &mut self.operator {
             Operator::Source(o) => {
@@ -269,7 +275,7 @@ impl Node {
             // What is in the step of a recursion is pushed.
             Operator::Values(_) | Operator::Working(_) => (0, Vec::new()),
         };
-        self.note(rows_in, out.len());
+        self.note(rows_in, out.len(), timed.end(cx));
         Ok(out)
     }
 
@@ -299,6 +305,7 @@ impl Node {
 
     /// In the step of a recursion: what recursive rows that come or go come to, the other inputs as they are after the cut.
     pub(crate) fn push(&mut self, cx: &mut Cx<'_>, recursive: &[Delta]) -> Result<Vec<Delta>, Failure> {
+        let timed = Timed::begin(cx);
         let (rows_in, out) = match &mut self.operator {
             Operator::Working(_) => (0, recursive.to_vec()),
             Operator::Filter(o) => {
@@ -331,7 +338,7 @@ impl Node {
             }
             _ => return Err(Flow::missing()),
         };
-        self.note(rows_in, out.len());
+        self.note(rows_in, out.len(), timed.end(cx));
         Ok(out)
     }
 

@@ -1,8 +1,29 @@
 //! What operators say of themselves, for `explain`.
 
-use super::{Node, Operator};
+use std::time::{Duration, Instant};
+
+use super::{Cx, Node, Operator};
 use crate::definition::{CutRows, OperatorStats};
 use crate::keeping::Operators;
+
+/// How long an operator takes, without those before it.
+pub(super) struct Timed {
+    started: Instant,
+    /// What others had taken that the same one reads.
+    beside: Duration,
+}
+
+impl Timed {
+    pub(super) fn begin(cx: &mut Cx<'_>) -> Self {
+        Self { started: Instant::now(), beside: std::mem::take(&mut cx.below) }
+    }
+
+    pub(super) fn end(self, cx: &mut Cx<'_>) -> Duration {
+        let took = self.started.elapsed();
+        let below = std::mem::replace(&mut cx.below, self.beside + took);
+        took.saturating_sub(below)
+    }
+}
 
 impl Node {
     /// This operator and those below it, for `explain`.
@@ -44,7 +65,7 @@ impl Node {
 
     /// Rows that came out of it in the last cuts.
     pub(crate) fn last_out(&self) -> Vec<CutRows> {
-        self.last.iter().map(|cut| CutRows { rows_in: cut.rows_out, ..*cut }).collect()
+        self.last.iter().map(|cut| CutRows { rows_in: cut.rows_out, took: Duration::ZERO, ..*cut }).collect()
     }
 
     /// What stands before the operators of a subplan.

@@ -8,6 +8,7 @@ mod functions;
 mod grouping_sets;
 mod guards;
 mod joins;
+mod nothing;
 mod quantified;
 mod recursion;
 mod sets;
@@ -29,6 +30,7 @@ pub(crate) fn all() -> Vec<Asked> {
         grouping_sets::QUERIES,
         guards::QUERIES,
         joins::QUERIES,
+        nothing::QUERIES,
         quantified::QUERIES,
         recursion::QUERIES,
         sets::QUERIES,
