@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use testkit::random::{Changes, Generator, Query, Schema, Ty, fewer, shrink};
+use testkit::random::{Changes, Generator, Query, Readable, Schema, fewer, shrink};
 use testkit::{Cluster, Daemon, DaemonOptions, Kind, Oracle, TableKind, TableSpec, citus_available, seed};
 use tokio_postgres::Client;
 use tributary_tests::{Services, long};
@@ -117,9 +117,9 @@ impl Running {
         let mut made = Vec::new();
         for number in 0..VIEWS {
             let name = format!("r{round}_v{number}");
-            let (query, types) = generator.query();
+            let (query, readable) = generator.query();
             if self.client.batch_execute(&format!("CREATE VIEW {name} AS {query}")).await.is_ok() {
-                generator.may_read(&name, &types);
+                generator.may_read(&name, &readable);
                 made.push((name, query));
             }
         }
@@ -225,17 +225,17 @@ impl Running {
             // At once those that do not read each other: every fourth can be read by those behind it.
             let first = queries.len();
             let last = first.next_multiple_of(4).min(PER_SCHEMA - 1);
-            let drawn: Vec<(Query, Vec<Ty>)> = (first..=last).map(|_| generator.query()).collect();
+            let drawn: Vec<(Query, Readable)> = (first..=last).map(|_| generator.query()).collect();
             let named: Vec<(String, String)> =
                 (first..).zip(&drawn).map(|(i, (query, _))| (format!("s{round}_{i}"), query.to_string())).collect();
             let created = join_all(named.iter().map(|(name, text)| self.create(name, text))).await;
-            for (((query, types), (name, text)), refused) in drawn.into_iter().zip(named).zip(created) {
+            for (((query, readable), (name, text)), refused) in drawn.into_iter().zip(named).zip(created) {
                 let i = queries.len();
                 queries.push(query);
                 match refused {
                     None => {
                         if i.is_multiple_of(4) {
-                            generator.may_read(&name, &types);
+                            generator.may_read(&name, &readable);
                         }
                         kept.push((name, text));
                         of.push(i);
@@ -280,7 +280,10 @@ impl Running {
             let read = (0..i).map(|before| (kept[before].0.clone(), queries[of[before]].clone()));
             let query = queries[of[i]].clone().within(&views.iter().cloned().chain(read).collect::<Vec<_>>());
             let script = self.shortest(&schema, &rows, query, &transactions).await;
-            let script = format!("-- TRIBUTARY_SEED={seed}, query {}\n{script}\n-- {how}", of[i]);
+            // They are there, so that a shorter script may name them.
+            let named = views.iter().filter(|(name, _)| script.contains(name.as_str()));
+            let named: String = named.map(|(name, query)| format!("CREATE VIEW {name} AS {query};\n")).collect();
+            let script = format!("-- TRIBUTARY_SEED={seed}, query {}\n{named}{script}\n-- {how}", of[i]);
             tally.borrow_mut().wrong(script);
         }
     }

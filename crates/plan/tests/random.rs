@@ -151,14 +151,14 @@ async fn random_queries_are_planned_as_postgresql_answers_them() {
         let mut generator = Generator::new(seed, &schema);
         let mut views: Vec<(String, Query)> = Vec::new();
         for number in 0..PER_SCHEMA {
-            let (query, types) = generator.query();
+            let (query, readable) = generator.query();
             match came_out(&databases, &query.to_string()).await {
                 Came::Right => {
                     right += 1;
                     if number % 3 == 0 {
                         let name = format!("v{number}");
                         databases.client.batch_execute(&format!("CREATE VIEW {name} AS {query}")).await.unwrap();
-                        generator.may_read(&name, &types);
+                        generator.may_read(&name, &readable);
                         views.push((name, query));
                     }
                 }

@@ -3,18 +3,23 @@
 use rand::Rng;
 
 use super::expression::Expr;
-use super::generate::{Generator, Scope};
+use super::generate::{Generator, Readable, Scope};
 use super::query::From;
 use super::ty::Ty;
 
 /// Joins of a query without an equality. Each multiplies the rows of all that is above it, for the engine at every change.
 const MOST_PRODUCTS: usize = 2;
 
+/// Joins in a query and in what it names: three of the former kind, each of some dozen rows, are a million pairs.
+const MOST_JOINS: usize = 6;
+
 impl Generator<'_> {
     /// Counts a join without an equality, if there may be one more.
     fn may_multiply(&mut self) -> bool {
         self.products += 1;
-        self.products <= MOST_PRODUCTS
+        let may = self.products <= MOST_PRODUCTS;
+        self.joins += if may { 2 } else { 0 };
+        may
     }
 
     /// A FROM list, and the columns that it gives.
@@ -53,6 +58,7 @@ impl Generator<'_> {
             let on = (words != "CROSS JOIN").then(|| Expr::plain("true".into(), Ty::Bool));
             return (From::Join(Box::new(left), words, right, on), columns);
         }
+        self.joins += 1;
         let (right, columns) = self.input(depth, outer);
         let mut words = match self.rng.random_range(0..100) {
             0..45 => "JOIN",
@@ -144,10 +150,12 @@ impl Generator<'_> {
             }
             22..27 => return self.function(outer),
             27..56 => {
-                let items = self.items.clone();
-                if let Some((name, types)) = self.pick(&items) {
+                let few = |item: &&(String, Readable)| self.joins + item.1.joins <= MOST_JOINS;
+                let items: Vec<(String, Readable)> = self.items.iter().filter(few).cloned().collect();
+                if let Some((name, item)) = self.pick(&items) {
+                    self.joins += item.joins;
                     let alias = self.alias('w');
-                    let columns = named(&alias, &types);
+                    let columns = named(&alias, &item.types);
                     return (From::Named(name, alias), columns);
                 }
             }

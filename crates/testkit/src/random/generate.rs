@@ -15,14 +15,27 @@ pub struct Generator<'s> {
     pub(super) schema: &'s Schema,
     /// Aliases given out.
     pub(super) aliases: usize,
-    /// Items of WITH that can be named, with their columns' types.
-    pub(super) items: Vec<(String, Vec<Ty>)>,
+    /// Items of WITH, views and stream tables that can be named.
+    pub(super) items: Vec<(String, Readable)>,
     /// Joins without an equality in the query that is being made.
     pub(super) products: usize,
+    /// All joins in it and in what it names, those without an equality twice.
+    pub(super) joins: usize,
     /// Windows with names in the query that is being made.
     pub(super) windows: Vec<(String, Expr)>,
+    /// A window function in it goes by the places of rows.
+    pub(super) decided: bool,
     /// Views and stream tables that can be named.
-    views: Vec<(String, Vec<Ty>)>,
+    views: Vec<(String, Readable)>,
+}
+
+/// What a query is to those that name it.
+#[derive(Debug, Clone)]
+pub struct Readable {
+    /// Its columns'.
+    pub(super) types: Vec<Ty>,
+    /// As the generator counts them.
+    pub(super) joins: usize,
 }
 
 /// What an expression may read.
@@ -51,7 +64,9 @@ impl<'s> Generator<'s> {
             aliases: 0,
             items: Vec::new(),
             products: 0,
+            joins: 0,
             windows: Vec::new(),
+            decided: false,
             views: Vec::new(),
         }
     }
@@ -74,21 +89,22 @@ impl<'s> Generator<'s> {
         (0..self.rng.random_range(1..=most)).map(|_| palette[self.rng.random_range(0..palette.len())]).collect()
     }
 
-    /// A query of one to four columns, and their types.
-    pub fn query(&mut self) -> (Query, Vec<Ty>) {
+    /// A query of one to four columns, and what it is to others.
+    pub fn query(&mut self) -> (Query, Readable) {
         let types = self.types(4);
         self.items.clone_from(&self.views);
-        self.products = 0;
-        (self.of_types(&types, 3, &[]), types)
+        (self.products, self.joins) = (0, 0);
+        let query = self.of_types(&types, 3, &[]);
+        (query, Readable { types, joins: self.joins })
     }
 
-    /// From now on queries may read a view or stream table with columns `c0`, `c1`, … of these types.
-    pub fn may_read(&mut self, name: &str, types: &[Ty]) {
+    /// From now on queries may read a view or stream table of such a query; its columns are `c0`, `c1`, ….
+    pub fn may_read(&mut self, name: &str, readable: &Readable) {
         // The latest few, so that chains become long.
         if self.views.len() == 4 {
             self.views.remove(0);
         }
-        self.views.push((name.to_owned(), types.to_vec()));
+        self.views.push((name.to_owned(), readable.clone()));
     }
 
     /// A query whose columns have these types, nested at most `depth` deep, that may read `outer`.
@@ -145,9 +161,10 @@ impl<'s> Generator<'s> {
     }
 
     pub(super) fn select(&mut self, types: &[Ty], depth: usize, outer: &[Expr], one_row: bool) -> Select {
-        let around = std::mem::take(&mut self.windows);
+        let around = (std::mem::take(&mut self.windows), std::mem::take(&mut self.decided));
         let mut select = self.unnamed(types, depth, outer, one_row);
-        select.windows = std::mem::replace(&mut self.windows, around);
+        select.windows = std::mem::take(&mut self.windows);
+        (self.windows, self.decided) = around;
         select
     }
 
@@ -163,8 +180,9 @@ impl<'s> Generator<'s> {
         let mut shown = scope.clone();
         if self.often(12) {
             for ty in types {
-                let call = self.window(*ty, &scope);
-                shown.columns.extend([call.clone(), call]);
+                if let Some(call) = self.window(*ty, &scope) {
+                    shown.columns.extend([call.clone(), call]);
+                }
             }
         }
         select.targets = types.iter().map(|ty| self.expr(*ty, &shown, 2, depth)).collect();
@@ -224,7 +242,7 @@ impl<'s> Generator<'s> {
         }
         if !one_row && select.group.is_some() && self.often(10) {
             let call = self.window(types[0], &after);
-            select.targets.push(call);
+            select.targets.extend(call);
         }
         let rest = types.iter().skip(select.targets.len());
         let rest: Vec<Expr> = rest.map(|ty| self.expr(*ty, &after, 1, depth)).collect();

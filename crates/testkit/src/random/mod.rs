@@ -19,7 +19,7 @@ mod with;
 
 pub use changes::Changes;
 pub use expression::Expr;
-pub use generate::Generator;
+pub use generate::{Generator, Readable};
 pub use query::Query;
 pub use schema::{Place, RandomTable, Schema};
 pub use shrink::{fewer, shrink};

@@ -8,11 +8,16 @@ use super::shapes::windows;
 use super::ty::Ty;
 
 impl Generator<'_> {
-    /// A call of a window function over the columns of a scope.
-    pub(super) fn window(&mut self, ty: Ty, scope: &Scope) -> Expr {
+    /// A call of a window function over the columns of a scope. Rows that are equal in all columns are as good as each other for one
+    /// that goes by their places; which of them gets what of two such functions, nobody can say.
+    pub(super) fn window(&mut self, ty: Ty, scope: &Scope) -> Option<Expr> {
         let inside = Scope { columns: scope.columns.clone(), ..Scope::default() };
         let (plain, ordered) = windows(ty);
-        let deciding = plain.is_empty() || self.often(50);
+        let deciding = !self.decided && (plain.is_empty() || self.often(50));
+        if plain.is_empty() && !deciding {
+            return None;
+        }
+        self.decided |= deciding;
         let of = if deciding { ordered } else { plain };
         let (text, args) = of[self.rng.random_range(0..of.len())];
         let mut args: Vec<Expr> = args.iter().map(|ty| self.expr(*ty, &inside, 1, 0)).collect();
@@ -28,7 +33,6 @@ impl Generator<'_> {
             args.push(column);
         }
         if deciding && !scope.columns.is_empty() {
-            // Rows that are equal in all columns are as good as each other.
             let all: Vec<String> = scope.columns.iter().map(ToString::to_string).collect();
             over.push_str(&format!("ORDER BY {}", all.join(", ")));
             let units = ["ROWS", "GROUPS"][self.rng.random_range(0..2)];
@@ -47,9 +51,9 @@ impl Generator<'_> {
             let name = self.alias('w');
             let window = Expr::of(&over, args.split_off(of_call), ty);
             self.windows.push((name.clone(), window));
-            return Expr::of(&format!("{text} OVER {name}"), args, ty);
+            return Some(Expr::of(&format!("{text} OVER {name}"), args, ty));
         }
-        Expr::of(&format!("{text} OVER ({over})"), args, ty)
+        Some(Expr::of(&format!("{text} OVER ({over})"), args, ty))
     }
 
     /// A frame, or none; with a distance where its units can go by one.

@@ -2,7 +2,7 @@
 
 use rand::Rng;
 
-use super::generate::Generator;
+use super::generate::{Generator, Readable};
 use super::query::With;
 use super::ty::Ty;
 
@@ -14,8 +14,9 @@ impl Generator<'_> {
             return self.recursive(name, depth);
         }
         let types = self.types(3);
+        let before = self.joins;
         let query = self.of_types(&types, depth - 1, &[]);
-        self.items.push((name.clone(), types));
+        self.items.push((name.clone(), Readable { types, joins: self.joins - before }));
         let hint = ["", "", "MATERIALIZED ", "NOT MATERIALIZED "][self.rng.random_range(0..4)];
         With { name, hint, query, step: None }
     }
@@ -60,8 +61,9 @@ impl Generator<'_> {
                 (union, format!("SELECT {name}.c0 + 1 AS c0 FROM {name} WHERE {name}.c0 BETWEEN -2 AND 4"))
             }
         };
+        let before = self.joins;
         let query = self.of_types(&types, depth - 2, &[]);
-        self.items.push((name.clone(), types));
+        self.items.push((name.clone(), Readable { types, joins: self.joins - before }));
         With { name, hint: "", query, step: Some((union, step)) }
     }
 }
