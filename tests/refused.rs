@@ -95,6 +95,45 @@ async fn a_refused_definition_leaves_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_asked_of_a_stream_table_says_what_to_do() {
+    let (cluster, _) = shop(Kind::Single, 1, 50).await.unwrap();
+    let daemon = Daemon::standalone(&cluster, DaemonOptions::default()).await.unwrap();
+    create(&daemon, &[("kept", "SELECT id, name FROM regions"), ("over", "SELECT count(*) AS n FROM kept")])
+        .await
+        .unwrap();
+    let before = traces(&cluster).await;
+    let (query, long) = ("SELECT id, name FROM regions WHERE id > 1", "x".repeat(64));
+    let asked: [(&[&str], &[&str]); 9] = [
+        (&["create", "a.b.c", "--query", query], &["'a.b.c' is not a table name", "schema.name"]),
+        (&["create", "a-b", "--query", query], &["'a-b' is not a table name", "quote what is special"]),
+        (&["create", &long, "--query", query], &["at most 63 bytes"]),
+        (
+            &["alter", "kept", "--query", "SELECT id FROM regions", "--cascade"],
+            &["public.kept", "drop it and create it again"],
+        ),
+        (&["alter", "kept", "--query", query], &["public.over", "--cascade"]),
+        (
+            &["alter", "kept", "--consistency", "per-node"],
+            &["public.kept", "all of them have to be of one consistency"],
+        ),
+        (
+            &["create", "other", "--query", "SELECT id FROM kept", "--consistency", "per-node"],
+            &["public.kept is a stream table of consistency atomic", "give both the same"],
+        ),
+        (&["drop", "kept"], &["public.over", "--cascade"]),
+        (&["pause", "nobody"], &["there is no stream table", "tributary stream list"]),
+    ];
+    for (arguments, says) in asked {
+        let output = cli(&daemon, &[&["stream"], arguments].concat()).await.unwrap();
+        assert_refused(&format!("{arguments:?}"), &output, says);
+        assert_eq!(traces(&cluster).await, before, "{arguments:?} left something behind");
+    }
+    cluster.run("DELETE FROM regions WHERE id = (SELECT max(id) FROM regions)").await.unwrap();
+    let kept = [("kept", "SELECT id, name FROM regions"), ("over", "SELECT count(*) AS n FROM regions")];
+    testkit::assert_exact(&cluster, &daemon, &kept).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_stream_table_leaves_nothing_of_its_own() {
     for kind in kinds() {
         let (cluster, _) = shop(kind, 1, 50).await.unwrap();
