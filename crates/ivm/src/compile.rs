@@ -3,6 +3,7 @@
 //! Deterministic: the same definition asks for the same states in the same order, so that a stream table finds its state
 //! again after a restart. Whoever changes that raises [`TREE_VERSION`].
 
+mod beyond;
 mod outer;
 mod postgres;
 mod recursion;
@@ -26,7 +27,7 @@ use crate::operators::{
 };
 
 /// Raised when a definition compiles to operators that do not understand the states of before.
-pub(crate) const TREE_VERSION: u32 = 6;
+pub(crate) const TREE_VERSION: u32 = 7;
 
 pub(crate) use tree::{Rows, Tree};
 

@@ -166,7 +166,15 @@ fn the_queries_find_rows_in_every_way() {
             ways.push_str(&format!("{}: {};\n", operator.name, operator.state));
         }
     }
-    for way in ["by their key;", "by the first columns", "shared arrangement", "own arrangement", "a row a key"] {
+    for way in [
+        "by their key;",
+        "by the first columns",
+        "shared arrangement",
+        "own arrangement",
+        "a row a key",
+        "above the least;",
+        "below the greatest, or equal;",
+    ] {
         assert!(ways.contains(way), "{way}:\n{ways}");
     }
 }

@@ -13,6 +13,7 @@ mod aggregates;
 mod analyze;
 mod array;
 mod array_sub;
+mod bounds;
 mod built;
 mod calls;
 mod catalog;

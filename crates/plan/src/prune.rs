@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use types::{PgType, Scalar};
 
+use crate::bounds::bounded;
 use crate::subplans::without_copies;
 use crate::tree::{Condition, JoinKind, PgExpr, Rel, SortKey, SourceUse};
 
@@ -76,6 +77,9 @@ impl Pruner<'_> {
                 (columns(Rel::Common(index), &kept, needed), needed.iter().copied().collect())
             }
             Rel::Filter { input, predicate } => {
+                if let Some(rel) = bounded(&input, &predicate, needed, self.widths) {
+                    return self.rel(rel, needed);
+                }
                 let mut below = needed.clone();
                 below.extend(predicate.columns());
                 let (input, kept) = self.rel(*input, &below);

@@ -295,6 +295,26 @@ async fn conditions_are_asked_as_far_down_as_they_can_be() {
     }
 }
 
+#[tokio::test]
+async fn rows_that_are_compared_with_one_value_are_joined_by_that() {
+    let (_cluster, client) = database().await;
+    for (query, is_semi) in [
+        ("SELECT id FROM orders WHERE amount > (SELECT avg(amount) FROM orders)", true),
+        ("SELECT id FROM orders WHERE (SELECT max(region) FROM users) <= user_id AND spare = 1", true),
+        (
+            "SELECT user_id, sum(amount) AS s FROM orders GROUP BY user_id HAVING sum(amount) > (SELECT sum(amount) * 0.1 FROM orders)",
+            true,
+        ),
+        // It is shown, equal to it are few, and of two there are several.
+        ("SELECT o.id, m.a FROM orders o, (SELECT avg(amount) AS a FROM orders) m WHERE o.amount > m.a", false),
+        ("SELECT id FROM orders WHERE amount = (SELECT max(amount) FROM orders)", false),
+        ("SELECT o.id FROM orders o, users u WHERE o.user_id > u.id", false),
+    ] {
+        let text = explain_text(&plan(&client, query, &PlanOptions::default()).await.unwrap().plan);
+        assert_eq!(text.contains("Semi join on f"), is_semi, "{query}\n{text}");
+    }
+}
+
 /// However many joins there are, each condition is copied to the other side once: it stands in two filters, and in those of two sources at most.
 #[tokio::test]
 async fn conditions_on_what_many_are_joined_by_are_asked_once() {

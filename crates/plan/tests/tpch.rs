@@ -14,8 +14,13 @@ const SCALE: f64 = 0.004;
 
 /// Joins without keys of which neither side is one row.
 fn crosses(rel: &Rel) -> usize {
-    let one = |rel: &Rel| matches!(rel, Rel::Aggregate { keys, .. } | Rel::PgAggregate { keys, .. } if keys.is_empty());
-    let one = |rel: &Rel| one(rel) || rel.inputs().len() == 1 && one(rel.inputs()[0]);
+    fn one(rel: &Rel) -> bool {
+        match rel {
+            Rel::Aggregate { keys, .. } | Rel::PgAggregate { keys, .. } => keys.is_empty(),
+            Rel::Project { input, .. } => one(input),
+            _ => false,
+        }
+    }
     let here = match rel {
         Rel::Join { left, right, keys, .. } => usize::from(keys.is_empty() && !one(left) && !one(right)),
         _ => 0,
@@ -49,6 +54,10 @@ async fn every_query_is_planned_and_answers_as_postgresql_does() {
         let text = explain_text(&planned.plan);
         if planned.plan.common.iter().chain([&planned.plan.root]).any(|rel| crosses(rel) > 0) {
             wrong.push(format!("{number} joins without a key:\n{text}"));
+        }
+        // Groups and customers are compared with one value, which moves with most changes.
+        if [11, 22].contains(&number) && !text.contains("Semi join on f") {
+            wrong.push(format!("{number} pairs every row with one value:\n{text}"));
         }
         // What 2 and 20 show of suppliers has no key.
         if (planned.plan.key == OutputKey::RowId) != [2, 20].contains(&number) {

@@ -57,6 +57,18 @@ pub(crate) enum Family {
     Value,
 }
 
+/// Of a function that is `a > b` or the like: whether `a` is above `b` where it is true, and whether it is also true where they are equal.
+#[must_use]
+pub fn beyond(func: Oid) -> Option<(bool, bool)> {
+    match comparison(func)?.1 {
+        Relation::Gt => Some((true, false)),
+        Relation::Ge => Some((true, true)),
+        Relation::Lt => Some((false, false)),
+        Relation::Le => Some((false, true)),
+        Relation::Eq | Relation::Ne => None,
+    }
+}
+
 /// The comparison that a `pg_proc` function is.
 pub(crate) fn comparison(func: Oid) -> Option<(Family, Relation)> {
     let listed = |family: Family, list: [Oid; 6]| {

@@ -21,6 +21,7 @@ mod operands;
 mod sums;
 mod text_form;
 
+pub use compare::beyond;
 pub use compile::is_native;
 pub use compiled::Compiled;
 pub use datum::{Datum, Interval};

@@ -31,6 +31,12 @@ impl Compiler<'_> {
             JoinKind::Full => self.full(join),
             JoinKind::Left | JoinKind::Semi | JoinKind::Anti => {
                 let (left, right) = (self.rel(join.left)?, self.rel(join.right)?);
+                // What flows in a recursion is counted row by row.
+                let flows = left.layout.mark.is_some() || right.layout.mark.is_some();
+                let by = self.comparison(join, left.layout.columns.len());
+                if let Some(by) = by.filter(|_| kind == JoinKind::Semi && !flows) {
+                    return self.beyond(&by, left, right);
+                }
                 self.partners(kind, join, left, right)
             }
         }

@@ -11,6 +11,7 @@
 //! ([`crate::layout::Layout`]), so that columns are copied only where rows are made anew.
 
 mod aggregate;
+mod beyond;
 mod derived;
 mod expand;
 mod extremes;
@@ -50,6 +51,7 @@ use state::{Batch, Durability, Store};
 use types::{Delta, Seq, SourceId};
 
 pub(crate) use aggregate::{Aggregate, Groups};
+pub(crate) use beyond::{Beyond, Ranked, Which};
 pub(crate) use derived::Derived;
 pub(crate) use expand::Expand;
 pub(crate) use filter::{Filter, Predicate};
@@ -175,6 +177,7 @@ pub(crate) enum Operator {
     Window(Window),
     Join(Box<Join>),
     Outer(Box<Outer>),
+    Beyond(Box<Beyond>),
     Expand(Expand),
     SetOp(Box<SetOp>),
     Top(Box<Top>),
@@ -254,6 +257,7 @@ impl Node {
             }
             Operator::Join(o) => o.step(cx)?,
             Operator::Outer(o) => o.step(cx)?,
+            Operator::Beyond(o) => o.step(cx)?,
             Operator::SetOp(o) => o.step(cx)?,
             Operator::Expand(o) => {
                 let rows = o.input.step(cx)?;
@@ -292,6 +296,7 @@ impl Node {
             Operator::Window(o) => o.build(cx, emit),
             Operator::Join(o) => o.build(cx, emit),
             Operator::Outer(o) => o.build(cx, emit),
+            Operator::Beyond(o) => o.build(cx, emit),
             Operator::SetOp(o) => o.build(cx, emit),
             Operator::Expand(o) => o.build(cx, emit),
             Operator::Top(o) => o.build(cx, emit),
@@ -408,6 +413,7 @@ impl Node {
             Operator::Window(o) => vec![&o.input],
             Operator::Join(o) => vec![&o.left.input, &o.right.input],
             Operator::Outer(o) => vec![&o.left.input, &o.right],
+            Operator::Beyond(o) => vec![&o.rows.input, &o.bounds.input],
             Operator::SetOp(o) => vec![&o.left, &o.right],
             Operator::Expand(o) => vec![&o.input],
             Operator::Top(o) => vec![&o.input],
@@ -428,6 +434,7 @@ impl Node {
             Operator::Window(o) => vec![&mut o.input],
             Operator::Join(o) => vec![&mut o.left.input, &mut o.right.input],
             Operator::Outer(o) => vec![&mut o.left.input, &mut o.right],
+            Operator::Beyond(o) => vec![&mut o.rows.input, &mut o.bounds.input],
             Operator::SetOp(o) => vec![&mut o.left, &mut o.right],
             Operator::Expand(o) => vec![&mut o.input],
             Operator::Top(o) => vec![&mut o.input],

@@ -40,6 +40,7 @@ impl Node {
             Operator::Window(o) => ("window", o.describe()),
             Operator::Join(o) => ("join", o.describe()),
             Operator::Outer(o) => (o.name(), o.describe()),
+            Operator::Beyond(o) => ("semi join", o.describe()),
             Operator::SetOp(o) => ("set_op", o.describe()),
             Operator::Expand(_) => ("expand", String::new()),
             Operator::Top(o) => ("top", o.describe()),

@@ -47,7 +47,7 @@ pub(crate) struct Ordered {
 }
 
 /// Where an entry's order ends, behind its partition.
-type Marked = BTreeMap<Vec<u8>, (usize, i64)>;
+pub(super) type Marked = BTreeMap<Vec<u8>, (usize, i64)>;
 
 /// The first rows of a partition, taken one entry after the other.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ impl First {
 
 impl Ordered {
     /// An entry without its state, and where its order begins and ends.
-    fn entry(&self, fields: &mut FieldMap, row: &Row) -> Result<(Vec<u8>, usize, usize), Failure> {
+    pub(super) fn entry(&self, fields: &mut FieldMap, row: &Row) -> Result<(Vec<u8>, usize, usize), Failure> {
         let bytes = row.as_bytes();
         let reach = self.order.iter().map(|k| k.column + 1).max().unwrap_or(0).max(self.partition.reach);
         fields.read(bytes, reach);
@@ -173,7 +173,7 @@ impl Ordered {
     }
 
     /// Writes the copies of what changed.
-    fn counted(&self, cx: &mut Cx<'_>, partition: &[u8], changes: &Marked) -> Result<(), Failure> {
+    pub(super) fn counted(&self, cx: &mut Cx<'_>, partition: &[u8], changes: &Marked) -> Result<(), Failure> {
         let full: Vec<Vec<u8>> =
             changes.keys().map(|entry| [&self.state.to_be_bytes(), partition, &entry[..]].concat()).collect();
         let refs: Vec<&[u8]> = full.iter().map(Vec::as_slice).collect();
@@ -200,10 +200,10 @@ impl Ordered {
 
 /// What is stored of an entry.
 #[derive(Debug, Clone, Copy)]
-struct Stored {
-    copies: i64,
+pub(super) struct Stored {
+    pub(super) copies: i64,
     /// Lengths.
-    order: usize,
+    pub(super) order: usize,
     partition: usize,
 }
 
@@ -216,14 +216,14 @@ impl Stored {
         out
     }
 
-    fn decode(mut stored: &[u8]) -> Result<Self, Failure> {
+    pub(super) fn decode(mut stored: &[u8]) -> Result<Self, Failure> {
         let mut number = || take_varint(&mut stored).and_then(|n| usize::try_from(n).ok()).ok_or_else(damaged);
         let copies = i64::try_from(number()?).map_err(|_| damaged())?;
         Ok(Self { copies, order: number()?, partition: number()? })
     }
 }
 
-fn damaged() -> Failure {
+pub(super) fn damaged() -> Failure {
     IvmError::damaged("an ordered row").into()
 }
 

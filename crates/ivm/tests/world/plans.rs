@@ -1,6 +1,7 @@
 //! The queries that are kept in the tests: every operator, and every way of keeping a side of a join.
 
 pub mod above;
+mod beyond;
 pub mod outer;
 mod postgres;
 mod recursion;
@@ -167,6 +168,7 @@ pub fn all() -> Vec<Case> {
     out.extend(joined());
     out.extend(postgres::all());
     out.extend(outer::all());
+    out.extend(beyond::all());
     out.extend(subplans::all());
     out.extend(recursion::all());
     out.extend(deep());
