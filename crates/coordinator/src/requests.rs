@@ -239,15 +239,19 @@ impl Requests {
     /// dependents.
     pub(crate) async fn rebuild(&self, name: &str, progress: &ProgressSender) -> Result<Entry, RequestError> {
         let _changing = self.changing.lock().await;
-        let entry = self.entry(name)?;
+        self.rebuild_alone(self.entry(name)?, progress).await
+    }
+
+    /// The same for one who holds back all other changes, and looked whether it is needed still.
+    pub(crate) async fn rebuild_alone(&self, entry: Entry, progress: &ProgressSender) -> Result<Entry, RequestError> {
         self.all_attached().await?;
         let (planned, logical) = self.plan(&entry.query, &entry.options).await?;
-        let id = entry.id;
+        let (id, name) = (entry.id, entry.name.clone());
         let redefined = self.redefine(entry, planned, &logical, progress).await;
         // What it was computed from before may be read by nobody now.
         self.release_sources().await;
         redefined?;
-        self.catalog.get(id).ok_or_else(|| RequestError::Unknown(name.to_owned()))
+        self.catalog.get(id).ok_or_else(|| RequestError::Unknown(name.to_string()))
     }
 
     /// The same on request, and then all that read it, one after the other: a function that they use may have another body

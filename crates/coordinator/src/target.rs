@@ -64,11 +64,15 @@ pub(crate) async fn recover(requests: Arc<Requests>) {
         }
         tracing::info!(stream = %entry.id, name = %entry.name, "computing again");
         loop {
-            match requests.rebuild(&entry.name.to_string(), &ProgressSender::default()).await {
+            let changing = requests.changing.lock().await;
+            // Somebody may have had it computed meanwhile, or dropped it.
+            let Some(entry) = requests.catalog.get(entry.id).filter(|e| e.state == StreamState::Building) else { break };
+            match requests.rebuild_alone(entry.clone(), &ProgressSender::default()).await {
                 Ok(_) => break,
                 Err(RequestError::Unavailable(reason)) => {
                     tracing::warn!(stream = %entry.id, reason, "not computed yet");
                     requests.catalog.set_state(entry.id, StreamState::Building, entry.stopped_at);
+                    drop(changing);
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
                 Err(error) => {

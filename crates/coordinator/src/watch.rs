@@ -186,13 +186,11 @@ fn try_again(requests: &Arc<Requests>, recovered: &Recovered) {
         let wait = last.map_or(Duration::ZERO, |(_, waited)| (waited * 2).clamp(EVERY, SOON));
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;
-            if !wait.is_zero() && follows(&requests, id).await {
-                return;
-            }
             let (name, mut pause) = (entry.name.to_string(), EVERY);
             while requests.catalog.get(id).is_some_and(|e| e.state != StreamState::Paused) {
-                match requests.rebuild(&name, &ProgressSender::default()).await {
-                    Ok(_) => {
+                match requests.rebuild_stopped(id).await {
+                    Ok(false) => return,
+                    Ok(true) => {
                         let mut recovered = recovered.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                         recovered.insert(id, (Instant::now(), wait));
                         tracing::info!(stream = %id, name, "its source changed, and its query fits: computed again");
@@ -209,17 +207,22 @@ fn try_again(requests: &Arc<Requests>, recovered: &Recovered) {
                 }
                 tokio::time::sleep(pause).await;
                 pause = if pause > LONGEST { pause } else { pause * 2 };
-                if follows(&requests, id).await {
-                    return;
-                }
             }
         });
     }
 }
 
-/// Whether somebody else computed it again. The engine knows: the catalog learns that it stopped when the target does.
-async fn follows(requests: &Requests, id: StreamId) -> bool {
-    requests.call(move |room| Ok(room.engine.stream_sources(id).is_some())).await.unwrap_or(false)
+impl Requests {
+    /// Whether it was computed again; not when somebody else did so before, or dropped it. Looked at with all other changes held
+    /// back: one that follows would stand still at its last cut for as long as computing it once more takes, and whoever waited
+    /// for what was committed would not find it there.
+    async fn rebuild_stopped(&self, id: StreamId) -> Result<bool, RequestError> {
+        let _changing = self.changing.lock().await;
+        // The engine knows: the catalog learns that it stopped when the target does.
+        let follows = self.call(move |room| Ok(room.engine.stream_sources(id).is_some())).await?;
+        let Some(entry) = self.catalog.get(id).filter(|_| !follows) else { return Ok(false) };
+        self.rebuild_alone(entry, &ProgressSender::default()).await.map(|_| true)
+    }
 }
 
 /// What matters of each table's definition; tables that do not exist are missing.
