@@ -83,6 +83,10 @@ async fn a_dry_run_shows_how_and_defines_nothing() {
             "SELECT max(amount) AS m FROM (SELECT amount FROM orders ORDER BY id DESC LIMIT 3) s",
             &["holds all rows in the order", "different values of min, max"],
         ),
+        (
+            "SELECT id FROM orders a WHERE EXISTS (SELECT FROM orders b WHERE a.amount < b.amount)",
+            &["holds both sides of a comparison in its order"],
+        ),
         ("SELECT amount FROM orders", &["holds each different row of the answer"]),
     ] {
         let dry = ["stream", "create", "pairs", "--query", query, "--dry-run"];

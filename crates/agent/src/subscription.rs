@@ -8,12 +8,9 @@ use std::collections::HashMap;
 
 use proto::v1;
 use tokio_postgres::Client;
-use types::{Lsn, Oid, TableId, TableName};
+use types::{Lsn, Oid, TableId, TableName, oid};
 
 use crate::AgentError;
-
-/// Identifiers from here on belong to objects that users made: not the same on every node.
-const FIRST_USER_OID: Oid = 16384;
 
 /// A wanted column.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,7 +151,7 @@ pub(crate) async fn look_up(client: &Client, wanted: &mut [Subscription]) -> Res
                 Some((declared, base, true, typmod)) => {
                     column.typmod = Some(*typmod);
                     let same = column.types.first().is_none_or(|want| {
-                        want == base || want == declared || (*want >= FIRST_USER_OID && *base >= FIRST_USER_OID)
+                        want == base || want == declared || (*want.min(base) >= oid::FIRST_USER)
                     });
                     if same {
                         if !column.types.is_empty() && !column.types.contains(declared) {

@@ -67,8 +67,8 @@ fn costs(plan: &Plan, rel: &Rel, notes: &mut Vec<String>) {
             }
         }
         Rel::Join { left, right, kind, keys, on, .. } => {
-            if keys.is_empty() && !single_row(plan, rel) {
-                notes.push("joins without an equality: each change is compared with all rows of the other side".into());
+            if plan.goes_by_order(rel) {
+                notes.push("holds both sides of a comparison in its order".into());
             }
             let lefts: Vec<usize> = keys.iter().map(|k| k.0).collect();
             let rights: Vec<usize> = keys.iter().map(|k| k.1).collect();
@@ -108,7 +108,7 @@ fn held(plan: &Plan, side: &Rel, mut by: Vec<usize>) -> Option<String> {
             _ => break,
         };
     }
-    let one_row = |rel: &Rel| matches!(rel, Rel::Values { .. }) || is_one_row(plan, rel);
+    let one_row = |rel: &Rel| matches!(rel, Rel::Values { .. }) || plan.is_one_row(rel);
     (!one_row(rel))
         .then(|| "holds the rows of each side of a join that is computed itself: a join, groups, an expression".into())
 }
@@ -125,19 +125,4 @@ fn plain_column(expr: &Scalar) -> Option<usize> {
 /// Whether PostgreSQL computes a part of it.
 fn asks(rel: &Rel) -> bool {
     matches!(rel, Rel::PgMap { .. } | Rel::PgRows { .. }) || rel.inputs().into_iter().any(asks)
-}
-
-fn is_one_row(plan: &Plan, rel: &Rel) -> bool {
-    match rel {
-        Rel::Aggregate { keys, .. } | Rel::PgAggregate { keys, .. } => keys.is_empty(),
-        Rel::Values { rows, .. } => rows.len() == 1,
-        Rel::Project { input, .. } | Rel::Filter { input, .. } | Rel::PgMap { input, .. } => is_one_row(plan, input),
-        Rel::Common(at) => plan.common.get(*at).is_some_and(|rel| is_one_row(plan, rel)),
-        _ => false,
-    }
-}
-
-/// A join of which one side is always one row.
-fn single_row(plan: &Plan, join: &Rel) -> bool {
-    join.inputs().into_iter().any(|side| is_one_row(plan, side))
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::task::Poll;
 
 use tokio_postgres::Client;
-use types::{Column, Oid, PgType, TableName};
+use types::{Column, Oid, PgType, TableName, oid};
 
 use crate::PlanError;
 use crate::built::Built;
@@ -15,6 +15,7 @@ use crate::catalog::{Catalog, asked};
 use crate::environment::environment;
 use crate::filters::note_filters;
 use crate::nested::{Nested, StreamView};
+use crate::pairs::ALL_PAIRS;
 use crate::prune::prune;
 use crate::push::push;
 use crate::query::Planner;
@@ -160,8 +161,6 @@ async fn in_transaction(client: &Client, query: &str, options: &PlanOptions) -> 
         .map(|(column, built)| Column { not_null: built.not_null, ..column })
         .collect();
     let (mut sources, mut warnings) = (planner.sources, planner.warnings);
-    warnings.sort();
-    warnings.dedup();
     let width = built.columns.len();
     let root = push(built.rel, &sources, &catalog, &env);
     let (root, common) = share(root);
@@ -176,7 +175,7 @@ async fn in_transaction(client: &Client, query: &str, options: &PlanOptions) -> 
     for asked in &asked_exprs {
         check_asked(client, asked).await?;
     }
-    let functions = catalog.functions.iter().filter(|(oid, _)| **oid >= 16384).map(|(oid, info)| FunctionUse {
+    let functions = catalog.functions.iter().filter(|(oid, _)| **oid >= oid::FIRST_USER).map(|(oid, info)| FunctionUse {
         oid: *oid,
         name: format!("{}.{}", info.schema, info.name),
         source_hash: info.source_hash.clone(),
@@ -184,6 +183,10 @@ async fn in_transaction(client: &Client, query: &str, options: &PlanOptions) -> 
     let functions = functions.collect();
     let reads = nested.met;
     let plan = Plan { sources, root, common, output, key, settings };
+    // What was planned as such a join may lie in an order now, or be left out.
+    warnings.retain(|w| w != ALL_PAIRS || plan.pairs_all());
+    warnings.sort();
+    warnings.dedup();
     Ok(Planned { plan, warnings, functions, reads })
 }
 

@@ -17,7 +17,7 @@ pub(crate) fn bounded(input: &Rel, predicate: &Scalar, needed: &BTreeSet<usize>,
         return None;
     };
     let width = widths.rel(left);
-    if !keys.is_empty() || needed.range(width..).next().is_some() || !is_one_row(right) {
+    if !keys.is_empty() || needed.range(width..).next().is_some() || !right.is_one_row(&[]) {
         return None;
     }
     let all = conjuncts(predicate);
@@ -67,17 +67,4 @@ fn compared(condition: &Scalar, right: &Rel, width: usize) -> Option<(Rel, Scala
     args[at] = Scalar::column(width, args[at].ty);
     let by = Scalar { kind: ScalarKind::Call { func: *func, args, collation: *collation }, ty: condition.ty };
     Some((Rel::Project { input: Box::new(right.clone()), exprs: vec![value] }, by))
-}
-
-/// Whether an operator never has more than one row.
-fn is_one_row(rel: &Rel) -> bool {
-    match rel {
-        Rel::Aggregate { keys, .. } | Rel::PgAggregate { keys, .. } => keys.is_empty(),
-        Rel::Filter { input, .. } | Rel::Project { input, .. } | Rel::PgMap { input, .. } => is_one_row(input),
-        Rel::Top { input, partition, limit, ties, .. } => {
-            is_one_row(input) || partition.is_empty() && *limit == Some(1) && !ties
-        }
-        Rel::Values { rows, .. } => rows.len() <= 1,
-        _ => false,
-    }
 }

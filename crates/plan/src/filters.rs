@@ -3,13 +3,10 @@
 //! A row that no use of its table in the query lets through need not be kept. Only what is asked first counts, so that a
 //! condition that fails on a row fails as before: where `1 / a > 0` is asked before `b = 2`, every row is kept.
 
-use types::{Oid, PgType, Scalar, ScalarKind, oid};
+use types::{PgType, Scalar, ScalarKind, oid};
 
 use crate::catalog::Catalog;
 use crate::tree::{Rel, SourceUse};
-
-/// Identifiers from here on are of users' types, which can change under their names.
-pub(crate) const FIRST_USER_OID: Oid = 16384;
 
 /// A value of at most so many bytes, its header included, is never moved out of its row (`toast_tuple_find_biggest_attribute`).
 const ALWAYS_INLINE: i32 = 24;
@@ -68,7 +65,7 @@ pub(crate) fn bare(condition: &Scalar) -> &Scalar {
 
 /// Nothing in it can come to mean something else.
 fn is_stable(scalar: &Scalar) -> bool {
-    let mut stable = scalar.ty.oid < FIRST_USER_OID;
+    let mut stable = scalar.ty.oid < oid::FIRST_USER;
     scalar.for_each_child(&mut |child| stable &= is_stable(child));
     stable
 }

@@ -5,7 +5,6 @@ use types::{Oid, oid};
 
 use crate::PlanError;
 use crate::catalog::of_objects;
-use crate::filters::FIRST_USER_OID;
 
 /// A type's default hash operator class: of one whose text form is all that there is to a value.
 #[derive(Debug, Clone)]
@@ -28,7 +27,7 @@ impl Hash {
 
     /// Of those among the types, and of what domains among them stand on, that are `citext`.
     pub(crate) async fn of_extensions(client: &Client, types: &[Oid]) -> Result<Vec<(Oid, Self)>, PlanError> {
-        let made: Vec<Oid> = types.iter().copied().filter(|ty| *ty >= FIRST_USER_OID).collect();
+        let made: Vec<Oid> = types.iter().copied().filter(|ty| *ty >= oid::FIRST_USER).collect();
         let sql = "WITH RECURSIVE t(asked, oid) AS (
                 SELECT oid, oid FROM pg_catalog.pg_type WHERE oid = ANY ($1)
                 UNION ALL

@@ -13,6 +13,7 @@ use crate::built::Built;
 use crate::expr::{Expr, ExprKind};
 use crate::functions::FromFunctions;
 use crate::items::Item;
+use crate::pairs::ALL_PAIRS;
 use crate::query::Planner;
 use crate::scope::Level;
 use crate::sublink::innermost;
@@ -416,11 +417,7 @@ impl Joins<'_, '_, '_> {
         let links = |c: &Expr| matches!(c.kind, ExprKind::Same(..)) || self.is_key(c, &left.inputs, &right.inputs);
         let connected = on.iter().any(|(c, _)| links(c));
         if !connected && !one_row(&left.built) && !one_row(&right.built) {
-            self.planner.warnings.push(
-                "two inputs are joined without an equality that a join can go by: every row of one side meets \
-                 every row of the other, and each change costs as much"
-                    .into(),
-            );
+            self.planner.warnings.push(ALL_PAIRS.into());
         }
         let ready: Vec<usize> = right.inputs.iter().copied().collect();
         for input in ready {

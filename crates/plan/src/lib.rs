@@ -46,6 +46,7 @@ mod nested;
 mod node_type;
 mod one_row;
 mod outer;
+mod pairs;
 mod prune;
 mod push;
 mod query;
@@ -73,6 +74,7 @@ pub use environment::environment;
 pub use error::PlanError;
 pub use explain::{aggregate_text, explain_text, scalar_text};
 pub use nested::StreamView;
+pub use pairs::Comparison;
 pub use tree::{
     Aggregate, AggregateFunc, Condition, JoinKind, OutputKey, PgExpr, Plan, Rel, SetOp, SortKey, SourceUse,
 };

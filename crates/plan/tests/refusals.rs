@@ -208,6 +208,25 @@ async fn an_order_that_leaves_open_which_rows_are_taken_is_warned_of() {
 }
 
 #[tokio::test]
+async fn a_join_of_every_row_with_every_row_is_warned_of() {
+    let (_cluster, client) = database().await;
+    for (query, warned) in [
+        ("SELECT x.id, y.id AS other FROM t x JOIN t y ON x.a < y.a", true),
+        ("SELECT x.id, y.id AS other FROM t x LEFT JOIN t y ON x.a < y.a", true),
+        ("SELECT id FROM t x WHERE NOT EXISTS (SELECT FROM t y WHERE x.a < y.a)", true),
+        ("SELECT id FROM t x WHERE EXISTS (SELECT FROM t y WHERE x.a < y.a AND x.id > y.id)", true),
+        // Kept in the order of what is compared, with one row, or without any.
+        ("SELECT id FROM t x WHERE EXISTS (SELECT FROM t y WHERE x.a < y.a)", false),
+        ("SELECT id FROM t WHERE a > (SELECT avg(a)::int FROM t)", false),
+        ("SELECT x.id, y.m FROM t x CROSS JOIN (SELECT max(a) AS m FROM t) y", false),
+        ("SELECT x.id, y.id AS other FROM t x JOIN t y ON x.a < y.a AND 1 = 2", false),
+    ] {
+        let warnings = plan(&client, query, &PlanOptions::default()).await.unwrap().warnings;
+        assert_eq!(warnings.iter().any(|w| w.contains("without an equality")), warned, "{query}: {warnings:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_changes_while_the_rows_stay_is_named() {
     let (_cluster, client) = database().await;
     for (query, words) in [

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use types::{Oid, collation};
+use types::{Oid, collation, oid};
 
 /// Settings of the target database, read once when a stream table is defined and pinned with it.
 ///
@@ -56,16 +56,13 @@ impl Default for Env {
 }
 
 impl Env {
-    /// Identifiers from here on belong to users' objects.
-    pub(crate) const FIRST_USER_OID: Oid = 16384;
-
     /// Whether equal texts under the collation are those with the same bytes. 0 (no collation) is so for types
     /// that have none.
     #[must_use]
     pub fn is_deterministic(&self, oid: Oid) -> bool {
         match self.collations.get(&oid) {
             Some(kind) => *kind != CollationKind::Nondeterministic,
-            None => oid < Self::FIRST_USER_OID,
+            None => oid < oid::FIRST_USER,
         }
     }
 

@@ -168,7 +168,7 @@ fn encode_value(ty: Oid, value: &[u8], into: &mut Vec<u8>) -> Option<Result<(), 
             *plain.get_mut(2)? = 0;
             escaped(&plain, into);
         }
-        other if other >= Env::FIRST_USER_OID || is_plain(other) => escaped(value, into),
+        other if other >= oid::FIRST_USER || is_plain(other) => escaped(value, into),
         other => match Composed::of(other) {
             Some(composed) => return composed.encode(value, into),
             None => return Some(Err(DatumError::NoKey(other))),

@@ -7,14 +7,11 @@
 use std::collections::HashMap;
 
 use tokio_postgres::Client;
-use types::{NodeId, TableName};
+use types::{NodeId, TableName, oid};
 
 use crate::cluster::Node;
 use crate::relation::{Catalog, ColumnInfo, Identity, PartitionKey, Relation};
 use crate::{Cluster, LogicalTable, Placement, Provider, TableKind, TopologyError, citus, fdw};
-
-/// Object identifiers from here on are not the same on every node.
-const FIRST_USER_OID: u32 = 16384;
 
 /// Resolves the names to logical tables, in their order. `client` is connected to node 0; other nodes are connected
 /// to only where partitions over `postgres_fdw` are to be looked at.
@@ -258,7 +255,7 @@ fn same_columns(
         let reason = match there.iter().find(|c| c.column.name == w.name) {
             None => format!("column {} is not there on {node}", w.name),
             Some(t) if t.column.ty.oid == w.ty.oid => continue,
-            Some(t) if t.column.ty.oid.min(w.ty.oid) >= FIRST_USER_OID && t.column.sql_type == w.sql_type => continue,
+            Some(t) if t.column.ty.oid.min(w.ty.oid) >= oid::FIRST_USER && t.column.sql_type == w.sql_type => continue,
             Some(t) => format!("column {} is {} on {node} and {} here", w.name, t.column.sql_type, w.sql_type),
         };
         return Err(TopologyError::unstreamable(table, reason));

@@ -84,6 +84,9 @@ pub fn quote_literal(text: &str) -> String {
 #[allow(missing_docs, reason = "each is the type it is named after")]
 pub mod oid {
     use crate::Oid;
+    /// Identifiers from here on belong to objects that users made: they can change under their names, and are not the same on
+    /// every node (`FirstNormalObjectId`).
+    pub const FIRST_USER: Oid = 16384;
     pub const BOOL: Oid = 16;
     pub const BYTEA: Oid = 17;
     pub const CHAR: Oid = 18;

@@ -1,7 +1,8 @@
 //! Semi joins that are one comparison of two columns.
 
+use plan::Comparison;
 use state::Family;
-use types::{PgType, ScalarKind};
+use types::PgType;
 
 use super::outer::Joined;
 use super::{Built, Compiler};
@@ -9,31 +10,11 @@ use crate::keeping::Keeping;
 use crate::key::KeyEncoder;
 use crate::operators::{Beyond, Node, Operator, OrderKey, Ordered, Ranked, Which};
 
-/// The columns, left's and right's, as what they are compared, and which rows of left that lets through.
-pub(super) struct Comparison {
-    left: usize,
-    right: usize,
-    ty: PgType,
-    which: Which,
-}
-
 impl Compiler<'_> {
     /// The comparison, if it is all that a join goes by and its order is native.
     pub(super) fn comparison(&self, join: &Joined<'_>, width: usize) -> Option<Comparison> {
-        let on = join.on.filter(|on| on.exprs.is_empty() && join.keys.is_empty())?;
-        let ScalarKind::Call { func, args, collation } = &on.predicate.kind else { return None };
-        let (above, equal) = scalar::beyond(*func)?;
-        let [one, other] = &args[..] else { return None };
-        let (ScalarKind::Column(a), ScalarKind::Column(b)) = (&one.kind, &other.kind) else { return None };
-        let ty = PgType { oid: one.ty.oid, typmod: -1, collation: *collation };
-        if other.ty.oid != ty.oid || !scalar::key_support(ty, &self.env).order {
-            return None;
-        }
-        match (a.checked_sub(width), b.checked_sub(width)) {
-            (None, Some(right)) => Some(Comparison { left: *a, right, ty, which: Which { above, equal } }),
-            (Some(right), None) => Some(Comparison { left: *b, right, ty, which: Which { above: !above, equal } }),
-            _ => None,
-        }
+        let by = join.on.filter(|_| join.keys.is_empty())?.as_comparison(width)?;
+        scalar::key_support(by.ty, &self.env).order.then_some(by)
     }
 
     pub(super) fn beyond(&mut self, by: &Comparison, left: Built, right: Built) -> Result<Built, String> {
@@ -43,7 +24,7 @@ impl Compiler<'_> {
         let beyond = Beyond {
             rows: Ranked { input: left.node, ordered: rows },
             bounds: Ranked { input: right.node, ordered: bounds },
-            which: by.which,
+            which: Which { above: by.above, equal: by.equal },
         };
         let node = Node::new(Operator::Beyond(Box::new(beyond))).keeping(vec![kept, kept_bounds]);
         Ok(Built { node, plain: None, ..left })

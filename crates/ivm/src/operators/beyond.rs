@@ -10,7 +10,7 @@ use state::{Family, Read};
 use types::{Delta, Row};
 
 use super::join::consolidated;
-use super::top::{Marked, Ordered, Stored, damaged};
+use super::top::{Marked, Ordered, Stored, VALUE, damaged};
 use super::{Cx, Emit, Node};
 use crate::error::Failure;
 use crate::key::FieldMap;
@@ -41,9 +41,6 @@ pub(crate) struct Which {
 
 /// What rows are compared with; `None`: nothing, and no row is shown.
 type Bound = Option<Vec<u8>>;
-
-/// What the order of a value begins with; that of NULL begins otherwise.
-const VALUE: u8 = 1;
 
 impl Which {
     fn shows(self, value: &[u8], bound: Option<&[u8]>) -> bool {

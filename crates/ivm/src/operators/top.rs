@@ -46,6 +46,9 @@ pub(crate) struct Ordered {
     pub(crate) ties: bool,
 }
 
+/// What a key of the order begins with that has a value; a NULL begins otherwise.
+pub(super) const VALUE: u8 = 1;
+
 /// Where an entry's order ends, behind its partition.
 pub(super) type Marked = BTreeMap<Vec<u8>, (usize, i64)>;
 
@@ -95,7 +98,7 @@ impl Ordered {
         for key in &self.order {
             let value = fields.get(bytes, key.column);
             // NULLs have a place of their own, whatever the direction.
-            out.push(if value.is_some() { 1 } else { u8::from(!key.nulls_first) * 2 });
+            out.push(if value.is_some() { VALUE } else { u8::from(!key.nulls_first) * 2 });
             if value.is_none() {
                 continue;
             }
