@@ -231,16 +231,19 @@ impl Compiler<'_> {
         self.projected(built, exprs)
     }
 
+    /// The mark of rows that flow in a recursion, behind their columns.
+    fn mark(&self, layout: &Layout) -> Result<Option<Compiled>, String> {
+        let compiled = |mark| Compiled::new(&Scalar::column(mark, PgType::plain(types::oid::INT8)), &self.env);
+        layout.mark.map(compiled).transpose().map_err(|e| e.to_string())
+    }
+
     fn projected(&self, mut built: Built, exprs: &[Scalar]) -> Result<Built, String> {
         if let Some(columns) = exprs.iter().map(plain_column).collect::<Option<Vec<_>>>() {
             built.layout.columns = built.layout.physical(&columns)?;
             return Ok(built);
         }
         let mut compiled = exprs.iter().map(|e| self.expression(&built.layout, e)).collect::<Result<Vec<_>, _>>()?;
-        if let Some(mark) = built.layout.mark {
-            let mark = Scalar::column(mark, PgType::plain(types::oid::INT8));
-            compiled.push(Compiled::new(&mark, &self.env).map_err(|e| e.to_string())?);
-        }
+        compiled.extend(self.mark(&built.layout)?);
         let layout = Layout::marked_like(exprs.len(), &built.layout);
         let mut labels = Labels::default();
         for (i, expr) in exprs.iter().enumerate() {

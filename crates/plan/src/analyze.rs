@@ -183,8 +183,9 @@ async fn in_transaction(client: &Client, query: &str, options: &PlanOptions) -> 
     let functions = functions.collect();
     let reads = nested.met;
     let plan = Plan { sources, root, common, output, key, settings };
-    // What was planned as such a join may lie in an order now, or be left out.
-    warnings.retain(|w| w != ALL_PAIRS || plan.pairs_all());
+    if plan.pairs_all() {
+        warnings.push(ALL_PAIRS.into());
+    }
     warnings.sort();
     warnings.dedup();
     Ok(Planned { plan, warnings, functions, reads })

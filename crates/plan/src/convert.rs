@@ -34,6 +34,18 @@ pub(crate) trait Scope {
     }
 }
 
+/// Names within an expression that may read no column.
+pub(crate) struct Constants;
+
+impl Scope for Constants {
+    fn column(&mut self, _: usize, _: i64, node: &Node) -> Result<Expr, PlanError> {
+        Err(node.odd("place"))
+    }
+    fn aggregate(&mut self, node: &Node) -> Result<Expr, PlanError> {
+        Err(node.odd("place"))
+    }
+}
+
 /// Converts an expression of the level that `scope` describes.
 pub(crate) fn convert(tree: &Tree, scope: &mut dyn Scope, catalog: &Catalog) -> Result<Expr, PlanError> {
     let node = tree.node().ok_or_else(|| PlanError::Tree("an expression is missing".into()))?;

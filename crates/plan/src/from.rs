@@ -11,7 +11,8 @@ use crate::built::{Built, Shown};
 use crate::convert::convert;
 use crate::expr::{Expr, ExprKind};
 use crate::items::{self, Item};
-use crate::joins::{Joins, Lateral, StandIn, reads_beyond};
+use crate::joins::{Joins, StandIn, reads_beyond};
+use crate::lateral::{Lateral, Made, VALUES, lists, plain_values};
 use crate::outer::{Mode, reads_outer, types_of};
 use crate::query::Planner;
 use crate::reader::Node;
@@ -90,11 +91,23 @@ impl<'a> Planner<'a> {
     ) -> Result<usize, PlanError> {
         let number = inputs.builts.len();
         let first = level.width;
-        if entry.number("rtekind")? == FUNCTIONS {
-            return self.functions_input(entry, varno, level, inputs);
+        match entry.number("rtekind")? {
+            FUNCTIONS => {
+                let functions = self.functions(entry, &mut |tree| convert(tree, level, self.catalog))?;
+                return self.made_input(Made::Functions(functions), varno, level, inputs);
+            }
+            VALUES => {
+                let lists = lists(entry, 0, self.catalog, &mut |tree| convert(tree, level, self.catalog))?;
+                return self.made_input(Made::Lists(lists), varno, level, inputs);
+            }
+            _ => {}
         }
         let around = self.query_of(entry)?;
         let args = around.map(|(query, depth)| level.arguments(query, depth)).transpose()?.unwrap_or_default();
+        if let Some((values, named)) = around.filter(|_| !args.is_empty()).and_then(|(query, _)| plain_values(query)) {
+            let lists = lists(values, 1, self.catalog, &mut |tree| convert(tree, level, self.catalog))?;
+            return self.made_input(Made::Lists(lists.renamed(named)), varno, level, inputs);
+        }
         let (shown, by_attribute, exprs) = if let (Some((query, depth)), false) = (around, args.is_empty()) {
             let by_name = names(query, depth)?.into_iter().enumerate().map(|(at, (name, _))| (name, at)).collect();
             let mut by_attribute = HashMap::new();
@@ -139,30 +152,37 @@ impl<'a> Planner<'a> {
         Ok(number)
     }
 
-    /// Functions in FROM: an input like others when their arguments are constants, else rows made of those that they read.
-    fn functions_input(
+    /// Functions and VALUES in FROM: an input like others when their arguments are constants, else rows made of those that they read.
+    fn made_input(
         &mut self,
-        entry: &'a Node,
+        made: Made,
         varno: usize,
         level: &mut Level<'a>,
         inputs: &mut Inputs,
     ) -> Result<usize, PlanError> {
         let number = inputs.builts.len();
-        let functions = self.functions(entry, &mut |tree| convert(tree, level, self.catalog))?;
-        if functions.args().iter().any(Expr::has_outer) {
+        if made.args().into_iter().any(Expr::has_outer) {
             return Err(reads_outer());
         }
-        if functions.args().iter().any(Expr::has_sub) {
-            return Err(PlanError::not_yet("a subquery as an argument of a function in FROM", "join it first"));
+        if made.args().into_iter().any(Expr::has_sub) {
+            let what = match made {
+                Made::Functions(_) => "a subquery as an argument of a function in FROM",
+                Made::Lists(_) => "a subquery in VALUES",
+            };
+            return Err(PlanError::not_yet(what, "join it first"));
         }
-        let reads: BTreeSet<usize> = functions.args().iter().flat_map(|a| level.inputs_of(a)).collect();
-        let exprs = functions.shown(level.width, self.catalog);
-        level.add(varno, functions.width(), exprs, functions.by_attribute.clone());
+        let reads: BTreeSet<usize> = made.args().into_iter().flat_map(|a| level.inputs_of(a)).collect();
+        let exprs = made.shown(level.width, self.catalog);
+        level.add(varno, made.width(), exprs, made.by_attribute().clone());
         if reads.is_empty() {
-            inputs.builts.push(Some(self.with_functions(one_row(), &functions, false)?));
+            let built = match &made {
+                Made::Functions(functions) => self.with_functions(one_row(), functions, false)?,
+                Made::Lists(lists) => self.values(lists)?,
+            };
+            inputs.builts.push(Some(built));
         } else {
             inputs.builts.push(None);
-            inputs.functions.insert(number, Lateral { functions, reads });
+            inputs.functions.insert(number, Lateral { made, reads });
         }
         Ok(number)
     }

@@ -128,7 +128,8 @@ impl Item<Vec<Expr>> {
         }
     }
 
-    /// What has to be beside its first rows before it can be joined: what functions there read, as `reads` tells.
+    /// What has to be beside its first rows before it can be joined: what functions there, or those that are left joined to them,
+    /// read besides, as `reads` tells.
     pub(crate) fn lacks(&self, reads: &dyn Fn(usize) -> BTreeSet<usize>) -> BTreeSet<usize> {
         match self {
             Self::Input(number) => reads(*number),
@@ -136,7 +137,11 @@ impl Item<Vec<Expr>> {
                 let lacking: BTreeSet<usize> = items.iter().flat_map(|i| i.lacks(reads)).collect();
                 &lacking - &self.inputs()
             }
-            Self::Outer { kind: JoinKind::Left, left, .. } => left.lacks(reads),
+            Self::Outer { kind: JoinKind::Left, left, right, .. } => {
+                let of_right = if let Self::Input(number) = **right { reads(number) } else { BTreeSet::new() };
+                let beyond = of_right.into_iter().filter(|input| !left.inputs().contains(input));
+                left.lacks(reads).into_iter().chain(beyond).collect()
+            }
             Self::Outer { .. } => BTreeSet::new(),
         }
     }

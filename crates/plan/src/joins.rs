@@ -11,9 +11,8 @@ use std::collections::{BTreeSet, HashMap};
 use crate::PlanError;
 use crate::built::Built;
 use crate::expr::{Expr, ExprKind};
-use crate::functions::FromFunctions;
 use crate::items::Item;
-use crate::pairs::ALL_PAIRS;
+use crate::lateral::Lateral;
 use crate::query::Planner;
 use crate::scope::Level;
 use crate::sublink::innermost;
@@ -39,13 +38,6 @@ impl Joined {
     pub(crate) fn place(&self, expr: &Expr) -> Expr {
         expr.map_columns(&|c| self.placed.get(&c).copied().unwrap_or(usize::MAX))
     }
-}
-
-/// Functions of FROM whose arguments are columns of other inputs.
-#[derive(Debug)]
-pub(crate) struct Lateral {
-    pub(crate) functions: FromFunctions,
-    pub(crate) reads: BTreeSet<usize>,
 }
 
 /// Which conditions are tried, of those of which all inputs are there.
@@ -160,7 +152,8 @@ impl Joins<'_, '_, '_> {
         Ok(joined)
     }
 
-    /// A left join whose left side begins with a function that reads other items takes these to that side.
+    /// A left join whose left side begins with a function that reads other items, or whose right side is one, takes these to its
+    /// left side.
     fn functions_beside(&self, mut items: Vec<Item<Vec<Expr>>>) -> Vec<Item<Vec<Expr>>> {
         let reads = |at: usize| self.functions.get(&at).map(|f| f.reads.clone()).unwrap_or_default();
         let lacking = |items: &[Item<Vec<Expr>>]| {
@@ -186,11 +179,11 @@ impl Joins<'_, '_, '_> {
     /// The rows with those that a function gives for each of them; with `keep` also those for which it gives none.
     fn with_function(&mut self, mut joined: Joined, at: usize, keep: bool) -> Result<Joined, PlanError> {
         let odd = || PlanError::Tree("a function of FROM is read twice".into());
-        let Lateral { functions, .. } = self.functions.remove(&at).ok_or_else(odd)?;
+        let Lateral { made, .. } = self.functions.remove(&at).ok_or_else(odd)?;
         let (first, width) = (self.level.inputs[at].first, joined.built.columns.len());
-        joined.placed.extend((0..functions.width()).map(|c| (first + c, width + c)));
-        let functions = functions.over(|arg| joined.place(arg));
-        joined.built = self.planner.with_functions(joined.built, &functions, keep)?;
+        joined.placed.extend((0..made.width()).map(|c| (first + c, width + c)));
+        let made = made.over(|arg| joined.place(arg));
+        joined.built = self.planner.with_made(joined.built, &made, keep)?;
         joined.inputs.insert(at);
         Ok(joined)
     }
@@ -223,9 +216,9 @@ impl Joins<'_, '_, '_> {
     /// left side's rows.
     fn function_apart(&mut self, left: &Joined, at: usize) -> Result<(Joined, Vec<Condition>), PlanError> {
         let odd = || PlanError::Tree("a function of FROM is read twice".into());
-        let Lateral { functions, .. } = self.functions.remove(&at).ok_or_else(odd)?;
+        let Lateral { made, .. } = self.functions.remove(&at).ok_or_else(odd)?;
         let mut args: Vec<Expr> = Vec::new();
-        for call in functions.args() {
+        for call in made.args() {
             call.rewrite(&mut |e| {
                 if matches!(e.kind, ExprKind::Column(_)) && !args.contains(e) {
                     args.push(e.clone());
@@ -250,10 +243,10 @@ impl Joins<'_, '_, '_> {
             links.push((link, self.level.inputs_of(arg)));
         }
         let place = |column: usize| args.iter().position(|a| a.as_column() == Some(column)).unwrap_or(usize::MAX);
-        let functions = functions.over(|call| call.map_columns(&place));
+        let made = made.over(|call| call.map_columns(&place));
         let first = self.level.inputs[at].first;
-        shown.extend((0..functions.width()).map(|c| (first + c, args.len() + c)));
-        let built = self.planner.with_functions(values, &functions, false)?;
+        shown.extend((0..made.width()).map(|c| (first + c, args.len() + c)));
+        let built = self.planner.with_made(values, &made, false)?;
         Ok((Joined { built, inputs: BTreeSet::from([at]), placed: shown, restricted: false }, links))
     }
 
@@ -413,12 +406,6 @@ impl Joins<'_, '_, '_> {
     }
 
     fn pair(&mut self, left: Joined, mut right: Joined, kind: JoinKind, on: &[Condition]) -> Result<Joined, PlanError> {
-        let one_row = |built: &Built| built.keys.iter().any(Vec::is_empty);
-        let links = |c: &Expr| matches!(c.kind, ExprKind::Same(..)) || self.is_key(c, &left.inputs, &right.inputs);
-        let connected = on.iter().any(|(c, _)| links(c));
-        if !connected && !one_row(&left.built) && !one_row(&right.built) {
-            self.planner.warnings.push(ALL_PAIRS.into());
-        }
         let ready: Vec<usize> = right.inputs.iter().copied().collect();
         for input in ready {
             if self.stand_ins.get(&input).is_some_and(|s| s.reads.is_subset(&left.inputs))

@@ -39,6 +39,7 @@ mod join;
 mod join_key;
 mod joins;
 mod jsonb;
+mod lateral;
 mod literals;
 mod named;
 mod native;

@@ -248,7 +248,6 @@ impl<'a> Planner<'a> {
         match entry.number("rtekind")? {
             0 => self.relation(entry),
             1 => self.query(entry.node("subquery")?).map(by_position),
-            5 => self.values(entry)?.shown().map(by_position),
             6 => self.cte(entry).map(by_position),
             4 => Err(PlanError::not_yet("XMLTABLE", "use xpath() and unnest()")),
             kind => {

@@ -92,15 +92,12 @@ fn follows_from_one_row(rel: &Rel) -> Result<bool, PlanError> {
         // Its step reads rows of its own.
         (Rel::Recursive { .. }, [false, _]) => Ok(false),
         (_, reads) if reads.iter().all(|r| !r) => Ok(false),
-        (Rel::Filter { .. } | Rel::Project { .. } | Rel::PgMap { .. } | Rel::PgRows { .. } | Rel::UnionAll(_), _) => {
-            Ok(true)
-        }
+        (Rel::Filter { .. } | Rel::Project { .. } | Rel::PgMap { .. } | Rel::PgRows { .. }, _) => Ok(true),
+        (Rel::Expand { .. } | Rel::UnionAll(_), _) => Ok(true),
         (Rel::Join { kind: JoinKind::Inner, .. }, [left, right]) if left != right => Ok(true),
         (Rel::Join { kind: JoinKind::Left | JoinKind::Semi | JoinKind::Anti, .. }, [true, false]) => Ok(true),
         (Rel::Join { .. }, _) => refused("such a join", "join so that the recursive rows are the left, whole side"),
-        (Rel::Aggregate { .. } | Rel::PgAggregate { .. } | Rel::Expand { .. }, _) => {
-            refused("GROUP BY or DISTINCT", outside)
-        }
+        (Rel::Aggregate { .. } | Rel::PgAggregate { .. }, _) => refused("GROUP BY or DISTINCT", outside),
         (Rel::Window { .. }, _) => refused("a window function", outside),
         (Rel::Top { .. }, _) => refused("LIMIT", outside),
         (Rel::SetOp { .. }, _) => refused("INTERSECT or EXCEPT", outside),

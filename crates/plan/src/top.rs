@@ -11,14 +11,13 @@ use types::{PgType, Row, oid};
 
 use crate::PlanError;
 use crate::built::{Built, BuiltColumn, Shown};
-use crate::convert::convert;
+use crate::convert::{Constants, convert};
 use crate::expr::{Expr, ExprKind, INT8_GREATER, INT8_LESS_OR_EQUAL};
 use crate::native::native;
 use crate::query::Planner;
 use crate::reader::Node;
 use crate::represented::Represented;
 use crate::tree::{PgExpr, Rel, SortKey};
-use crate::values::Constants;
 
 /// A key of ORDER BY: which of the shown expressions, and which way.
 #[derive(Debug, Clone, Copy)]

@@ -149,7 +149,7 @@ pub enum Rel {
         /// A row for which the function gives nothing stays, with NULLs (LEFT JOIN LATERAL … ON true).
         keep: bool,
     },
-    /// Each row of the input once for each list, as that list's expressions make it (GROUPING SETS).
+    /// Each row of the input once for each list, as that list's expressions make it (GROUPING SETS, LATERAL VALUES).
     Expand {
         /// Rows in.
         input: Box<Rel>,

@@ -7,13 +7,12 @@ use crate::aggregates::shows_order;
 use crate::built::{Built, BuiltColumn, Shown};
 use crate::calls::{self, Converting};
 use crate::catalog::Catalog;
-use crate::convert::convert;
+use crate::convert::{Constants, convert};
 use crate::deparse::pg_expr;
 use crate::expr::{Expr, ExprKind, Template};
 use crate::query::Planner;
 use crate::reader::Node;
 use crate::tree::Rel;
-use crate::values::Constants;
 use crate::volatility;
 
 /// Reads a WINDOWFUNC node.

@@ -90,14 +90,15 @@ impl Compiler<'_> {
         let lists = lists
             .iter()
             .map(|list| {
-                let exprs = list.iter().map(|e| self.expression(&built.layout, e)).collect::<Result<Vec<_>, _>>()?;
+                let mut exprs = list.iter().map(|e| self.expression(&built.layout, e)).collect::<Result<Vec<_>, _>>()?;
+                exprs.extend(self.mark(&built.layout)?);
                 Ok(Columns { exprs, labels: built.labels.clone() })
             })
             .collect::<Result<Vec<_>, String>>()?;
         Ok(Built {
             node: Node::new(Operator::Expand(Expand { input: Box::new(built.node), lists })),
             names,
-            layout: Layout::exact(width),
+            layout: Layout::marked_like(width, &built.layout),
             unique: false,
             keys: Vec::new(),
             labels: Labels::default(),

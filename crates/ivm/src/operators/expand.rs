@@ -1,4 +1,4 @@
-//! Several rows out a row in (GROUPING SETS).
+//! Several rows out a row in (GROUPING SETS, LATERAL VALUES).
 
 use types::Delta;
 

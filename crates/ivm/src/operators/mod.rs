@@ -261,7 +261,7 @@ impl Node {
             Operator::SetOp(o) => o.step(cx)?,
             Operator::Expand(o) => {
                 let rows = o.input.step(cx)?;
-                (rows.len(), o.apply(&rows)?)
+                (rows.len(), computed(&mut self.late, cx, rows, &|_, rows| o.apply(&rows))?)
             }
             Operator::Top(o) => {
                 let rows = o.input.step(cx)?;
@@ -329,6 +329,10 @@ impl Node {
                 let rows = o.input.push(cx, recursive)?;
                 (rows.len(), computed(&mut self.late, cx, rows, &|cx, rows| o.apply(cx, &rows))?)
             }
+            Operator::Expand(o) => {
+                let rows = o.input.push(cx, recursive)?;
+                (rows.len(), computed(&mut self.late, cx, rows, &|_, rows| o.apply(&rows))?)
+            }
             Operator::UnionAll(o) => {
                 let out = o.push(cx, recursive)?;
                 (out.len(), out)
@@ -383,7 +387,8 @@ impl Node {
             // Its step reads rows of its own.
             (Operator::Recursive(_), [base, _]) if !base => Ok(false),
             (_, below) if below.iter().all(|b| !b) => Ok(false),
-            (Operator::Filter(_) | Operator::Project(_) | Operator::PgMap(_) | Operator::PgRows(_), _) => Ok(true),
+            (Operator::Filter(_) | Operator::Project(_) | Operator::Expand(_), _) => Ok(true),
+            (Operator::PgMap(_) | Operator::PgRows(_), _) => Ok(true),
             (Operator::UnionAll(_), below) if below.iter().all(|b| *b) => Ok(true),
             (Operator::UnionAll(_), _) => {
                 Err("a part of a recursion's step does not read the recursive rows; move it in front of UNION".into())

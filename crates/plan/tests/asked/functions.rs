@@ -3,6 +3,18 @@
 use super::Asked;
 
 pub(crate) const QUERIES: &[Asked] = &[
+    (
+        "a function left joined that reads an item beside",
+        "SELECT u.id, r.id AS r, k FROM users u, regions r LEFT JOIN LATERAL generate_series(1, u.region) k ON k > r.id WHERE r.id > u.id",
+    ),
+    (
+        "a function left joined twice over an item beside",
+        "SELECT u.id, r.id AS r, o.id AS o, k FROM users u, (regions r LEFT JOIN orders o ON o.region = r.id) LEFT JOIN LATERAL generate_series(1, u.region) k ON true WHERE r.id = u.region",
+    ),
+    (
+        "values left joined in a subquery that read what is around",
+        "SELECT u.id, (SELECT count(v.n) FROM regions r LEFT JOIN LATERAL (VALUES (u.region), (r.id::int)) v (n) ON v.n > 1) AS c FROM users u",
+    ),
     ("unnest", "SELECT id, unnest(tags) AS tag FROM orders"),
     (
         "sets in lockstep",

@@ -38,6 +38,14 @@ pub(crate) const QUERIES: &[Asked] = &[
         "WITH RECURSIVE d AS (SELECT 1 AS a UNION ALL SELECT x FROM (SELECT a + v.k AS x FROM d, (VALUES (1), (2)) v (k) WHERE a < 5) s) SELECT a FROM d",
     ),
     (
+        "a step of values!",
+        "WITH RECURSIVE d AS (SELECT 1 AS a UNION SELECT v.x FROM d, LATERAL (VALUES (a + 1), (a * 2), (7)) v (x) WHERE a < 9) SELECT a FROM d",
+    ),
+    (
+        "a step of values, each time",
+        "WITH RECURSIVE d AS (SELECT id, 0 AS n FROM users UNION ALL SELECT v.x, n + 1 FROM d, LATERAL (VALUES (id), (id * 2)) v (x) WHERE n < 2) SELECT id FROM d",
+    ),
+    (
         "a base of several",
         "WITH RECURSIVE d AS ((SELECT id FROM users UNION SELECT 9) UNION ALL SELECT id * 2 FROM d WHERE id BETWEEN 1 AND 8) SELECT id FROM d",
     ),

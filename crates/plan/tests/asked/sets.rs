@@ -82,6 +82,69 @@ pub(crate) const QUERIES: &[Asked] = &[
         "SELECT x, y FROM (VALUES (md5('a'), 1), ('b', 2), (reverse('c'), 1 + 1), ('b', 2)) v (x, y)",
     ),
     ("values of one row!", "SELECT id, k FROM users, (VALUES (md5('q'), '{1,2}'::int[])) v (k, l)"),
+    (
+        "values of each row!",
+        "SELECT o.id, v.which, v.n FROM orders o CROSS JOIN LATERAL (VALUES ('user', o.user_id), ('region', o.region), ('both', o.user_id * 10 + o.region)) v (which, n)",
+    ),
+    ("values of each row, alike", "SELECT u.id, v.n FROM users u, LATERAL (VALUES (u.region), (u.boss), (u.region)) v (n)"),
+    ("one list of each row!", "SELECT u.id, v.n, v.m FROM users u, LATERAL (VALUES (u.region + 1, u.name)) v (n, m) WHERE v.n > 1"),
+    (
+        "values of each row by postgres!",
+        "SELECT o.id, v.k, v.t FROM orders o, LATERAL (VALUES (1, md5(o.status)), (2, 'x'), (3, reverse(o.status))) v (k, t)",
+    ),
+    (
+        "values of each row of kinds",
+        "SELECT o.id, v.a, v.b FROM orders o, LATERAL (VALUES (o.amount, o.short), (1, NULL), (o.id, 'c')) v (a, b)",
+    ),
+    (
+        "values of each row, left joined",
+        "SELECT u.id, v.n FROM users u LEFT JOIN LATERAL (VALUES (u.region), (u.boss)) v (n) ON v.n > u.id",
+    ),
+    (
+        "values of each row, left joined always",
+        "SELECT u.id, r.id AS r, v.n FROM users u LEFT JOIN regions r ON r.id = u.region LEFT JOIN LATERAL (VALUES (r.id), (u.boss)) v (n) ON true",
+    ),
+    (
+        "values of several inputs, joined on",
+        "SELECT u.id, o.id AS o, v.w, r.name FROM users u JOIN orders o ON o.user_id = u.id, LATERAL (VALUES ('u', u.region), ('o', o.region)) v (w, n) JOIN regions r ON r.id = v.n",
+    ),
+    (
+        "values in groups!",
+        "SELECT v.which, count(v.n) AS n, sum(v.n) AS s FROM orders o CROSS JOIN LATERAL (VALUES ('user', o.user_id), ('region', o.region)) v (which, n) GROUP BY v.which",
+    ),
+    (
+        "values in a subquery!",
+        "SELECT u.id, (SELECT max(v.n) FROM (VALUES (u.region), (u.boss), (1)) v (n)) AS most FROM users u",
+    ),
+    (
+        "values in a subquery, ordered!",
+        "SELECT u.id, s.n FROM users u, LATERAL (VALUES (u.region), (u.boss), (2) ORDER BY 1 DESC NULLS LAST LIMIT 1) s (n)",
+    ),
+    (
+        "values in a subquery deeper down!",
+        "SELECT u.id, (SELECT count(*) FROM orders o, LATERAL (VALUES (o.region), (u.region), (u.boss)) v (n) WHERE v.n > o.user_id AND o.user_id = u.id) AS c FROM users u",
+    ),
+    (
+        "values that exist!",
+        "SELECT u.id FROM users u WHERE EXISTS (SELECT FROM (VALUES (u.region), (u.boss)) v (n) WHERE v.n = u.id)",
+    ),
+    ("values that hold it!", "SELECT u.id, u.id IN (VALUES (u.region), (u.boss)) AS i FROM users u"),
+    (
+        "values of values",
+        "SELECT u.id, w.m FROM users u, LATERAL (VALUES (u.region), (u.boss)) v (n), LATERAL (VALUES (v.n), (v.n + u.id)) w (m)",
+    ),
+    (
+        "values guarded",
+        "SELECT l.line, v.q FROM lines l CROSS JOIN LATERAL (VALUES (10 / l.qty), (1)) v (q) WHERE l.qty <> 0",
+    ),
+    (
+        "values of a constant",
+        "SELECT u.id, v.n FROM (SELECT 3 AS c) k, LATERAL (VALUES (k.c), (k.c + 1)) v (n) JOIN users u ON u.id = v.n",
+    ),
+    (
+        "values and a function",
+        "SELECT u.id, g FROM users u, LATERAL (VALUES (u.region), (u.boss)) v (n), LATERAL generate_series(1, v.n) g",
+    ),
     ("values of kinds", "SELECT x FROM (VALUES (1), (2.50), (NULL)) v (x) EXCEPT ALL VALUES (1)"),
     (
         "values in a list",

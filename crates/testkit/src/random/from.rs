@@ -59,6 +59,22 @@ impl Generator<'_> {
             return (From::Join(Box::new(left), words, right, on), columns);
         }
         self.joins += 1;
+        if self.often(7) {
+            let around: Vec<Expr> = known.iter().chain(outer).cloned().collect();
+            let types = self.types(2);
+            let rows = (0..self.rng.random_range(1..=3)).map(|_| self.row(&types, &around)).collect();
+            let alias = self.alias('v');
+            let columns = named(&alias, &types);
+            let right = Box::new(From::Values(rows, alias));
+            let words = ["CROSS JOIN", "LEFT JOIN", "LEFT JOIN", "JOIN"][self.rng.random_range(0..4)];
+            let scope = Scope { columns: known.iter().chain(&columns).cloned().collect(), ..Scope::default() };
+            let on = match words {
+                "CROSS JOIN" => None,
+                _ if self.often(50) => Some(Expr::plain("true".into(), Ty::Bool)),
+                _ => Some(self.expr(Ty::Bool, &scope, 1, 0)),
+            };
+            return (From::Join(Box::new(left), words, right, on), columns);
+        }
         let (right, columns) = self.input(depth, outer);
         let mut words = match self.rng.random_range(0..100) {
             0..45 => "JOIN",
@@ -184,7 +200,9 @@ fn tree_columns(tree: &From, columns: &[Expr]) -> Vec<Expr> {
 
 fn collect(tree: &From, aliases: &mut Vec<String>) {
     match tree {
-        From::Named(_, alias) | From::Sub(_, _, alias) | From::Function(_, alias) => aliases.push(alias.clone()),
+        From::Named(_, alias) | From::Sub(_, _, alias) | From::Function(_, alias) | From::Values(_, alias) => {
+            aliases.push(alias.clone());
+        }
         From::Join(left, _, right, _) => {
             collect(left, aliases);
             collect(right, aliases);

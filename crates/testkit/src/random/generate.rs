@@ -128,8 +128,7 @@ impl<'s> Generator<'s> {
             }
             18..22 => {
                 let rows = self.rng.random_range(1..=3);
-                let row = |rng: &mut StdRng| types.iter().map(|ty| Expr::plain(ty.value(rng), *ty)).collect();
-                Body::Values((0..rows).map(|_| row(&mut self.rng)).collect())
+                Body::Values((0..rows).map(|_| self.row(types, outer)).collect())
             }
             _ => Body::Select(Box::new(self.select(types, depth, outer, false))),
         };
@@ -137,6 +136,16 @@ impl<'s> Generator<'s> {
         let limit = if !ordered && self.often(12) { Some(self.limit(types.len())) } else { None };
         self.items.truncate(known);
         Query { with, body, limit }
+    }
+
+    /// A row of VALUES, some of it over `around`.
+    pub(super) fn row(&mut self, types: &[Ty], around: &[Expr]) -> Vec<Expr> {
+        let scope = Scope { outer: around.to_vec(), ..Scope::default() };
+        let value = |ty: &Ty| match around.is_empty() || self.often(40) {
+            true => Expr::plain(ty.value(&mut self.rng), *ty),
+            false => self.expr(*ty, &scope, 1, 0),
+        };
+        types.iter().map(value).collect()
     }
 
     fn limit(&mut self, width: usize) -> Limit {

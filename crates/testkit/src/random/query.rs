@@ -71,6 +71,8 @@ pub(super) enum From {
     Sub(&'static str, Box<Query>, String),
     /// A set-returning function and its alias.
     Function(Expr, String),
+    /// Rows of LATERAL VALUES, and their alias.
+    Values(Vec<Vec<Expr>>, String),
     /// Left, the join's words, right, ON.
     Join(Box<From>, &'static str, Box<From>, Option<Expr>),
 }
@@ -124,11 +126,7 @@ impl fmt::Display for Query {
         match &self.body {
             Body::Select(select) => write!(f, "{select}")?,
             Body::Set(left, word, right) => write!(f, "({left}) {word} ({right})")?,
-            Body::Values(rows) => {
-                let rows: Vec<String> = rows.iter().map(|row| format!("({})", list(row))).collect();
-                let names: Vec<String> = (0..width).map(|c| format!("c{c}")).collect();
-                write!(f, "SELECT * FROM (VALUES {}) v ({})", rows.join(", "), names.join(", "))?;
-            }
+            Body::Values(rows) => write!(f, "SELECT * FROM {}", values(rows, "v"))?,
         }
         if let Some(limit) = &self.limit {
             let names: Vec<String> = (0..width).map(|c| format!("c{c}")).collect();
@@ -162,6 +160,12 @@ impl fmt::Display for Select {
     }
 }
 
+fn values(rows: &[Vec<Expr>], alias: &str) -> String {
+    let names: Vec<String> = (0..rows.first().map_or(0, Vec::len)).map(|c| format!("c{c}")).collect();
+    let rows: Vec<String> = rows.iter().map(|row| format!("({})", list(row))).collect();
+    format!("(VALUES {}) {alias} ({})", rows.join(", "), names.join(", "))
+}
+
 impl Group {
     fn written(&self) -> String {
         let (Some(first), all) = (self.items.first(), list(&self.items)) else { return "()".into() };
@@ -184,6 +188,7 @@ impl fmt::Display for From {
                 write!(f, "{call} {alias} (c0, c1)")
             }
             Self::Function(call, alias) => write!(f, "{call} {alias} (c0)"),
+            Self::Values(rows, alias) => write!(f, "LATERAL {}", values(rows, alias)),
             Self::Join(left, words, right, on) => {
                 write!(f, "({left} {words} {right}")?;
                 match on {

@@ -192,13 +192,16 @@ impl From {
         match self {
             Self::Sub(_, query, _) => vec![query.as_ref().clone()],
             Self::Join(left, _, right, _) => left.queries().into_iter().chain(right.queries()).collect(),
-            Self::Named(..) | Self::Function(..) => Vec::new(),
+            Self::Named(..) | Self::Function(..) | Self::Values(..) => Vec::new(),
         }
     }
 
     fn smaller(&self) -> Vec<Self> {
         match self {
             Self::Named(..) | Self::Function(..) => Vec::new(),
+            Self::Values(rows, alias) => {
+                without(rows).into_iter().map(|rows| Self::Values(rows, alias.clone())).collect()
+            }
             Self::Sub(lateral, query, alias) => {
                 query.smaller().into_iter().map(|q| Self::Sub(lateral, Box::new(q), alias.clone())).collect()
             }
