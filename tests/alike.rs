@@ -8,9 +8,9 @@ use rand::{Rng, SeedableRng};
 use testkit::{
     Cluster, Daemon, DaemonOptions, Difference, Kind, Oracle, TableKind, TableSpec, assert_exact, cli, kinds, seed,
 };
-use tributary_tests::create;
+use tributary_tests::{create, long};
 
-const TABLES: [(&str, &str); 17] = [
+const TABLES: [(&str, &str); 24] = [
     ("by_mail", "SELECT mail, count(*) AS n, sum(amount) AS total FROM people GROUP BY mail"),
     ("by_name", "SELECT name, count(*) AS n, min(amount) AS least FROM people GROUP BY name"),
     ("by_all", "SELECT mail, name, avg(amount) AS mean FROM people GROUP BY 2, 1 HAVING count(*) < 9"),
@@ -39,6 +39,23 @@ const TABLES: [(&str, &str); 17] = [
          FROM people GROUP BY kind",
     ),
     ("of_most", "SELECT n, count(*) AS mails FROM (SELECT mail, count(*) AS n FROM people GROUP BY mail) m GROUP BY n"),
+    ("earlier", "SELECT id, (SELECT count(*) FROM people q WHERE q.mail = p.mail AND q.id < p.id) AS n FROM people p"),
+    ("at_place", "SELECT id, (SELECT max(q.id) FROM people q WHERE q.place = p.place) AS last FROM people p"),
+    (
+        "next",
+        "SELECT p.id, l.id AS other FROM people p LEFT JOIN LATERAL
+         (SELECT q.id FROM people q WHERE q.name = p.name AND q.id > p.id ORDER BY q.id LIMIT 1) l ON true",
+    ),
+    (
+        "unlisted",
+        "SELECT id FROM people WHERE mail NOT IN (SELECT mail FROM people WHERE kind = 3 AND mail <> 'bob@Y.de')",
+    ),
+    ("listed_or_not", "SELECT id, name IN (SELECT name FROM people WHERE kind < 2) AS known FROM people"),
+    ("both", "SELECT mail, name FROM people WHERE kind < 3 INTERSECT SELECT mail, name FROM people WHERE kind > 2"),
+    (
+        "only_there",
+        "SELECT name, kind / 2 AS half FROM people EXCEPT SELECT name, kind - 3 FROM people WHERE amount > 3",
+    ),
     // A unique text is not so any more.
     ("coarser", "SELECT DISTINCT code::citext AS code FROM codes"),
     ("coarser_too", "SELECT count(*) AS n FROM (SELECT DISTINCT code COLLATE caseless AS code FROM codes) c"),
@@ -141,8 +158,9 @@ async fn values_are_equal_when_postgresql_says_so() {
         let mut daemon = Daemon::standalone(&cluster, DaemonOptions::default()).await.unwrap();
         create(&daemon, &TABLES).await.unwrap();
         create(&daemon, &OWN).await.unwrap();
-        for round in 0..8 {
-            if round == 4 {
+        let rounds = if long() { 12 } else { 4 };
+        for round in 0..rounds {
+            if round == rounds / 2 {
                 daemon.kill9().await.unwrap();
                 daemon.start().await.unwrap();
             }

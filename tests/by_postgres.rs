@@ -5,7 +5,10 @@
 
 use std::time::{Duration, Instant};
 
-use testkit::{Cluster, Daemon, DaemonOptions, Kind, Outcome, Shop, assert_exact, citus_available, cli, kinds, seed};
+use testkit::{
+    Cluster, Daemon, DaemonOptions, Kind, Outcome, Shop, TableKind, TableSpec, assert_exact, citus_available, cli,
+    kinds, seed,
+};
 use tributary_tests::{create, long, shop};
 
 /// What the queries call: made by a user, on every node, as Citus does.
@@ -266,5 +269,41 @@ async fn follow_again(daemon: &Daemon, tables: &[(&str, &str)]) {
             assert!(Instant::now() < until, "{}", describe(daemon, name).await);
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+}
+
+/// More rows than go to PostgreSQL as arrays.
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_and_partitions_of_many_rows_are_computed() {
+    let kind = kinds()[0];
+    let cluster = Cluster::start(kind).await.unwrap();
+    let many = TableSpec {
+        name: "many",
+        columns: "id int, doc jsonb",
+        primary_key: "id",
+        kind: TableKind::Distributed("id"),
+        colocate_with: None,
+    };
+    cluster.create_table(&many).await.unwrap();
+    let fill = "INSERT INTO many SELECT i, CASE WHEN i % 9 > 0 THEN jsonb_build_object('n', i % 5000) END FROM generate_series(1, 25000) i";
+    cluster.run(fill).await.unwrap();
+    let daemon = Daemon::standalone(&cluster, DaemonOptions::default()).await.unwrap();
+    let queries = [
+        (
+            "ranked",
+            "SELECT id, rank() OVER (ORDER BY doc) AS place, lag(doc) OVER (ORDER BY doc, id) AS before FROM many",
+        ),
+        (
+            "listed",
+            "SELECT id > 2 AS k, md5(string_agg(doc::text, ',' ORDER BY id)) AS digest FROM many GROUP BY id > 2",
+        ),
+    ];
+    create(&daemon, &queries).await.unwrap();
+    assert_exact(&cluster, &daemon, &queries).await.unwrap();
+    for sql in
+        ["UPDATE many SET doc = '{\"n\": -1}' WHERE id % 1000 = 7", "DELETE FROM many WHERE id BETWEEN 90 AND 99"]
+    {
+        cluster.run(sql).await.unwrap();
+        assert_exact(&cluster, &daemon, &queries).await.unwrap();
     }
 }

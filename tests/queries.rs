@@ -1,7 +1,7 @@
 //! The queries that must be exact whatever happens, over the shop's tables.
 
 /// Stream tables, as (name, query).
-pub const QUERIES: [(&str, &str); 25] = [
+pub const QUERIES: [(&str, &str); 26] = [
     ("selection", "SELECT user_id, id, status, amount FROM orders WHERE amount > 300 AND status IS DISTINCT FROM 'lost'"),
     ("duplicates", "SELECT status, region_id, paid FROM orders"),
     ("by_region", "SELECT region_id, count(*) AS n FROM orders GROUP BY region_id"),
@@ -98,6 +98,11 @@ pub const QUERIES: [(&str, &str); 25] = [
         "partnerless",
         "SELECT r.id, u.name, (SELECT count(*) FROM orders o WHERE o.region_id = r.id AND 1 = 2) AS n
          FROM regions r LEFT JOIN users u ON u.region_id = r.id AND false",
+    ),
+    (
+        "unpivoted",
+        "SELECT o.user_id, o.id, v.what, v.n FROM orders o
+         CROSS JOIN LATERAL (VALUES ('amount', o.amount), ('saved', o.amount * o.discount), ('letters', length(md5(o.status)))) v (what, n)",
     ),
 ];
 

@@ -150,9 +150,10 @@ pub(crate) async fn look_up(client: &Client, wanted: &mut [Subscription]) -> Res
                 Some((_, _, false, _)) => format!("column {label} of {name} has a type without a binary form"),
                 Some((declared, base, true, typmod)) => {
                     column.typmod = Some(*typmod);
-                    let same = column.types.first().is_none_or(|want| {
-                        want == base || want == declared || (*want.min(base) >= oid::FIRST_USER)
-                    });
+                    let same = column
+                        .types
+                        .first()
+                        .is_none_or(|want| want == base || want == declared || (*want.min(base) >= oid::FIRST_USER));
                     if same {
                         if !column.types.is_empty() && !column.types.contains(declared) {
                             column.types.push(*declared);

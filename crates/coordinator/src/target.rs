@@ -66,7 +66,9 @@ pub(crate) async fn recover(requests: Arc<Requests>) {
         loop {
             let changing = requests.changing.lock().await;
             // Somebody may have had it computed meanwhile, or dropped it.
-            let Some(entry) = requests.catalog.get(entry.id).filter(|e| e.state == StreamState::Building) else { break };
+            let Some(entry) = requests.catalog.get(entry.id).filter(|e| e.state == StreamState::Building) else {
+                break;
+            };
             match requests.rebuild_alone(entry.clone(), &ProgressSender::default()).await {
                 Ok(_) => break,
                 Err(RequestError::Unavailable(reason)) => {

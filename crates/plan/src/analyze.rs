@@ -175,10 +175,8 @@ async fn in_transaction(client: &Client, query: &str, options: &PlanOptions) -> 
     for asked in &asked_exprs {
         check_asked(client, asked).await?;
     }
-    let functions = catalog.functions.iter().filter(|(oid, _)| **oid >= oid::FIRST_USER).map(|(oid, info)| FunctionUse {
-        oid: *oid,
-        name: format!("{}.{}", info.schema, info.name),
-        source_hash: info.source_hash.clone(),
+    let functions = catalog.functions.iter().filter(|(oid, _)| **oid >= oid::FIRST_USER).map(|(oid, info)| {
+        FunctionUse { oid: *oid, name: format!("{}.{}", info.schema, info.name), source_hash: info.source_hash.clone() }
     });
     let functions = functions.collect();
     let reads = nested.met;

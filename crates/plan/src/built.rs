@@ -88,10 +88,11 @@ impl Planner<'_> {
         let mut asked = Vec::new();
         let mut scalars = Vec::new();
         for expr in exprs {
-            match native(expr, self.env) {
+            let expr = self.bytes_of_columns(expr, width, &mut asked)?;
+            match native(&expr, self.env) {
                 Ok(scalar) => scalars.push(scalar),
                 Err(_) => {
-                    let asked_expr = pg_expr(expr, self.catalog)?;
+                    let asked_expr = pg_expr(&expr, self.catalog)?;
                     let at = asked.iter().position(|a| *a == asked_expr).unwrap_or_else(|| {
                         asked.push(asked_expr);
                         asked.len() - 1

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use tokio_postgres::{Client, Row};
-use types::{Column, Oid, PgType, TableName, quote_ident};
+use types::{Column, Oid, PgType, TableName, oid, quote_ident};
 
 use crate::PlanError;
 use crate::hash::Hash;
@@ -182,13 +182,16 @@ impl Catalog {
             named.types.extend(relation.columns.values().map(|c| c.declared));
         }
         // What the planner itself writes.
-        named.types.extend([types::oid::BOOL, types::oid::INT4, types::oid::INT8, types::oid::TEXT]);
+        named.types.extend([oid::BOOL, oid::BYTEA, oid::INT4, oid::INT8, oid::TEXT]);
         catalog.load_casts(client, &mut named).await?;
         named.functions.extend(crate::expr::ADDED_FUNCTIONS);
         catalog.load_functions(client, &named.functions).await?;
         named.types.extend(catalog.functions.values().flat_map(|f| f.args.iter().copied()));
         named.types.extend(catalog.functions.values().flat_map(|f| f.outs.iter().map(|o| o.1)));
         catalog.load_types(client, &named.types).await?;
+        let equalities = catalog.types.values().filter_map(|t| Some(t.hash.as_ref()?.equality));
+        let equalities = equalities.filter(|func| !catalog.functions.contains_key(func)).collect();
+        catalog.load_functions(client, &equalities).await?;
         let elements = catalog.types.values().map(|t| t.element).filter(|e| *e != 0).collect();
         catalog.load_types(client, &elements).await?;
         if named.makes_arrays {

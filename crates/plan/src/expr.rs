@@ -366,12 +366,14 @@ pub(crate) const INT8_LESS_OR_EQUAL: Oid = 471;
 pub(crate) const INT8_OF_INT4: Oid = 481;
 pub(crate) const INT8_OF_INT2: Oid = 754;
 pub(crate) const FLOAT8_OF_FLOAT4: Oid = 311;
+/// `text = text`.
+pub(crate) const TEXT_EQUAL: Oid = 67;
 /// `integer = integer`.
 pub(crate) const INT4_EQUAL: Oid = 65;
 
 /// Functions that the planner calls where the query does not.
-pub(crate) const ADDED_FUNCTIONS: [Oid; 6] =
-    [INT4_EQUAL, INT8_GREATER, INT8_LESS_OR_EQUAL, INT8_OF_INT4, INT8_OF_INT2, FLOAT8_OF_FLOAT4];
+pub(crate) const ADDED_FUNCTIONS: [Oid; 7] =
+    [TEXT_EQUAL, INT4_EQUAL, INT8_GREATER, INT8_LESS_OR_EQUAL, INT8_OF_INT4, INT8_OF_INT2, FLOAT8_OF_FLOAT4];
 
 /// A built-in comparison of two values without a collation.
 pub(crate) fn comparison(func: Oid, left: Expr, right: Expr) -> Expr {

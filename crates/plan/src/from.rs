@@ -41,7 +41,7 @@ impl<'a> Planner<'a> {
         let mut level = Level::new(query, self.catalog, self.ctes.len(), self.frame.clone());
         let mut inputs = Inputs::default();
         if let Some(frame) = level.frame.clone().filter(|f| f.mode == Mode::Within) {
-            let values = Self::stand_in(&frame).shown()?;
+            let values = self.stand_in(&frame).shown()?;
             level.add(NO_ENTRY, values.built.columns.len(), values.exprs, HashMap::new());
             inputs.builts.push(Some(values.built));
         }

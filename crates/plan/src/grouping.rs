@@ -194,11 +194,11 @@ impl<'a> Planner<'a> {
     /// is a row. The level's columns are found where they are then.
     fn with_empty_groups(&self, built: Built, level: &mut Level<'a>) -> Result<(Built, Expr), PlanError> {
         let frame = level.frame.clone().ok_or_else(reads_outer)?;
-        let values = Self::stand_in(&frame);
+        let values = self.stand_in(&frame);
         let width = values.columns.len();
         let (built, mark) = self.marked(built)?;
         let places: Vec<usize> = level.placed.clone();
-        let pairs = (0..width).map(|c| {
+        let pairs = frame.telling.iter().map(|&c| {
             let value = values.column(c)?;
             Ok(crate::expr::same(value.clone(), Expr::column(width + places[c], value.ty, value.declared)))
         });

@@ -5,6 +5,7 @@ use types::{Oid, oid};
 
 use crate::PlanError;
 use crate::catalog::of_objects;
+use crate::expr::TEXT_EQUAL;
 
 /// A type's default hash operator class: of one whose text form is all that there is to a value.
 #[derive(Debug, Clone)]
@@ -15,14 +16,11 @@ pub(crate) struct Hash {
     pub(crate) equality: Oid,
 }
 
-/// `texteq`.
-const TEXT_EQUALITY: Oid = 67;
-
 impl Hash {
     /// Of `text` and `varchar`.
     pub(crate) fn built_in(ty: Oid) -> Option<Self> {
         let is_text = matches!(ty, oid::TEXT | oid::VARCHAR);
-        is_text.then(|| Self { function: "pg_catalog.hashtextextended".into(), equality: TEXT_EQUALITY })
+        is_text.then(|| Self { function: "pg_catalog.hashtextextended".into(), equality: TEXT_EQUAL })
     }
 
     /// Of those among the types, and of what domains among them stand on, that are `citext`.

@@ -227,25 +227,23 @@ impl Joins<'_, '_, '_> {
             });
         }
         let placed: Vec<Expr> = args.iter().map(|arg| left.place(arg)).collect();
-        let values = self.planner.project(left.built.clone(), &placed)?;
-        for column in &values.columns {
-            self.planner.groupable(column, "a function in FROM with a condition of its outer join")?;
-        }
-        let values = self.planner.distinct(values)?;
+        let values = self.planner.told_apart(left.built.clone(), &placed)?;
+        let telling = self.planner.telling_columns(args.iter().map(|arg| arg.ty));
         let mut shown = HashMap::new();
         let mut links = Vec::new();
         for (place, arg) in args.iter().enumerate() {
             // A column that lies beyond all inputs' own.
             let column = self.level.width + self.beyond;
             self.beyond += 1;
-            shown.insert(column, place);
-            let link = crate::expr::same(arg.clone(), Expr::column(column, arg.ty, arg.declared));
+            shown.insert(column, telling[place]);
+            let told = self.planner.telling(arg.clone());
+            let link = crate::expr::same(told.clone(), Expr::column(column, told.ty, told.declared));
             links.push((link, self.level.inputs_of(arg)));
         }
         let place = |column: usize| args.iter().position(|a| a.as_column() == Some(column)).unwrap_or(usize::MAX);
         let made = made.over(|call| call.map_columns(&place));
         let first = self.level.inputs[at].first;
-        shown.extend((0..made.width()).map(|c| (first + c, args.len() + c)));
+        shown.extend((0..made.width()).map(|c| (first + c, values.columns.len() + c)));
         let built = self.planner.with_made(values, &made, false)?;
         Ok((Joined { built, inputs: BTreeSet::from([at]), placed: shown, restricted: false }, links))
     }
@@ -323,8 +321,14 @@ impl Joins<'_, '_, '_> {
         let (a, b) = match &condition.kind {
             ExprKind::Same(a, b) => (self.level.inputs_of(a), self.level.inputs_of(b)),
             _ if condition.has_sub() => return false,
-            _ => match self.planner.equality(condition) {
-                Some((a, b, _)) => (self.level.inputs_of(&a), self.level.inputs_of(&b)),
+            // One that only PostgreSQL knows goes by what both sides have in common when it holds.
+            _ => match self
+                .planner
+                .equality(condition)
+                .map(|(a, b, _)| (a, b))
+                .or_else(|| self.planner.hashes(condition))
+            {
+                Some((a, b)) => (self.level.inputs_of(&a), self.level.inputs_of(&b)),
                 None => return false,
             },
         };

@@ -63,6 +63,7 @@ mod strict;
 mod sublink;
 mod subplans;
 mod subquery;
+mod told_apart;
 mod top;
 mod tree;
 mod values;

@@ -65,6 +65,8 @@ pub(crate) struct Frame {
     pub(crate) names: HashMap<Name, usize>,
     /// The arguments' types (and as declared).
     pub(crate) types: Vec<(PgType, Oid)>,
+    /// Of the columns of their values, those by which they are told apart.
+    pub(crate) telling: Vec<usize>,
     /// Which [`crate::tree::Rel::Source`] stands for the arguments' values until they are known.
     pub(crate) stand_in: usize,
 }

@@ -17,7 +17,7 @@ use crate::PlanError;
 use crate::built::{Built, BuiltColumn};
 use crate::calls;
 use crate::deparse::pg_expr;
-use crate::expr::{Expr, ExprKind, Template};
+use crate::expr::{Expr, ExprKind, Template, boolean, is_null, same};
 use crate::hash::Hash;
 use crate::query::Planner;
 use crate::top::text_of;
@@ -73,6 +73,17 @@ impl Planner<'_> {
         let is_equality = |e: &Expr| self.hash(e).is_some_and(|hash| hash.equality == *func);
         let known = a.ty.oid == b.ty.oid && is_equality(a) && is_equality(b);
         known.then(|| Some((self.hashed(a, *collation)?, self.hashed(b, *collation)?)))?
+    }
+
+    /// That two values are equal or both NULL, where only PostgreSQL knows: by what they have in common then, and by a condition.
+    pub(crate) fn alike(&self, one: &Expr, other: &Expr) -> Option<[Expr; 2]> {
+        let collation = one.ty.collation;
+        let args = vec![one.clone(), other.clone()];
+        let equal = ExprKind::Call { func: self.hash(one)?.equality, args, collation, variadic: false };
+        let of_both = |kind| Expr { kind, ..boolean(true) };
+        let nulls = ExprKind::And(vec![is_null(one.clone(), false), is_null(other.clone(), false)]);
+        let hashes = same(self.hashed(one, collation)?, self.hashed(other, collation)?);
+        Some([hashes, of_both(ExprKind::Or(vec![of_both(equal), of_both(nulls)]))])
     }
 
     fn one_for_all(&self, built: Built, value: &Expr, construct: &str) -> Result<(Built, Expr), PlanError> {

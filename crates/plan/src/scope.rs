@@ -162,10 +162,12 @@ impl<'a> Level<'a> {
         self.frame.as_ref().is_some_and(|f| f.mode == Mode::Within)
     }
 
-    /// The arguments' values, where they are an input here.
+    /// What the arguments' values are told apart by, where they are an input here.
     pub(crate) fn values(&self) -> Vec<Expr> {
-        let first = self.inputs.first().filter(|_| self.has_values());
-        first.iter().flat_map(|i| &i.exprs).map(|e| self.in_place(e)).collect()
+        let (Some(first), Some(frame)) = (self.inputs.first().filter(|_| self.has_values()), &self.frame) else {
+            return Vec::new();
+        };
+        frame.telling.iter().filter_map(|at| first.exprs.get(*at)).map(|e| self.in_place(e)).collect()
     }
 
     /// All that a query of the given level within this one reads of this one and those around, each once.

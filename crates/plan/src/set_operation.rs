@@ -6,10 +6,10 @@
 use crate::PlanError;
 use crate::built::{Built, BuiltColumn, Shown};
 use crate::catalog::Cast;
-use crate::expr::{Expr, ExprKind};
+use crate::expr::{Expr, ExprKind, same};
 use crate::query::Planner;
 use crate::reader::Node;
-use crate::tree::{Rel, SetOp};
+use crate::tree::{JoinKind, Rel, SetOp};
 
 impl<'a> Planner<'a> {
     /// The rows of a tree of set operations within `query`.
@@ -35,7 +35,10 @@ impl<'a> Planner<'a> {
     }
 
     /// INTERSECT or EXCEPT: rows of the left side, so that what is unique there stays unique.
-    fn difference(&self, name: &str, op: SetOp, all: bool, left: Built, right: Built) -> Result<Built, PlanError> {
+    fn difference(&mut self, name: &str, op: SetOp, all: bool, left: Built, right: Built) -> Result<Built, PlanError> {
+        if !all && left.columns.iter().any(|c| self.groupable(c, name).is_err()) {
+            return self.difference_by_pairs(name, op, left, right);
+        }
         for column in &left.columns {
             self.groupable(column, name)?;
         }
@@ -57,6 +60,25 @@ impl<'a> Planner<'a> {
         let mut built = Built { rel, columns, keys };
         built.tidy_keys();
         Ok(built)
+    }
+
+    /// The same where only PostgreSQL knows which values are equal: rows of the left side, each once, with or without an equal one on the
+    /// right.
+    fn difference_by_pairs(&mut self, name: &str, op: SetOp, left: Built, right: Built) -> Result<Built, PlanError> {
+        let width = left.columns.len();
+        let mut conditions = Vec::new();
+        for (at, column) in left.columns.iter().enumerate() {
+            let (own, other) = (left.column(at)?, right.column(at)?.map_columns(&|c| width + c));
+            match self.groupable(column, name) {
+                Ok(()) => conditions.push(same(own, other)),
+                Err(refused) => conditions.extend(self.alike(&own, &other).ok_or(refused)?),
+            }
+        }
+        let left = self.distinct(left)?;
+        let kind = if op == SetOp::Intersect { JoinKind::Semi } else { JoinKind::Anti };
+        let (built, _) = self.join_two(left, right, kind, conditions)?;
+        let shown = (0..width).map(|c| built.column(c)).collect::<Result<Vec<_>, _>>()?;
+        self.project(built, &shown)
     }
 
     /// A branch of a set operation with the columns' common types, to which PostgreSQL casts implicitly.

@@ -242,11 +242,8 @@ impl<'a> Planner<'a> {
             });
             placed.insert(c, at);
         }
-        let values = self.project(sub.base.clone(), &args)?;
-        for column in &values.columns {
-            self.groupable(column, "a subquery that is compared by a column")?;
-        }
-        let values = self.distinct(values)?;
+        let values = self.told_apart(sub.base.clone(), &args)?;
+        let telling = self.telling_columns(args.iter().map(|a| a.ty));
         let own: Vec<Expr> = (0..args.len()).map(|c| values.column(c)).collect::<Result<_, _>>()?;
         let shown = rows.shown.exprs.clone();
         let (pairs, offset) = self.attach(values.clone(), (&own, &values), rows, JoinKind::Inner, &[])?;
@@ -263,8 +260,11 @@ impl<'a> Planner<'a> {
             Total::of_booleans(func, compared.clone()),
             Total::of_booleans(AggregateFunc::BoolOr, is_null(compared, false)),
         ];
-        let outer = |at: usize| Expr { kind: ExprKind::Outer(at), ..own[at].clone() };
-        let links = (0..args.len()).map(|at| crate::expr::same(outer(at), own[at].clone())).collect();
+        let link = |at: usize| {
+            let told = self.telling(Expr { kind: ExprKind::Outer(at), ..own[at].clone() });
+            values.column(telling[at]).map(|column| crate::expr::same(told, column))
+        };
+        let links = (0..args.len()).map(link).collect::<Result<_, _>>()?;
         let pairs = Rows { shown: pairs.shown()?, targets: 0, links, always: false, stand_in: None };
         let groups = self.grouped(&pairs, &[], &totals)?;
         let shown = groups.shown.exprs.clone();

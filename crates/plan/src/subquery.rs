@@ -97,7 +97,7 @@ impl<'a> Planner<'a> {
             self.attempts += 1;
             let state = (self.depth, self.ctes.clone(), self.warnings.len());
             let (names, types) = (names.clone(), types.to_vec());
-            self.frame = Some(Arc::new(Frame { mode: Mode::Apart, names, types, stand_in: 0 }));
+            self.frame = Some(Arc::new(Frame { mode: Mode::Apart, names, types, telling: Vec::new(), stand_in: 0 }));
             self.links = None;
             let apart = plan(self);
             match (apart, self.links.take()) {
@@ -126,18 +126,18 @@ impl<'a> Planner<'a> {
             self.ctes = ctes;
             self.warnings.truncate(warnings);
         }
-        for &(ty, declared) in types {
-            let column = BuiltColumn { ty, declared, not_null: false };
-            self.groupable(&column, "a subquery that reads the query around it by a column")?;
-        }
         self.stand_ins += 1;
         let stand_in = STAND_INS + self.stand_ins;
-        self.frame = Some(Arc::new(Frame { mode: Mode::Within, names, types: types.to_vec(), stand_in }));
+        let telling = self.telling_columns(types.iter().map(|(ty, _)| *ty));
+        self.frame = Some(Arc::new(Frame { mode: Mode::Within, names, types: types.to_vec(), telling, stand_in }));
         let shown = plan(self)?;
         let targets = shown.exprs.len().checked_sub(count);
         let targets = targets.ok_or_else(|| PlanError::Tree("a subquery lost what it reads".into()))?;
-        let of = |i: usize, kind: ExprKind| Expr { kind, ty: types[i].0, declared: types[i].1 };
-        let link = |i: usize| same(of(i, ExprKind::Outer(i)), of(i, ExprKind::Column(targets + i)));
+        let link = |i: usize| {
+            let value = Expr { kind: ExprKind::Outer(i), ty: types[i].0, declared: types[i].1 };
+            let told = self.telling(value);
+            same(told.clone(), Expr::column(targets + i, told.ty, told.declared))
+        };
         Ok(Rows {
             shown,
             targets,
@@ -148,11 +148,11 @@ impl<'a> Planner<'a> {
     }
 
     /// The rows that stand for a frame's arguments until their values are known: each combination once.
-    pub(crate) fn stand_in(frame: &Frame) -> Built {
+    pub(crate) fn stand_in(&self, frame: &Frame) -> Built {
         let column = |&(ty, declared): &(PgType, Oid)| BuiltColumn { ty, declared, not_null: false };
-        let columns: Vec<BuiltColumn> = frame.types.iter().map(column).collect();
-        let keys = vec![(0..columns.len()).collect()];
-        Built { rel: Rel::Source(frame.stand_in), columns, keys }
+        let values: Vec<BuiltColumn> = frame.types.iter().map(column).collect();
+        let (columns, telling) = self.told_apart_columns(&values);
+        Built { rel: Rel::Source(frame.stand_in), columns, keys: vec![telling] }
     }
 
     /// Puts the distinct values of the arguments over `around` in the place of what stands for them.
@@ -163,8 +163,7 @@ impl<'a> Planner<'a> {
         around: &Built,
         args: &[Expr],
     ) -> Result<(), PlanError> {
-        let values = self.project(around.clone(), args)?;
-        let values = self.distinct(values)?;
+        let values = self.told_apart(around.clone(), args)?;
         substitute(rel, stand_in, &values.rel);
         Ok(())
     }

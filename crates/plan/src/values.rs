@@ -92,7 +92,8 @@ impl Lists {
         };
         (0..self.columns.len()).find(|&at| {
             let plain = matches!(self.columns[at].ty.oid, oid::INT2 | oid::INT4 | oid::INT8 | oid::BOOL | oid::UUID);
-            let text = self.columns[at].ty.oid == oid::TEXT && self.columns[at].ty.collation == types::collation::DEFAULT;
+            let text =
+                self.columns[at].ty.oid == oid::TEXT && self.columns[at].ty.collation == types::collation::DEFAULT;
             let values: Option<std::collections::BTreeSet<_>> = self.rows.iter().map(|row| value(row, at)).collect();
             (plain || text) && values.is_some_and(|values| values.len() == self.rows.len())
         })

@@ -10,6 +10,18 @@ use types::{Field, Row};
 use super::question::Question;
 use super::session::{Failure, Session, failure};
 
+/// Of more rows the server would hold all values at once, which takes it some kilobytes for a jsonb: one group or partition of millions of
+/// rows would take all its memory. From a table it reads them one after the other, and sorts them on disk.
+const MOST_UNNESTED: usize = 20_000;
+
+/// Whether so many rows go by way of a table.
+pub(super) fn is_large(rows: usize) -> bool {
+    rows > MOST_UNNESTED
+}
+
+/// Sent to the server at a time.
+const PIECE: usize = 1 << 20;
+
 /// The argument columns of a question, each once: the column in the rows, its type as SQL writes it and by identifier.
 #[derive(Debug)]
 pub(super) struct Arguments<'a>(Vec<(usize, &'a str, u32)>);
@@ -39,9 +51,9 @@ impl<'a> Arguments<'a> {
         self.0.iter().position(|a| a.0 == column)
     }
 
-    /// Whether no type is one that `unnest` would take apart.
-    pub(super) fn fit_unnest(&self) -> bool {
-        self.0.iter().all(|(_, sql, oid)| *oid < 10_000 && !sql.ends_with(']'))
+    /// Whether they are few enough, and no type is one that `unnest` would take apart.
+    pub(super) fn fit_unnest(&self, rows: usize) -> bool {
+        !is_large(rows) && self.0.iter().all(|(_, sql, oid)| *oid < 10_000 && !sql.ends_with(']'))
     }
 
     /// The batch as a relation of parameters.
@@ -82,6 +94,9 @@ impl Session {
             }
         };
         self.client.batch_execute(&format!("TRUNCATE {table}")).await.map_err(|e| failure(&e))?;
+        let sql = format!("COPY {table} FROM STDIN (FORMAT binary)");
+        let sink = self.client.copy_in(&sql).await.map_err(|e| failure(&e))?;
+        let mut sink = std::pin::pin!(sink);
         let mut bytes = BytesMut::from(&b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0"[..]);
         let rows = units.iter().enumerate().flat_map(|(unit, rows)| rows.iter().map(move |row| (unit, row)));
         for (ord, (unit, row)) in rows.enumerate() {
@@ -93,11 +108,11 @@ impl Session {
             for (column, _, _) in &arguments.0 {
                 put_value(&mut bytes, row.field(*column));
             }
+            if bytes.len() >= PIECE {
+                sink.feed(bytes.split().freeze()).await.map_err(|e| failure(&e))?;
+            }
         }
         bytes.put_i16(-1);
-        let sql = format!("COPY {table} FROM STDIN (FORMAT binary)");
-        let sink = self.client.copy_in(&sql).await.map_err(|e| failure(&e))?;
-        let mut sink = std::pin::pin!(sink);
         sink.send(bytes.freeze()).await.map_err(|e| failure(&e))?;
         sink.finish().await.map_err(|e| failure(&e))?;
         Ok(table)

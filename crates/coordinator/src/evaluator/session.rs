@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
+use futures_util::TryStreamExt;
 use ivm::RowError;
-use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement};
 use types::{Row, RowBuilder};
 use wal::Endpoint;
 
-use super::arguments::{Arguments, Raw};
+use super::arguments::{Arguments, Raw, is_large};
 use super::question::Question;
 
 pub(super) struct Session {
@@ -58,18 +58,17 @@ impl Session {
     /// One statement for all units.
     pub(super) async fn ask(&mut self, question: &Question<'_>, units: &[&[Row]]) -> Result<Vec<Vec<Row>>, Failure> {
         let arguments = Arguments::of(question);
-        let results = if arguments.fit_unnest() {
-            let statement = self.prepare(&question.sql(&arguments, &arguments.unnest(), units.len())).await?;
-            let params = arguments.arrays(units);
-            let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|p| p as &(dyn ToSql + Sync)).collect();
-            self.client.query(&statement, &params).await
+        let rows: usize = units.iter().map(|unit| unit.len()).sum();
+        let (relation, params) = if arguments.fit_unnest(rows) {
+            (arguments.unnest(), arguments.arrays(units))
         } else {
-            let table = self.copy_in(&arguments, units).await?;
-            let statement = self.prepare(&question.sql(&arguments, &table, units.len())).await?;
-            self.client.query(&statement, &[]).await
+            (self.copy_in(&arguments, units).await?, Vec::new())
         };
+        let statement = self.prepare(&question.sql(&arguments, &relation, units.len())).await?;
+        let results = self.client.query_raw(&statement, params).await.map_err(|e| failure(&e))?;
+        let mut results = Box::pin(results);
         let mut out = vec![Vec::new(); units.len()];
-        for result in &results.map_err(|e| failure(&e))? {
+        while let Some(result) = results.try_next().await.map_err(|e| failure(&e))? {
             let odd = |e: tokio_postgres::Error| Failure::Session(e.to_string());
             let unit: i64 = result.try_get(0).map_err(odd)?;
             let mut row = RowBuilder::new();
@@ -79,6 +78,10 @@ impl Session {
             }
             let place = usize::try_from(unit).ok().and_then(|unit| out.get_mut(unit));
             place.ok_or_else(|| Failure::Session("an answer to what was not asked".into()))?.push(row.finish());
+        }
+        drop(results);
+        if is_large(rows) {
+            self.client.batch_execute(&format!("TRUNCATE {relation}")).await.map_err(|e| failure(&e))?;
         }
         Ok(out)
     }

@@ -90,7 +90,8 @@ impl Compiler<'_> {
         let lists = lists
             .iter()
             .map(|list| {
-                let mut exprs = list.iter().map(|e| self.expression(&built.layout, e)).collect::<Result<Vec<_>, _>>()?;
+                let mut exprs =
+                    list.iter().map(|e| self.expression(&built.layout, e)).collect::<Result<Vec<_>, _>>()?;
                 exprs.extend(self.mark(&built.layout)?);
                 Ok(Columns { exprs, labels: built.labels.clone() })
             })

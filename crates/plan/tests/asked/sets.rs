@@ -76,6 +76,14 @@ pub(crate) const QUERIES: &[Asked] = &[
         "WITH r AS (SELECT region FROM users) (WITH s AS (SELECT region FROM orders) SELECT region FROM s EXCEPT SELECT region FROM r) UNION ALL SELECT region FROM r",
     ),
     ("set operation ordered!", "SELECT id FROM users UNION SELECT region FROM orders ORDER BY 1"),
+    (
+        "in both without regard to case!",
+        "SELECT count(*) AS n, count(s) AS m FROM (SELECT status COLLATE caseless AS s, region FROM orders INTERSECT SELECT upper(status), region FROM orders WHERE user_id > 1) i",
+    ),
+    (
+        "in one only without regard to case!",
+        "SELECT count(*) AS n, count(s) AS m FROM (SELECT status COLLATE caseless AS s, region FROM orders EXCEPT SELECT upper(status), user_id FROM orders) i",
+    ),
     ("values with nulls", "VALUES (NULL, 1), ('x', NULL), (NULL, NULL)"),
     (
         "values by postgres",
@@ -86,8 +94,14 @@ pub(crate) const QUERIES: &[Asked] = &[
         "values of each row!",
         "SELECT o.id, v.which, v.n FROM orders o CROSS JOIN LATERAL (VALUES ('user', o.user_id), ('region', o.region), ('both', o.user_id * 10 + o.region)) v (which, n)",
     ),
-    ("values of each row, alike", "SELECT u.id, v.n FROM users u, LATERAL (VALUES (u.region), (u.boss), (u.region)) v (n)"),
-    ("one list of each row!", "SELECT u.id, v.n, v.m FROM users u, LATERAL (VALUES (u.region + 1, u.name)) v (n, m) WHERE v.n > 1"),
+    (
+        "values of each row, alike",
+        "SELECT u.id, v.n FROM users u, LATERAL (VALUES (u.region), (u.boss), (u.region)) v (n)",
+    ),
+    (
+        "one list of each row!",
+        "SELECT u.id, v.n, v.m FROM users u, LATERAL (VALUES (u.region + 1, u.name)) v (n, m) WHERE v.n > 1",
+    ),
     (
         "values of each row by postgres!",
         "SELECT o.id, v.k, v.t FROM orders o, LATERAL (VALUES (1, md5(o.status)), (2, 'x'), (3, reverse(o.status))) v (k, t)",

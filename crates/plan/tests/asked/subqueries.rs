@@ -324,6 +324,32 @@ pub(crate) const QUERIES: &[Asked] = &[
         "SELECT id, COALESCE((SELECT r.name FROM regions r WHERE r.id = u.region), (SELECT 'none')) AS n FROM users u",
     ),
     (
+        "a subquery that reads a json",
+        "SELECT o.id, (SELECT count(*) FROM users u WHERE u.id::text < (o.j ->> 0) OR (o.j ->> 1) IS NULL) AS n
+         FROM (SELECT id, json_build_array(user_id, status) AS j FROM orders) o",
+    ),
+    (
+        "rows of a subquery that reads a json",
+        "SELECT o.id, l.id AS u FROM (SELECT id, CASE WHEN id <> 3 THEN json_build_array(region) END AS j FROM orders) o
+         LEFT JOIN LATERAL (SELECT u.id FROM users u WHERE u.region::text = o.j ->> 0 OR o.j IS NULL ORDER BY u.id LIMIT 2) l ON true",
+    ),
+    (
+        "compared with a subquery without regard to case",
+        "SELECT id, upper(status) COLLATE caseless IN (SELECT status FROM orders WHERE region > 1) AS i FROM orders",
+    ),
+    (
+        "not in a subquery without regard to case",
+        "SELECT id FROM orders WHERE upper(status) COLLATE caseless NOT IN (SELECT status FROM orders WHERE region > 1 AND status IS NOT NULL)",
+    ),
+    (
+        "counted without regard to case!",
+        "SELECT u.id, (SELECT count(*) FROM orders o WHERE o.status COLLATE caseless = upper(u.name) OR o.status = u.name) AS n FROM users u",
+    ),
+    (
+        "a function's rows, left joined over a json",
+        "SELECT o.id, l FROM (SELECT id, json_build_array(user_id, region) AS j FROM orders) o LEFT JOIN LATERAL json_array_elements_text(o.j) l ON l > '1'",
+    ),
+    (
         "same subquery twice!",
         "SELECT id, (SELECT count(*) FROM orders o WHERE o.user_id = u.id) AS a, (SELECT count(*) FROM orders o WHERE o.user_id = u.id) + 1 AS b FROM users u",
     ),

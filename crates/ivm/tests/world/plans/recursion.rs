@@ -59,6 +59,12 @@ fn unions() -> Vec<Case> {
             step,
         )
     };
+    let two_each = |all: bool| {
+        let below = filter(working(&[INT4]), greater(number(4), col(0, INT4)));
+        let lists = vec![vec![plus(col(0, INT4), number(2))], vec![plus(col(0, INT4), number(1))]];
+        let step = Rel::Expand { input: Box::new(below), lists };
+        recursive(all, &[INT4], project(Rel::Source(0), vec![col(0, INT4)]), step)
+    };
     let up_to_five = |all: bool| {
         // n + b.k2 for every row of b with k1 = n, as long as it grows.
         let step = project(
@@ -73,6 +79,8 @@ fn unions() -> Vec<Case> {
         case("each way of three steps once", &[B], ways(false), &[INT4, INT4, INT4], Some(&[0, 1, 2]), &[0, 1, 2]),
         case("numbers that follow, each as often", &[C], counter(true), &[INT4], None, &[0]),
         case("numbers that follow, each once", &[C], counter(false), &[INT4], Some(&[0]), &[0]),
+        case("two numbers that follow each, as often", &[C], two_each(true), &[INT4], None, &[0]),
+        case("two numbers that follow each, once", &[C], two_each(false), &[INT4], Some(&[0]), &[0]),
         case("sums along a path, each as often", &[C, B], up_to_five(true), &[INT4], None, &[0]),
         case("sums along a path, each once", &[C, B], up_to_five(false), &[INT4], Some(&[0]), &[0]),
         case(
