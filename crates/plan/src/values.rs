@@ -86,7 +86,7 @@ impl Lists {
 
     /// A column by which the rows are told apart: each has another constant there, of a type whose equal values have the same bytes.
     fn telling(&self) -> Option<usize> {
-        let value = |row: &Vec<Expr>, at: usize| match row.get(at).map(|e| innermost(e)) {
+        let value = |row: &Vec<Expr>, at: usize| match row.get(at).map(innermost) {
             Some(Expr { kind: ExprKind::Const(c), .. }) => c.value.clone(),
             _ => None,
         };
