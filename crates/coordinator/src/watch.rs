@@ -22,7 +22,7 @@ use tokio_postgres::Client;
 use types::{NodeId, SourceId, StreamId, TableName};
 use wal::Endpoint;
 
-use crate::catalog::StreamState;
+use crate::catalog::{Entry, StreamState};
 use crate::engine::EngineRoom;
 use crate::error::RequestError;
 use crate::progress::ProgressSender;
@@ -213,14 +213,15 @@ fn try_again(requests: &Arc<Requests>, recovered: &Recovered) {
 }
 
 impl Requests {
-    /// Whether it was computed again; not when somebody else did so before, or dropped it. Looked at with all other changes held
+    /// Whether it was computed again; not when somebody else did so before, paused or dropped it. Looked at with all other changes held
     /// back: one that follows would stand still at its last cut for as long as computing it once more takes, and whoever waited
     /// for what was committed would not find it there.
     async fn rebuild_stopped(&self, id: StreamId) -> Result<bool, RequestError> {
         let _changing = self.changing.lock().await;
         // The engine knows: the catalog learns that it stopped when the target does.
         let follows = self.call(move |room| Ok(room.engine.stream_sources(id).is_some())).await?;
-        let Some(entry) = self.catalog.get(id).filter(|_| !follows) else { return Ok(false) };
+        let stays = |entry: &Entry| !follows && entry.state != StreamState::Paused;
+        let Some(entry) = self.catalog.get(id).filter(stays) else { return Ok(false) };
         self.rebuild_alone(entry, &ProgressSender::default()).await.map(|_| true)
     }
 }

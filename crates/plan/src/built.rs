@@ -7,7 +7,8 @@ use crate::deparse::pg_expr;
 use crate::expr::{Expr, ExprKind};
 use crate::native::native;
 use crate::query::Planner;
-use crate::tree::Rel;
+use crate::told_apart::has_bytes;
+use crate::tree::{PgExpr, Rel};
 
 /// A column of it.
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +70,14 @@ impl Built {
     }
 }
 
+/// Where an expression is among those that are asked, which it is put behind when it is not there yet.
+pub(crate) fn place(asked: &mut Vec<PgExpr>, expr: PgExpr) -> usize {
+    asked.iter().position(|a| *a == expr).unwrap_or_else(|| {
+        asked.push(expr);
+        asked.len() - 1
+    })
+}
+
 impl Planner<'_> {
     /// What is shown, computed.
     pub(crate) fn computed(&self, shown: Shown) -> Result<Built, PlanError> {
@@ -92,11 +101,7 @@ impl Planner<'_> {
             match native(&expr, self.env) {
                 Ok(scalar) => scalars.push(scalar),
                 Err(_) => {
-                    let asked_expr = pg_expr(&expr, self.catalog)?;
-                    let at = asked.iter().position(|a| *a == asked_expr).unwrap_or_else(|| {
-                        asked.push(asked_expr);
-                        asked.len() - 1
-                    });
+                    let at = place(&mut asked, pg_expr(&expr, self.catalog)?);
                     scalars.push(Scalar::column(width + at, expr.ty));
                 }
             }
@@ -114,7 +119,8 @@ impl Planner<'_> {
     pub(crate) fn filter_in_turn(&self, built: Built, conditions: &[&Expr]) -> Result<Built, PlanError> {
         let width = built.columns.len();
         let mut rel = built.rel;
-        for run in conditions.chunk_by(|a, b| native(a, self.env).is_ok() == native(b, self.env).is_ok()) {
+        let kind = |c: &Expr| (native(c, self.env).is_ok(), has_bytes(c));
+        for run in conditions.chunk_by(|a, b| kind(a) == kind(b)) {
             let predicate = self.in_turn(run);
             let is_native = native(&predicate, self.env).is_ok();
             let (below, mut scalars) = self.scalars(rel, width, &[predicate])?;

@@ -5,6 +5,7 @@ use types::{Oid, PgType, quote_ident};
 use crate::PlanError;
 use crate::catalog::Catalog;
 use crate::expr::{Expr, ExprKind, Template};
+use crate::told_apart::bytes_of;
 use crate::tree::PgExpr;
 
 /// The expression for PostgreSQL.
@@ -143,6 +144,7 @@ impl Deparser<'_> {
             ExprKind::Cast(arg) => {
                 format!("({})::{}", self.sql(arg)?, self.catalog.modified_type_sql(expr.declared, expr.ty.typmod)?)
             }
+            _ if bytes_of(expr).is_some() => return Err(PlanError::Tree("bytes of a value are asked for in SQL".into())),
             ExprKind::Relabel(arg) | ExprKind::ViaText(arg) => {
                 format!("({})::{}", self.sql(arg)?, self.catalog.type_sql(expr.declared)?)
             }

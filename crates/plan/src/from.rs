@@ -51,7 +51,7 @@ impl<'a> Planner<'a> {
             if entry.number("rtekind")? == RESULT {
                 return Ok(None);
             }
-            self.input(entry, varno, nullable, &mut level, &mut inputs).map(Some)
+            self.input(entry, varno, nullable, &mut level, &mut inputs)
         })?;
         let tree: Item<Vec<Expr>> = tree.converted(&mut |qual| convert(qual, &mut level, self.catalog))?;
         let tree = tree.with_conditions(&mut inputs.conditions);
@@ -80,7 +80,7 @@ impl<'a> Planner<'a> {
         Ok((built, level))
     }
 
-    /// Plans an entry of FROM, and gives its number among the inputs.
+    /// Plans an entry of FROM, and gives its number among the inputs; `None` when it adds no rows to them.
     fn input(
         &mut self,
         entry: &'a Node,
@@ -88,25 +88,34 @@ impl<'a> Planner<'a> {
         nullable: bool,
         level: &mut Level<'a>,
         inputs: &mut Inputs,
-    ) -> Result<usize, PlanError> {
+    ) -> Result<Option<usize>, PlanError> {
         let number = inputs.builts.len();
         let first = level.width;
         match entry.number("rtekind")? {
             FUNCTIONS => {
                 let functions = self.functions(entry, &mut |tree| convert(tree, level, self.catalog))?;
-                return self.made_input(Made::Functions(functions), varno, level, inputs);
+                return self.made_input(Made::Functions(functions), varno, level, inputs).map(Some);
             }
             VALUES => {
-                let lists = lists(entry, 0, self.catalog, &mut |tree| convert(tree, level, self.catalog))?;
-                return self.made_input(Made::Lists(lists), varno, level, inputs);
+                let values = lists(entry, 0, self.catalog, &mut |tree| convert(tree, level, self.catalog))?;
+                return self.made_input(Made::Lists(values), varno, level, inputs).map(Some);
             }
             _ => {}
         }
         let around = self.query_of(entry)?;
         let args = around.map(|(query, depth)| level.arguments(query, depth)).transpose()?.unwrap_or_default();
-        if let Some((values, named)) = around.filter(|_| !args.is_empty()).and_then(|(query, _)| plain_values(query)) {
-            let lists = lists(values, 1, self.catalog, &mut |tree| convert(tree, level, self.catalog))?;
-            return self.made_input(Made::Lists(lists.renamed(named)), varno, level, inputs);
+        // Of a WITH query that stands further out, what it reads has other names here.
+        let beside = around.filter(|(_, depth)| !args.is_empty() && *depth == level.number + 1);
+        if let Some((values, named)) = beside.and_then(|(query, _)| plain_values(query)) {
+            let values = lists(values, 1, self.catalog, &mut |tree| convert(tree, level, self.catalog))?;
+            let values = values.renamed(named);
+            if let Some(row) = values.only_row().filter(|row| !nullable && !row.iter().any(Expr::has_outer)) {
+                // Like columns of the rows that it reads: computed where they are read, and only there.
+                level.add(varno, 0, row.to_vec(), values.by_attribute.clone());
+                inputs.builts.push(None);
+                return Ok(None);
+            }
+            return self.made_input(Made::Lists(values), varno, level, inputs).map(Some);
         }
         let (shown, by_attribute, exprs) = if let (Some((query, depth)), false) = (around, args.is_empty()) {
             let by_name = names(query, depth)?.into_iter().enumerate().map(|(at, (name, _))| (name, at)).collect();
@@ -149,7 +158,7 @@ impl<'a> Planner<'a> {
         };
         level.add(varno, shown.built.columns.len(), exprs, by_attribute);
         inputs.builts.push(Some(shown.built));
-        Ok(number)
+        Ok(Some(number))
     }
 
     /// Functions and VALUES in FROM: an input like others when their arguments are constants, else rows made of those that they read.

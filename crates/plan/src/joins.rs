@@ -277,6 +277,8 @@ impl Joins<'_, '_, '_> {
             if connected.is_none()
                 && let Some(ready) = functions.iter().position(reads)
             {
+                // What leaves rows out does so before anything is computed of them.
+                self.apply(&mut joined, conditions, Tried::All)?;
                 joined = self.with_function(joined, functions.remove(ready), false)?;
                 self.apply(&mut joined, conditions, Tried::Keeping)?;
                 continue;

@@ -1,9 +1,9 @@
 //! Ring 1: the expression as the native evaluator takes it.
 
 use scalar::Env;
-use types::{Scalar, ScalarKind};
+use types::{Scalar, ScalarKind, oid};
 
-use crate::expr::{Constant, Expr, ExprKind};
+use crate::expr::{BYTEA_EQUAL, Constant, Expr, ExprKind};
 
 /// The native form, or why there is none.
 pub(crate) fn native(expr: &Expr, env: &Env) -> Result<Scalar, String> {
@@ -56,6 +56,12 @@ fn convert(expr: &Expr) -> Result<Scalar, String> {
         ExprKind::Relabel(arg) => ScalarKind::Relabel(boxed(arg)?),
         ExprKind::Collate { arg, .. } => ScalarKind::Relabel(boxed(arg)?),
         ExprKind::ViaText(arg) => ScalarKind::ViaText(boxed(arg)?),
+        // Of values' bytes.
+        ExprKind::Same(left, right) if left.declared == oid::BYTEA && right.declared == oid::BYTEA => {
+            let (left, right) = (boxed(left)?, boxed(right)?);
+            let distinct = ScalarKind::Distinct { equal: BYTEA_EQUAL, collation: 0, left, right };
+            ScalarKind::Not(Box::new(Scalar { kind: distinct, ty: expr.ty }))
+        }
         ExprKind::Outer(_) | ExprKind::Param(_) | ExprKind::Sub { .. } | ExprKind::Same(..) => {
             return Err("a subquery or what it reads".into());
         }

@@ -126,6 +126,9 @@ impl<'a> Planner<'a> {
             self.ctes = ctes;
             self.warnings.truncate(warnings);
         }
+        for &(ty, declared) in types {
+            self.has_name(ty, declared)?;
+        }
         self.stand_ins += 1;
         let stand_in = STAND_INS + self.stand_ins;
         let telling = self.telling_columns(types.iter().map(|(ty, _)| *ty));

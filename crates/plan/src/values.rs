@@ -68,6 +68,11 @@ impl Lists {
         self.columns.len()
     }
 
+    /// The expressions of its list, if it is just one and no subquery is in it.
+    pub(crate) fn only_row(&self) -> Option<&[Expr]> {
+        self.rows.first().filter(|row| self.rows.len() == 1 && !row.iter().any(Expr::has_sub)).map(Vec::as_slice)
+    }
+
     /// The columns, when they begin with that one.
     pub(crate) fn shown(&self, first: usize) -> Vec<Expr> {
         self.columns.iter().enumerate().map(|(at, c)| Expr::column(first + at, c.ty, c.declared)).collect()

@@ -68,6 +68,10 @@ async fn constructs_that_are_not_kept_are_named() {
             "SELECT t.id, v.n FROM t, LATERAL (VALUES ((SELECT max(a) FROM u)), (t.a)) v (n)",
             &["a subquery in VALUES", "join it first"],
         ),
+        (
+            "SELECT o.id, (SELECT string_agg(k, ',' ORDER BY k) FROM jsonb_object_keys(to_jsonb(o)) k) AS s FROM (SELECT id, a FROM t) o",
+            &["a subquery that reads the query around it by a column on type record"],
+        ),
         ("SELECT id FROM t ORDER BY id LIMIT (SELECT 3)", &["a subquery in such a place", "write it as a join"]),
         (
             "SELECT id FROM t WHERE EXISTS (WITH w AS (SELECT a FROM u WHERE u.a = t.a) SELECT FROM u WHERE EXISTS (SELECT FROM w WHERE w.a = u.a))",

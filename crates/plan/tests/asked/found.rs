@@ -11,6 +11,40 @@ pub(crate) const QUERIES: &[Asked] = &[
         "a condition on a group of texts that were not, below the group",
         "SELECT short::text AS t, string_agg(status, ',' ORDER BY id) AS s FROM orders GROUP BY short::text, spare % 2 HAVING length(short::text) > 1",
     ),
+    (
+        "a list of values that is read deeper down",
+        "SELECT o.id, (WITH w (x) AS (VALUES (o.user_id), (o.region)) SELECT count(*) FROM users u
+            WHERE EXISTS (SELECT FROM w WHERE w.x = u.id AND o.user_id <> u.region AND o.region <> u.region)) AS n FROM orders o",
+    ),
+    (
+        "a subquery that tells equal values apart",
+        "SELECT p.id, (SELECT count(*) FROM users u WHERE length(p.n::text) > u.id) AS c FROM (VALUES (1, 1.0), (2, 1.00), (3, 2)) p (id, n)",
+    ),
+    (
+        "a subquery that tells equal intervals apart",
+        "SELECT p.id, (SELECT count(*) FROM generate_series(1, 40) g WHERE date '2024-02-01' + p.t > date '2024-02-01' + g) AS c
+         FROM (VALUES (1, '1 mon'::interval), (2, '30 days')) p (id, t)",
+    ),
+    (
+        "values, left joined, that tell equal ones apart",
+        "SELECT p.id, v.x FROM (VALUES (1, 1.0), (2, 1.00)) p (id, n) LEFT JOIN LATERAL (VALUES (p.n::text), ('q')) v (x) ON v.x <> 'q'",
+    ),
+    (
+        "values over rows that a subquery leaves out",
+        "SELECT l.line, v.r FROM lines l, LATERAL (VALUES (100 / l.qty), (0)) v (r) WHERE l.qty > (SELECT min(abs(qty)) FROM lines)",
+    ),
+    (
+        "a function over rows that a subquery leaves out",
+        "SELECT l.line, g FROM lines l, LATERAL generate_series(1, 10 / l.qty) g WHERE l.qty > (SELECT min(abs(qty)) FROM lines)",
+    ),
+    (
+        "one list of values that is read on a condition",
+        "SELECT l.line, CASE WHEN l.qty <> 0 THEN v.q END AS q FROM lines l, LATERAL (VALUES (10 / l.qty)) v (q)",
+    ),
+    (
+        "a subquery that reads a constant without regard to case",
+        "SELECT k.m = 'X' AS is_x, s.n FROM (SELECT 'LOST' COLLATE caseless AS m) k, LATERAL (SELECT count(*) AS n FROM orders o WHERE o.status = k.m OR o.id < 3) s",
+    ),
     ("not in what is around it", "SELECT a, b, a NOT IN (SELECT w.c) AS x FROM whole w"),
     ("not in a list of what is around it", "SELECT u.id FROM users u WHERE id NOT IN (SELECT u.region FROM regions)"),
     ("a constant not in what is around it", "SELECT 1 NOT IN (SELECT w.a FROM users WHERE id > w.a) AS x FROM whole w"),
