@@ -144,7 +144,9 @@ impl Deparser<'_> {
             ExprKind::Cast(arg) => {
                 format!("({})::{}", self.sql(arg)?, self.catalog.modified_type_sql(expr.declared, expr.ty.typmod)?)
             }
-            _ if bytes_of(expr).is_some() => return Err(PlanError::Tree("bytes of a value are asked for in SQL".into())),
+            _ if bytes_of(expr).is_some() => {
+                return Err(PlanError::Tree("bytes of a value are asked for in SQL".into()));
+            }
             ExprKind::Relabel(arg) | ExprKind::ViaText(arg) => {
                 format!("({})::{}", self.sql(arg)?, self.catalog.type_sql(expr.declared)?)
             }
