@@ -55,7 +55,8 @@ impl Session {
         Ok(())
     }
 
-    /// One statement for all units.
+    /// One statement for all units. What a question that failed, or was given up, leaves in its table is taken out before the next one over
+    /// the same columns, and goes with the session; nothing of it is durable, and it is asked again as a whole.
     pub(super) async fn ask(&mut self, question: &Question<'_>, units: &[&[Row]]) -> Result<Vec<Vec<Row>>, Failure> {
         let arguments = Arguments::of(question);
         let rows: usize = units.iter().map(|unit| unit.len()).sum();
