@@ -10,7 +10,7 @@ use testkit::{
 };
 use tributary_tests::{create, long};
 
-const TABLES: [(&str, &str); 24] = [
+const TABLES: [(&str, &str); 28] = [
     ("by_mail", "SELECT mail, count(*) AS n, sum(amount) AS total FROM people GROUP BY mail"),
     ("by_name", "SELECT name, count(*) AS n, min(amount) AS least FROM people GROUP BY name"),
     ("by_all", "SELECT mail, name, avg(amount) AS mean FROM people GROUP BY 2, 1 HAVING count(*) < 9"),
@@ -56,6 +56,10 @@ const TABLES: [(&str, &str); 24] = [
         "only_there",
         "SELECT name, kind / 2 AS half FROM people EXCEPT SELECT name, kind - 3 FROM people WHERE amount > 3",
     ),
+    ("by_place", "SELECT place, count(*) AS n, sum(amount) AS total FROM people GROUP BY place"),
+    ("places", "SELECT DISTINCT ARRAY[place] AS places, mail FROM people"),
+    ("at_both", "SELECT place FROM people WHERE kind < 3 INTERSECT SELECT place FROM people WHERE kind > 2"),
+    ("at_one", "SELECT place, kind / 2 AS half FROM people EXCEPT SELECT place, kind - 3 FROM people WHERE amount > 3"),
     // A unique text is not so any more.
     ("coarser", "SELECT DISTINCT code::citext AS code FROM codes"),
     ("coarser_too", "SELECT count(*) AS n FROM (SELECT DISTINCT code COLLATE caseless AS code FROM codes) c"),

@@ -84,6 +84,16 @@ const QUERIES: &[(&str, &str)] = &[
     ),
     ("stairs", "SELECT id, steps(line::int % 4) AS step FROM (SELECT order_id AS id, line FROM items WHERE qty > 2) i"),
     ("series", "SELECT n, count(o.id) AS orders FROM generate_series(0, 12) n JOIN orders o ON o.region_id = n GROUP BY n"),
+    (
+        "marked_up",
+        "SELECT o.user_id, o.id, x.n, x.tag, x.size FROM orders o, XMLTABLE('/l/t' PASSING XMLELEMENT(NAME l,
+             XMLELEMENT(NAME t, XMLATTRIBUTES(o.amount AS size), o.status), XMLELEMENT(NAME t, o.region_id))
+             COLUMNS n FOR ORDINALITY, tag text PATH '.', size numeric PATH '@size' DEFAULT o.region_id) x",
+    ),
+    (
+        "compared",
+        "SELECT user_id, id, row_number() OVER (PARTITION BY user_id ORDER BY id) IN (SELECT line FROM items WHERE qty > 2) AS some FROM orders",
+    ),
     ("whole_rows", "SELECT id, to_jsonb(u) - 'score' AS document, u::text AS row FROM users u"),
     ("whole_rows_by_region", "SELECT region_id, jsonb_agg(u ORDER BY id) AS users FROM users u GROUP BY region_id"),
 ];

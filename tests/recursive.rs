@@ -32,7 +32,7 @@ const TABLES: [TableSpec<'_>; 3] = [
     },
 ];
 
-const QUERIES: [(&str, &str); 13] = [
+const QUERIES: [(&str, &str); 16] = [
     // A circle of managers has no root above it, so that this always ends.
     (
         "under",
@@ -98,6 +98,28 @@ const QUERIES: [(&str, &str); 13] = [
             UNION ALL SELECT r.src, e.dst, r.path || e.dst FROM r JOIN edges e ON e.src = r.dst
                   WHERE e.dst <> ALL (r.path) AND cardinality(r.path) < 5)
          SELECT src, dst, path FROM r",
+    ),
+    (
+        "circles",
+        "WITH RECURSIVE r AS (
+            SELECT src, dst FROM edges WHERE src = 1
+            UNION ALL SELECT e.src, e.dst FROM r JOIN edges e ON e.src = r.dst WHERE e.dst < 5)
+            CYCLE dst SET is_cycle TO 'back' DEFAULT 'on' USING path
+         SELECT src, dst, is_cycle FROM r",
+    ),
+    (
+        "found_once",
+        "WITH RECURSIVE r AS (
+            SELECT id, manager FROM employees WHERE id % 4 = 0
+            UNION SELECT e.id, e.manager FROM r JOIN employees e ON e.id = r.manager)
+            SEARCH DEPTH FIRST BY id SET turn CYCLE id SET again USING path
+         SELECT id, manager, again FROM r ORDER BY turn",
+    ),
+    (
+        "at_depths",
+        "WITH RECURSIVE r AS (SELECT src, dst FROM edges WHERE src < 3 UNION SELECT e.src, e.dst FROM r JOIN edges e ON e.src = r.dst AND e.weight > 0 AND e.dst < 6)
+            SEARCH BREADTH FIRST BY src SET turn CYCLE src SET again USING path
+         SELECT src, dst FROM r WHERE NOT again",
     ),
     (
         "dead_ends",

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use scalar::Env;
 use tokio_postgres::{Client, Row};
 use types::{Column, Oid, PgType, TableName, oid, quote_ident};
 
@@ -53,7 +54,7 @@ pub(crate) struct TypeInfo {
     /// Of an array its elements' type, of a range its bounds'; else 0.
     pub(crate) element: Oid,
     pub(crate) collation: Oid,
-    /// Its default hash operator class: of `text`, `varchar` and `citext`, whose text form is all that there is to them.
+    /// Its default hash operator class: of `text`, `varchar` and what has no key here.
     pub(crate) hash: Option<Hash>,
 }
 
@@ -310,9 +311,11 @@ impl Catalog {
             };
             self.types.insert(row.get(0), info);
         }
-        for (ty, hash) in Hash::of_extensions(client, &oids).await? {
+        let has_key = |ty: &Oid| scalar::key_support(PgType::plain(*ty), &Env::default()).equality;
+        let without_key: Vec<Oid> = oids.into_iter().filter(|ty| !has_key(ty)).collect();
+        for (ty, hash) in Hash::of_types(client, &without_key).await? {
             if let Some(info) = self.types.get_mut(&ty) {
-                info.hash = Some(hash);
+                info.hash.get_or_insert(hash);
             }
         }
         Ok(())

@@ -207,6 +207,10 @@ impl Converter<'_> {
                 let kind = ExprKind::Cast(self.child(node, "arg")?);
                 self.typed(kind, node, "resulttype", "resulttypmod", "resultcollid")
             }
+            "CONVERTROWTYPEEXPR" => {
+                let kind = ExprKind::Cast(self.child(node, "arg")?);
+                self.typed(kind, node, "resulttype", "", "")
+            }
             "COERCETODOMAIN" => {
                 let kind = ExprKind::Cast(self.child(node, "arg")?);
                 self.typed(kind, node, "resulttype", "resulttypmod", "resultcollid")
@@ -251,6 +255,7 @@ impl Converter<'_> {
                 Some(node) => self.expr(node),
                 None => Err(node.odd("arguments")),
             }),
+            "XMLEXPR" => crate::xml::expression(node, &mut |node| self.expr(node)),
             "GROUPINGFUNC" => self.scope.grouping(node),
             "PARAM" => {
                 Err(PlanError::refused("a parameter", "a stream table has none", "write the value into the query"))

@@ -362,6 +362,8 @@ fn constant(bytes: Vec<u8>, oid: Oid, sql: String) -> Expr {
 pub(crate) const INT8_GREATER: Oid = 470;
 /// `bigint <= bigint`.
 pub(crate) const INT8_LESS_OR_EQUAL: Oid = 471;
+/// `bigint + bigint`.
+pub(crate) const INT8_PLUS: Oid = 463;
 /// Casts.
 pub(crate) const INT8_OF_INT4: Oid = 481;
 pub(crate) const INT8_OF_INT2: Oid = 754;
@@ -374,8 +376,8 @@ pub(crate) const TEXT_EQUAL: Oid = 67;
 pub(crate) const INT4_EQUAL: Oid = 65;
 
 /// Functions that the planner calls where the query does not.
-pub(crate) const ADDED_FUNCTIONS: [Oid; 7] =
-    [TEXT_EQUAL, INT4_EQUAL, INT8_GREATER, INT8_LESS_OR_EQUAL, INT8_OF_INT4, INT8_OF_INT2, FLOAT8_OF_FLOAT4];
+pub(crate) const ADDED_FUNCTIONS: [Oid; 8] =
+    [TEXT_EQUAL, INT4_EQUAL, INT8_GREATER, INT8_LESS_OR_EQUAL, INT8_PLUS, INT8_OF_INT4, INT8_OF_INT2, FLOAT8_OF_FLOAT4];
 
 /// A built-in comparison of two values without a collation.
 pub(crate) fn comparison(func: Oid, left: Expr, right: Expr) -> Expr {

@@ -19,11 +19,14 @@ use crate::reader::Node;
 use crate::scope::{Level, NO_ENTRY, names};
 use crate::subquery::{Want, over_pair};
 use crate::values::one_row;
+use crate::xml;
 
 /// An entry that stands for no FROM at all, in PostgreSQL's numbers.
 const RESULT: i64 = 8;
 /// An entry that is made of functions.
 const FUNCTIONS: i64 = 3;
+/// An entry that is XMLTABLE.
+const XML_TABLE: i64 = 4;
 
 /// The inputs' rows while they are collected, and what those that read others bring along.
 #[derive(Default)]
@@ -95,6 +98,10 @@ impl<'a> Planner<'a> {
             FUNCTIONS => {
                 let functions = self.functions(entry, &mut |tree| convert(tree, level, self.catalog))?;
                 return self.made_input(Made::Functions(functions), varno, level, inputs).map(Some);
+            }
+            XML_TABLE => {
+                let made = xml::table(entry, self.catalog, &mut |tree| convert(tree, level, self.catalog))?;
+                return self.made_input(Made::Functions(made), varno, level, inputs).map(Some);
             }
             VALUES => {
                 let values = lists(entry, 0, self.catalog, &mut |tree| convert(tree, level, self.catalog))?;

@@ -24,15 +24,22 @@ pub(crate) struct FromFunctions {
     ordinality: Option<usize>,
 }
 
+/// A column of theirs.
 #[derive(Debug, Clone, Copy)]
-struct Column {
-    declared: Oid,
-    typmod: i32,
-    collation: Oid,
-    not_null: bool,
+pub(crate) struct Column {
+    pub(crate) declared: Oid,
+    pub(crate) typmod: i32,
+    pub(crate) collation: Oid,
+    pub(crate) not_null: bool,
 }
 
 impl FromFunctions {
+    /// An item of FROM as it is written, with its columns in order; one of them may number the rows.
+    pub(crate) fn new(template: Template, columns: Vec<Column>, ordinality: Option<usize>) -> Self {
+        let by_attribute = (0..columns.len()).map(|at| (at as i64 + 1, at)).collect();
+        Self { template, columns, by_attribute, ordinality }
+    }
+
     /// What the arguments are.
     pub(crate) fn args(&self) -> &[Expr] {
         &self.template.args

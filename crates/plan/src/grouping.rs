@@ -31,7 +31,7 @@ impl<'a> Planner<'a> {
         shown: &[&'a Node],
         hidden: &[Expr],
         mut built: Built,
-        mut level: Level<'a>,
+        level: &mut Level<'a>,
     ) -> Result<Shown, PlanError> {
         let one_group = !query.has("groupClause") && !query.has("groupingSets");
         let apart = level.frame.as_ref().is_some_and(|f| f.mode == Mode::Apart);
@@ -44,7 +44,7 @@ impl<'a> Planner<'a> {
         let totals: Vec<usize> = places_of_totals(level.grouping_sets.as_deref());
         if (one_group || !totals.is_empty()) && level.has_values() {
             // Each combination of values has its group, also of no rows.
-            (built, mark) = self.with_empty_groups(built, &mut level).map(|(built, mark)| (built, Some(mark)))?;
+            (built, mark) = self.with_empty_groups(built, level).map(|(built, mark)| (built, Some(mark)))?;
             hidden = level.values();
         }
         if level.grouping_sets.is_some() {
@@ -57,7 +57,7 @@ impl<'a> Planner<'a> {
             let reference = clause.number("tleSortGroupRef")?;
             let target = targets.iter().find(|t| t.number("ressortgroupref").is_ok_and(|r| r == reference));
             let target = target.ok_or_else(|| clause.odd("tleSortGroupRef"))?;
-            let expr = convert(target.get("expr"), &mut level, self.catalog)?;
+            let expr = convert(target.get("expr"), level, self.catalog)?;
             let place = groups.iter().position(|g| *g == expr).unwrap_or_else(|| {
                 groups.push(expr);
                 groups.len() - 1
@@ -84,13 +84,10 @@ impl<'a> Planner<'a> {
         level.aggregates = Some(Vec::new());
         let mut wanted = Vec::new();
         for target in shown {
-            wanted.push(convert(target.get("expr"), &mut level, self.catalog)?.rewrite(&mut |e| from_made(e)));
+            wanted.push(convert(target.get("expr"), level, self.catalog)?.rewrite(&mut |e| from_made(e)));
         }
-        let having = if query.has("havingQual") {
-            Some(convert(query.get("havingQual"), &mut level, self.catalog)?)
-        } else {
-            None
-        };
+        let having =
+            if query.has("havingQual") { Some(convert(query.get("havingQual"), level, self.catalog)?) } else { None };
         let mut calls = level.aggregates.take().unwrap_or_default();
         self.note_orders(&built, &calls);
         let counted = (!totals.is_empty() && mark.is_some()).then_some(calls.len());
@@ -128,7 +125,7 @@ impl<'a> Planner<'a> {
         }
         let mut computed: Vec<Expr> = groups.clone();
         computed.extend(calls.iter().flat_map(AggCall::exprs).cloned());
-        let built = self.subqueries(built, &mut computed, &level)?;
+        let built = self.subqueries(built, &mut computed, level)?;
         let mut rest = computed.split_off(groups.len()).into_iter();
         for call in &mut calls {
             for expr in call.exprs_mut() {
@@ -182,10 +179,10 @@ impl<'a> Planner<'a> {
         let (subs, plain): (Vec<_>, Vec<_>) = conditions.into_iter().partition(Expr::has_sub);
         built = self.filter(built, &plain)?;
         for condition in &subs {
-            built = self.sub_condition(built, condition, &level)?;
+            built = self.sub_condition(built, condition, level)?;
         }
         let mut exprs: Vec<Expr> = wanted.iter().map(over_groups).collect();
-        let built = self.subqueries(built, &mut exprs, &level)?;
+        let built = self.subqueries(built, &mut exprs, level)?;
         exprs.extend(hidden.iter().map(over_groups));
         Ok(Shown { built, exprs })
     }

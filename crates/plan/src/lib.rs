@@ -20,6 +20,7 @@ mod catalog;
 mod conditions;
 mod constant;
 mod convert;
+mod cycle;
 mod deparse;
 mod environment;
 mod error;
@@ -70,6 +71,7 @@ mod values;
 mod volatility;
 mod whole_row;
 mod window;
+mod xml;
 
 pub use analyze::{FunctionUse, PlanOptions, Planned, plan};
 pub use environment::environment;

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use types::Oid;
+use types::{Oid, oid};
 
+use crate::cycle::TEXTS;
 use crate::node_type::ARRAY;
 use crate::reader::{Node, Tree};
 
@@ -38,7 +39,7 @@ impl Named {
                 _ => {}
             }
             let Tree::Token(text) = value else { continue };
-            let Some(oid) = text.parse().ok().filter(|oid| *oid != 0) else { continue };
+            let Some(named) = text.parse().ok().filter(|named| *named != 0) else { continue };
             let set = match name {
                 "relid" => &mut self.relations,
                 "funcid" | "opfuncid" | "aggfnoid" | "winfnoid" => &mut self.functions,
@@ -49,7 +50,7 @@ impl Named {
                 _ if name.ends_with("collid") || name == "collOid" => &mut self.collations,
                 _ => continue,
             };
-            set.insert(oid);
+            set.insert(named);
         }
         if node.kind == "ARRAYCOERCEEXPR"
             && let (Ok(ty), Ok(typmod)) = (node.oid("resulttype"), node.number("resulttypmod"))
@@ -59,12 +60,22 @@ impl Named {
             self.modified.insert((ty, typmod));
         }
         self.makes_arrays |= node.kind == "SUBLINK" && node.number("subLinkType").is_ok_and(|kind| kind == ARRAY);
-        if node.kind == "RANGETBLFUNCTION" {
-            let typmods = node.get("funccoltypmods").numbers();
-            let with_typmod = node.oids("funccoltypes").into_iter().zip(typmods);
-            self.modified.extend(
-                with_typmod.filter_map(|(ty, typmod)| Some((ty, i32::try_from(typmod).ok()?))).filter(|t| t.1 >= 0),
-            );
+        if node.kind == "CTESEARCHCLAUSE" || node.kind == "CTECYCLECLAUSE" {
+            self.types.extend([oid::INT8, oid::BOOL, oid::TEXT, TEXTS]);
         }
+        if node.kind == "XMLEXPR" {
+            // What it gives is not named.
+            self.types.extend([oid::XML, oid::TEXT, oid::BOOL]);
+        }
+        let columns = match node.kind.as_str() {
+            "RANGETBLFUNCTION" => ("funccoltypes", "funccoltypmods"),
+            "TABLEFUNC" => ("coltypes", "coltypmods"),
+            _ => return,
+        };
+        let typmods = node.get(columns.1).numbers();
+        let with_typmod = node.oids(columns.0).into_iter().zip(typmods);
+        self.modified.extend(
+            with_typmod.filter_map(|(ty, typmod)| Some((ty, i32::try_from(typmod).ok()?))).filter(|t| t.1 >= 0),
+        );
     }
 }

@@ -122,7 +122,8 @@ impl<'a> Planner<'a> {
         let clauses = ["groupClause", "groupingSets", "havingQual"];
         let grouped = node.flag("hasAggs") || clauses.iter().any(|clause| node.has(clause));
         // Between the two, what belongs its rows to those of the query around.
-        let (hidden, links) = self.hidden(&level, wanted, grouped || !distinct.is_empty())?;
+        let (mut hidden, links) = self.hidden(&level, wanted, grouped || !distinct.is_empty())?;
+        hidden.extend(self.recursions.last().map(|r| level.carried(r.own)).unwrap_or_default());
         let own = wanted;
         let wanted = own + hidden.len();
         let behind = |at: usize| if at < own { at } else { at + hidden.len() };
@@ -131,7 +132,7 @@ impl<'a> Planner<'a> {
         };
         let always = grouped && !node.has("groupClause") && !node.has("groupingSets");
         let mut rows = if grouped {
-            self.group(node, &targets, &shown, &hidden, built, level)?
+            self.group(node, &targets, &shown, &hidden, built, &mut level)?
         } else {
             let mut exprs = shown
                 .iter()
@@ -144,6 +145,8 @@ impl<'a> Planner<'a> {
         rows.exprs[own..].rotate_right(hidden.len());
         if node.flag("hasWindowFuncs") {
             rows = self.windows(node, rows, own..wanted, &place)?;
+            // Those that compare what a window function gives.
+            rows.built = self.subqueries(rows.built, &mut rows.exprs, &level)?;
         }
         if node.flag("hasTargetSRFs") {
             rows = self.expand_rows(rows)?;
@@ -241,15 +244,10 @@ impl<'a> Planner<'a> {
 
     /// Rows of an entry of the FROM list.
     pub(crate) fn entry(&mut self, entry: &'a Node) -> Result<(Shown, HashMap<i64, usize>), PlanError> {
-        let by_position = |shown: Shown| {
-            let map = (0..shown.exprs.len()).map(|i| (i as i64 + 1, i)).collect();
-            (shown, map)
-        };
         match entry.number("rtekind")? {
             0 => self.relation(entry),
             1 => self.query(entry.node("subquery")?).map(by_position),
-            6 => self.cte(entry).map(by_position),
-            4 => Err(PlanError::not_yet("XMLTABLE", "use xpath() and unnest()")),
+            6 => self.cte(entry),
             kind => {
                 Err(PlanError::not_yet(format!("an entry of kind {kind} in FROM"), "read a table, view or subquery"))
             }
@@ -265,7 +263,7 @@ impl<'a> Planner<'a> {
         Ok((level, found.ok_or_else(|| entry.odd("ctename"))?))
     }
 
-    fn cte(&mut self, entry: &'a Node) -> Result<Shown, PlanError> {
+    fn cte(&mut self, entry: &'a Node) -> Result<(Shown, HashMap<i64, usize>), PlanError> {
         let (level, cte) = self.find_cte(entry)?;
         if entry.flag("self_reference") {
             return self.working(cte);
@@ -279,11 +277,17 @@ impl<'a> Planner<'a> {
                 ));
             }
             true => self.recursion(cte),
-            false => self.query(cte.node("ctequery")?),
+            false => self.query(cte.node("ctequery")?).map(by_position),
         };
         self.ctes.extend(outer);
         built
     }
+}
+
+/// Rows with the numbers by which their columns are named.
+pub(crate) fn by_position(shown: Shown) -> (Shown, HashMap<i64, usize>) {
+    let map = (0..shown.exprs.len()).map(|i| (i as i64 + 1, i)).collect();
+    (shown, map)
 }
 
 fn refuse(node: &Node) -> Result<(), PlanError> {

@@ -4,9 +4,13 @@
 //! must follow from one row before it: the recursive rows may be filtered, computed and joined with others, not
 //! counted, ordered or compared with each other.
 
+use std::collections::HashMap;
+
 use crate::PlanError;
 use crate::built::{Built, BuiltColumn, Shown};
-use crate::query::Planner;
+use crate::cycle::Carried;
+use crate::expr::{Expr, ExprKind};
+use crate::query::{Planner, by_position};
 use crate::reader::Node;
 use crate::tree::{JoinKind, Rel};
 
@@ -14,20 +18,15 @@ use crate::tree::{JoinKind, Rel};
 pub(crate) struct Recursion<'a> {
     cte: &'a Node,
     columns: Vec<BuiltColumn>,
+    /// How many of them are not just carried along.
+    pub(crate) own: usize,
+    /// Whether nothing follows from a row, of one with CYCLE.
+    is_back: Option<Expr>,
 }
 
 impl<'a> Planner<'a> {
-    /// The rows of a recursive item of WITH.
-    pub(crate) fn recursion(&mut self, cte: &'a Node) -> Result<Shown, PlanError> {
-        for (field, word) in [("search_clause", "SEARCH"), ("cycle_clause", "CYCLE")] {
-            if cte.has(field) {
-                return Err(PlanError::refused(
-                    word,
-                    "its path is a list of rows without a type, which cannot be handed on",
-                    "keep the path yourself: ARRAY[id] first, then path || id, with WHERE id <> ALL (path)",
-                ));
-            }
-        }
+    /// The rows of a recursive item of WITH, with the numbers by which their columns are named.
+    pub(crate) fn recursion(&mut self, cte: &'a Node) -> Result<(Shown, HashMap<i64, usize>), PlanError> {
         let query = cte.node("ctequery")?;
         let union = query.node("setOperations")?;
         if union.kind != "SETOPERATIONSTMT" || union.number("op")? != 1 {
@@ -36,32 +35,45 @@ impl<'a> Planner<'a> {
         self.ctes.push(query.nodes("cteList"));
         let planned = self.recursive_union(cte, query, union);
         self.ctes.pop();
-        planned?.shown()
+        let (built, carried) = planned?;
+        let (exprs, numbers) = carried.shown(&built, self)?;
+        let by_attribute = numbers.into_iter().enumerate().map(|(at, number)| (number, at)).collect();
+        Ok((Shown { built, exprs }, by_attribute))
     }
 
-    fn recursive_union(&mut self, cte: &'a Node, query: &'a Node, union: &'a Node) -> Result<Built, PlanError> {
+    fn recursive_union(
+        &mut self,
+        cte: &'a Node,
+        query: &'a Node,
+        union: &'a Node,
+    ) -> Result<(Built, Carried<'a>), PlanError> {
         let base = self.set_operation(query, union.node("larg")?)?;
         let base = self.coerced(base, union)?;
-        let columns: Vec<BuiltColumn> = base.columns.iter().map(|c| BuiltColumn { not_null: false, ..*c }).collect();
+        let own = base.columns.len();
         let all = union.flag("all");
+        let carried = Carried::read(cte, &base.columns, all, self)?;
+        let base = self.computed(Shown { exprs: carried.first(&base)?, built: base })?;
+        let columns: Vec<BuiltColumn> = base.columns.iter().map(|c| BuiltColumn { not_null: false, ..*c }).collect();
         if !all {
             for column in &columns {
                 self.groupable(column, "WITH RECURSIVE … UNION")?;
             }
         }
-        self.recursions.push(Recursion { cte, columns: columns.clone() });
+        let is_back = carried.is_back(&base)?;
+        self.recursions.push(Recursion { cte, columns: columns.clone(), own, is_back });
         let step = self.set_operation(query, union.node("rarg")?);
         self.recursions.pop();
         let step = self.coerced(step?, union)?;
+        let step = self.computed(Shown { exprs: carried.next(&step)?, built: step })?;
         follows_from_one_row(&step.rel)?;
         let types = columns.iter().map(|c| c.ty).collect();
         let keys = if all { Vec::new() } else { vec![(0..columns.len()).collect()] };
         let rel = Rel::Recursive { base: Box::new(base.rel), step: Box::new(step.rel), all, types };
-        Ok(Built { rel, columns, keys })
+        Ok((Built { rel, columns, keys }, carried))
     }
 
-    /// The recursive item within its own step.
-    pub(crate) fn working(&self, cte: &'a Node) -> Result<Shown, PlanError> {
+    /// The recursive item within its own step; what is carried along stands behind the columns that can be named.
+    pub(crate) fn working(&self, cte: &'a Node) -> Result<(Shown, HashMap<i64, usize>), PlanError> {
         let Some(recursion) = self.recursions.last().filter(|r| std::ptr::eq(r.cte, cte)) else {
             return Err(PlanError::not_yet(
                 "a recursion that reads the rows of another around it",
@@ -69,7 +81,14 @@ impl<'a> Planner<'a> {
             ));
         };
         let types = recursion.columns.iter().map(|c| c.ty).collect();
-        Built { rel: Rel::Working { types }, columns: recursion.columns.clone(), keys: Vec::new() }.shown()
+        let mut built = Built { rel: Rel::Working { types }, columns: recursion.columns.clone(), keys: Vec::new() };
+        if let Some(is_back) = &recursion.is_back {
+            let goes_on = Expr { kind: ExprKind::Not(Box::new(is_back.clone())), ..is_back.clone() };
+            built = self.filter(built, &[goes_on])?;
+        }
+        let (shown, mut by_attribute) = by_position(built.shown()?);
+        by_attribute.retain(|_, at| *at < recursion.own);
+        Ok((shown, by_attribute))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Groups by texts whose equality only PostgreSQL knows: citext, and collations that are not deterministic.
+//! Groups by values whose equality only PostgreSQL knows: citext, collations that are not deterministic, composites, arrays of enums.
 //!
 //! ```text
 //!   rows ─▶ the value's hash, by its type's own function     equal values have one hash
@@ -51,9 +51,10 @@ impl Planner<'_> {
         Ok(Represented { built, by, own })
     }
 
-    /// How its type finds equal values, if it can.
+    /// How its type finds equal values, if it can. Enums have keys, which their type alone does not say.
     fn hash(&self, value: &Expr) -> Option<&Hash> {
-        let info = self.catalog.types.get(&value.declared).filter(|_| value.declared == value.ty.oid);
+        let asks = value.declared == value.ty.oid && !self.env.is_enum(value.ty.oid);
+        let info = self.catalog.types.get(&value.declared).filter(|_| asks);
         info.and_then(|info| info.hash.as_ref())
     }
 
@@ -78,11 +79,18 @@ impl Planner<'_> {
     /// That two values are equal or both NULL, where only PostgreSQL knows: by what they have in common then, and by a condition.
     pub(crate) fn alike(&self, one: &Expr, other: &Expr) -> Option<[Expr; 2]> {
         let collation = one.ty.collation;
-        let args = vec![one.clone(), other.clone()];
-        let equal = ExprKind::Call { func: self.hash(one)?.equality, args, collation, variadic: false };
+        let equality = self.hash(one)?.equality;
         let of_both = |kind| Expr { kind, ..boolean(true) };
-        let nulls = ExprKind::And(vec![is_null(one.clone(), false), is_null(other.clone(), false)]);
         let hashes = same(self.hashed(one, collation)?, self.hashed(other, collation)?);
+        if equality == RECORD_EQUAL {
+            // A composite of NULLs is NULL, says IS NULL, and it is not equal to one that is NULL as a whole.
+            let (left, right) = (Box::new(one.clone()), Box::new(other.clone()));
+            let distinct = of_both(ExprKind::Distinct { equal: equality, collation: 0, left, right });
+            return Some([hashes, of_both(ExprKind::Not(Box::new(distinct)))]);
+        }
+        let args = vec![one.clone(), other.clone()];
+        let equal = ExprKind::Call { func: equality, args, collation, variadic: false };
+        let nulls = ExprKind::And(vec![is_null(one.clone(), false), is_null(other.clone(), false)]);
         Some([hashes, of_both(ExprKind::Or(vec![of_both(equal), of_both(nulls)]))])
     }
 
@@ -134,6 +142,9 @@ impl Planner<'_> {
         Ok(Built { keys, ..self.project(built, &exprs)? })
     }
 }
+
+/// The function of `record = record`.
+const RECORD_EQUAL: Oid = 2988;
 
 /// The type of values as texts.
 pub(crate) const AS_TEXT: PgType = PgType { oid: oid::TEXT, typmod: -1, collation: collation::C };

@@ -60,9 +60,7 @@ impl Scope for Level<'_> {
             if attribute == 0 {
                 return self.whole_row(varno, node);
             }
-            let at = input.by_attribute.get(&attribute).ok_or_else(|| {
-                PlanError::not_yet("a generated column", "write its expression; it is not in the stream of changes")
-            })?;
+            let at = input.by_attribute.get(&attribute).ok_or_else(|| self.hidden(varno))?;
             let expr = input.exprs.get(*at).ok_or_else(|| node.odd("varattno"))?;
             return Ok(self.in_place(expr));
         }
@@ -134,6 +132,27 @@ impl<'a> Level<'a> {
             aggregates: None,
             grouping_sets: None,
         }
+    }
+
+    /// Why an entry's column cannot be read that it has.
+    fn hidden(&self, varno: usize) -> PlanError {
+        let entry = varno.checked_sub(1).and_then(|i| self.rtable.get(i));
+        if entry.is_some_and(|e| e.has("ctename")) {
+            return PlanError::not_yet(
+                "what SEARCH orders by, or the path of CYCLE",
+                "keep a path yourself: ARRAY[id] first, then path || id; with CYCLE beside, if you like",
+            );
+        }
+        PlanError::not_yet("a generated column", "write its expression; it is not in the stream of changes")
+    }
+
+    /// What the recursive rows of this level carry behind their own columns.
+    pub(crate) fn carried(&self, own: usize) -> Vec<Expr> {
+        let is_recursive = |i: &&Input| {
+            i.varno.checked_sub(1).and_then(|at| self.rtable.get(at)).is_some_and(|e| e.flag("self_reference"))
+        };
+        let carried = self.inputs.iter().find(is_recursive).and_then(|i| i.exprs.get(own..));
+        carried.unwrap_or_default().iter().map(|e| self.in_place(e)).collect()
     }
 
     /// Adds an input of that many columns, with what it shows over them.

@@ -350,10 +350,11 @@ fn subquery<'a, 'e>(expr: &'e Expr, base: &'e Built, level: &Level<'a>) -> Resul
     Ok(Sub { kind, query, level: level.number + 1, args, test: test.as_deref(), base })
 }
 
-/// A subquery within which there is none that has to be computed first.
+/// A subquery within which there is nothing that has to be computed first: no other one, no window function.
 pub(crate) fn innermost(expr: &Expr) -> Option<Expr> {
     let within = expr.children().into_iter().find_map(innermost);
-    within.or_else(|| matches!(expr.kind, ExprKind::Sub { .. }).then(|| expr.clone()))
+    let waits = |e: &Expr| e.any(&|e| matches!(e.kind, ExprKind::Window { .. }));
+    within.or_else(|| (matches!(expr.kind, ExprKind::Sub { .. }) && !waits(expr)).then(|| expr.clone()))
 }
 
 pub(crate) fn not(arg: Expr) -> Expr {

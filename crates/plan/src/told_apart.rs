@@ -15,7 +15,7 @@ use crate::tree::PgExpr;
 
 impl Planner<'_> {
     /// Whether it is known when two values are equal, and those that are are alike, as `1.0` and `1.00` are not.
-    fn is_one_form(&self, ty: PgType) -> bool {
+    pub(crate) fn is_one_form(&self, ty: PgType) -> bool {
         let fixed = ty.oid == oid::NUMERIC && ty.typmod >= 0;
         scalar::key_support(ty, self.env).equality && (fixed || !scalar::has_forms(ty, self.env))
     }

@@ -97,6 +97,7 @@ pub mod oid {
     pub const TEXT: Oid = 25;
     pub const OID: Oid = 26;
     pub const JSON: Oid = 114;
+    pub const XML: Oid = 142;
     pub const FLOAT4: Oid = 700;
     pub const FLOAT8: Oid = 701;
     pub const UNKNOWN: Oid = 705;

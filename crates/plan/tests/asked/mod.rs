@@ -2,6 +2,7 @@
 
 mod aggregates;
 mod arrays;
+mod composites;
 mod constants;
 mod found;
 mod functions;
@@ -15,6 +16,7 @@ mod sets;
 mod subqueries;
 mod top;
 mod windows;
+mod xml;
 
 /// A query with its name.
 pub(crate) type Asked = (&'static str, &'static str);
@@ -24,6 +26,7 @@ pub(crate) fn all() -> Vec<Asked> {
     [
         aggregates::QUERIES,
         arrays::QUERIES,
+        composites::QUERIES,
         constants::QUERIES,
         functions::QUERIES,
         found::QUERIES,
@@ -37,6 +40,7 @@ pub(crate) fn all() -> Vec<Asked> {
         subqueries::QUERIES,
         top::QUERIES,
         windows::QUERIES,
+        xml::QUERIES,
     ]
     .concat()
 }

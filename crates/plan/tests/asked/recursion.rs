@@ -86,5 +86,37 @@ pub(crate) const QUERIES: &[Asked] = &[
         "list within a recursive item",
         "WITH RECURSIVE r AS (WITH b AS (SELECT id FROM users) SELECT id FROM b UNION ALL SELECT r.id + 4 FROM r JOIN b ON b.id = r.id) SELECT id FROM r",
     ),
+    (
+        "a search, ordered by nothing that is kept",
+        "WITH RECURSIVE t AS (SELECT id, boss FROM users WHERE boss IS NULL UNION ALL SELECT u.id, u.boss FROM users u JOIN t ON u.boss = t.id) SEARCH DEPTH FIRST BY id SET o SELECT id, boss FROM t ORDER BY o",
+    ),
+    (
+        "a search by depth keeps what came by two ways",
+        "WITH RECURSIVE t AS (SELECT id, 1 AS one FROM users UNION SELECT u.id, 1 FROM users u JOIN t ON u.boss = t.id) SEARCH DEPTH FIRST BY id SET o SELECT id FROM t",
+    ),
+    (
+        "a search by breadth keeps what came at two depths",
+        "WITH RECURSIVE t AS (SELECT id, name FROM users UNION SELECT u.id, u.name FROM users u JOIN t ON u.boss = t.id) SEARCH BREADTH FIRST BY id, name SET o SELECT id, name FROM t",
+    ),
+    (
+        "a cycle marked",
+        "WITH RECURSIVE g AS (SELECT id % 7 AS a, (id * 3) % 7 AS b FROM orders WHERE id < 4 UNION ALL SELECT e.a, e.b FROM (SELECT DISTINCT id % 7 AS a, (id * 3) % 7 AS b FROM orders) e JOIN g ON e.a = g.b) CYCLE a, b SET is_cycle USING path SELECT a, b, is_cycle FROM g",
+    ),
+    (
+        "a cycle marked by words, and NULLs",
+        "WITH RECURSIVE g (x, t) AS (SELECT 1, NULL::text UNION ALL SELECT NULLIF((COALESCE(x, 4) + 1) % 5, 4), NULL FROM g) CYCLE x, t SET mark TO 'Y' DEFAULT 'N' USING path SELECT x, mark, count(*) AS n FROM g WHERE mark <> 'Z' GROUP BY x, mark",
+    ),
+    (
+        "a cycle not marked is left out",
+        "WITH RECURSIVE g AS (SELECT id, boss, name AS n FROM users UNION SELECT g.id, u.boss, u.name FROM g LEFT JOIN users u ON u.id = g.boss WHERE g.boss IS NOT NULL) CYCLE id, boss SET c USING p SELECT id, boss, n FROM g WHERE NOT c",
+    ),
+    (
+        "a search and a cycle",
+        "WITH RECURSIVE g AS (SELECT 0 AS a, 'x' AS w UNION SELECT (a + k) % 4, w || a FROM g, (VALUES (1), (2)) v (k) WHERE length(w) < 6) SEARCH DEPTH FIRST BY a SET o CYCLE a SET c TO 1 DEFAULT 0 USING p SELECT a, w, c FROM g",
+    ),
+    (
+        "a cycle read twice, in a subquery",
+        "SELECT u.id, (WITH RECURSIVE g AS (SELECT id, boss FROM users UNION ALL SELECT g.id, v.boss FROM g JOIN users v ON v.id = g.boss) CYCLE boss SET c USING p SELECT count(*) FILTER (WHERE NOT c) FROM g) AS n FROM users u",
+    ),
     ("recursive view", "SELECT n FROM counted WHERE n > 2"),
 ];

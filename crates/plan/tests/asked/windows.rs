@@ -4,6 +4,14 @@ use super::Asked;
 
 pub(crate) const QUERIES: &[Asked] = &[
     (
+        "a window function compared with a subquery!",
+        "SELECT id, row_number() OVER (ORDER BY id) IN (SELECT u.id FROM users u) AS a, sum(user_id) OVER (PARTITION BY region) > ALL (SELECT u.id FROM users u WHERE u.id < orders.user_id) AS b FROM orders",
+    ),
+    (
+        "a window function over groups compared with a subquery!",
+        "SELECT user_id, (rank() OVER (ORDER BY count(*))) NOT IN (SELECT u.id FROM users u WHERE u.id = max(orders.region)) AS a, (SELECT max(u.id) FROM users u WHERE u.id <= orders.user_id) AS m FROM orders GROUP BY user_id",
+    ),
+    (
         "every window function!",
         "SELECT id, row_number() OVER w AS a, rank() OVER w AS b, dense_rank() OVER w AS c, percent_rank() OVER w AS d, cume_dist() OVER w AS e, ntile(3) OVER w AS f, lag(status) OVER w AS g, lag(amount, 2, 0.5) OVER w AS h, lead(id, user_id) OVER w AS i, first_value(status) OVER w AS j, last_value(id) OVER w AS k, nth_value(short, 2) OVER w AS l FROM orders WINDOW w AS (PARTITION BY region ORDER BY user_id, id)",
     ),
