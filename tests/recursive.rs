@@ -32,7 +32,7 @@ const TABLES: [TableSpec<'_>; 3] = [
     },
 ];
 
-const QUERIES: [(&str, &str); 16] = [
+const QUERIES: [(&str, &str); 18] = [
     // A circle of managers has no root above it, so that this always ends.
     (
         "under",
@@ -120,6 +120,20 @@ const QUERIES: [(&str, &str); 16] = [
         "WITH RECURSIVE r AS (SELECT src, dst FROM edges WHERE src < 3 UNION SELECT e.src, e.dst FROM r JOIN edges e ON e.src = r.dst AND e.weight > 0 AND e.dst < 6)
             SEARCH BREADTH FIRST BY src SET turn CYCLE src SET again USING path
          SELECT src, dst FROM r WHERE NOT again",
+    ),
+    // A recursion for each row around.
+    (
+        "chain",
+        "SELECT e.id, (WITH RECURSIVE up AS (
+            SELECT m.id, m.manager, m.name FROM employees m WHERE m.id = e.manager
+            UNION SELECT m.id, m.manager, m.name FROM up JOIN employees m ON m.id = up.manager AND m.id <> e.id)
+          SELECT string_agg(name, ' < ' ORDER BY id) FROM up) AS chain FROM employees e",
+    ),
+    (
+        "around",
+        "SELECT c.node, s.dst, s.again FROM closed c CROSS JOIN LATERAL (WITH RECURSIVE r AS (
+            SELECT c.node AS dst UNION ALL SELECT e.dst FROM r JOIN edges e ON e.src = r.dst AND e.dst < 6 AND e.weight > c.since)
+            CYCLE dst SET again USING path SELECT dst, again FROM r) s",
     ),
     (
         "dead_ends",

@@ -100,10 +100,10 @@ impl<'a> Carried<'a> {
         Ok(all)
     }
 
-    /// The columns themselves, and what a row carries that follows from one whose own stand behind them.
-    pub(crate) fn next(&self, built: &Built) -> Result<Vec<Expr>, PlanError> {
+    /// The columns themselves, and what a row carries that follows from one whose own stand from column `behind` on.
+    pub(crate) fn next(&self, built: &Built, behind: usize) -> Result<Vec<Expr>, PlanError> {
         let own = self.own_columns(built)?;
-        let before = |at: usize| built.column(self.own + at);
+        let before = |at: usize| built.column(behind + at);
         let longer = |list: Expr, columns: &[usize]| {
             let mut template = Template::new("pg_catalog.array_append(");
             template.list(vec![list, row(&own, columns)]);

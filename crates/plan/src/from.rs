@@ -109,7 +109,8 @@ impl<'a> Planner<'a> {
             }
             _ => {}
         }
-        let around = self.query_of(entry)?;
+        let is_step = entry.flag("self_reference");
+        let around = if is_step { None } else { self.query_of(entry)? };
         let args = around.map(|(query, depth)| level.arguments(query, depth)).transpose()?.unwrap_or_default();
         // Of a WITH query that stands further out, what it reads has other names here.
         let beside = around.filter(|(_, depth)| !args.is_empty() && *depth == level.number + 1);
@@ -153,6 +154,10 @@ impl<'a> Planner<'a> {
             }
             (rows.shown, by_attribute, exprs[..rows.targets].to_vec())
         } else {
+            if is_step {
+                let same = self.of_same_values(&level.values(), first)?;
+                inputs.conditions.insert(number, same);
+            }
             let frame = self.frame.take();
             let (mut shown, by_attribute) = self.entry(entry)?;
             self.frame = frame;

@@ -5,6 +5,7 @@ use types::{Oid, oid};
 use crate::PlanError;
 use crate::catalog::Catalog;
 use crate::reader::Node;
+use crate::xml;
 
 /// Type, modifier, collation.
 type NodeType = (Oid, i32, Oid);
@@ -46,6 +47,8 @@ fn of(node: &Node, catalog: &Catalog) -> Result<NodeType, PlanError> {
         "FUNCEXPR" => ("funcresulttype", "", "funccollid"),
         "OPEXPR" => ("opresulttype", "", "opcollid"),
         "SUBSCRIPTINGREF" => ("refrestype", "reftypmod", "refcollid"),
+        "CONVERTROWTYPEEXPR" => ("resulttype", "", ""),
+        "XMLEXPR" => return Ok(xml::type_of(node)),
         "FIELDSELECT" | "RELABELTYPE" | "ARRAYCOERCEEXPR" | "COERCETODOMAIN" => {
             ("resulttype", "resulttypmod", "resultcollid")
         }

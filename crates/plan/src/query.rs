@@ -123,7 +123,7 @@ impl<'a> Planner<'a> {
         let grouped = node.flag("hasAggs") || clauses.iter().any(|clause| node.has(clause));
         // Between the two, what belongs its rows to those of the query around.
         let (mut hidden, links) = self.hidden(&level, wanted, grouped || !distinct.is_empty())?;
-        hidden.extend(self.recursions.last().map(|r| level.carried(r.own)).unwrap_or_default());
+        hidden.extend(self.recursions.last().map(|r| level.carried(r.carried())).unwrap_or_default());
         let own = wanted;
         let wanted = own + hidden.len();
         let behind = |at: usize| if at < own { at } else { at + hidden.len() };
@@ -269,13 +269,9 @@ impl<'a> Planner<'a> {
             return self.working(cte);
         }
         let outer = self.ctes.split_off(level + 1);
+        let apart = self.frame.as_ref().is_some_and(|f| f.mode == Mode::Apart);
         let built = match cte.flag("cterecursive") {
-            true if self.frame.is_some() => {
-                return Err(PlanError::not_yet(
-                    "WITH RECURSIVE that reads the query around it",
-                    "let it find the rows for all values, and join it",
-                ));
-            }
+            true if apart => return Err(reads_outer()),
             true => self.recursion(cte),
             false => self.query(cte.node("ctequery")?).map(by_position),
         };

@@ -5,11 +5,14 @@
 //! counted, ordered or compared with each other.
 
 use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
 
 use crate::PlanError;
 use crate::built::{Built, BuiltColumn, Shown};
 use crate::cycle::Carried;
-use crate::expr::{Expr, ExprKind};
+use crate::expr::{Expr, ExprKind, same};
+use crate::outer::Frame;
 use crate::query::{Planner, by_position};
 use crate::reader::Node;
 use crate::tree::{JoinKind, Rel};
@@ -18,10 +21,21 @@ use crate::tree::{JoinKind, Rel};
 pub(crate) struct Recursion<'a> {
     cte: &'a Node,
     columns: Vec<BuiltColumn>,
-    /// How many of them are not just carried along.
-    pub(crate) own: usize,
+    /// How many of them can be named. Behind them there is what SEARCH and CYCLE carry along, then what tells the values of the query around
+    /// apart, each of which has a recursion of its own.
+    own: usize,
+    carried: usize,
     /// Whether nothing follows from a row, of one with CYCLE.
     is_back: Option<Expr>,
+    /// Where those values are.
+    frame: Option<Arc<Frame>>,
+}
+
+impl Recursion<'_> {
+    /// The columns that are carried along.
+    pub(crate) fn carried(&self) -> Range<usize> {
+        self.own..self.own + self.carried
+    }
 }
 
 impl<'a> Planner<'a> {
@@ -36,9 +50,17 @@ impl<'a> Planner<'a> {
         let planned = self.recursive_union(cte, query, union);
         self.ctes.pop();
         let (built, carried) = planned?;
-        let (exprs, numbers) = carried.shown(&built, self)?;
+        let (mut exprs, numbers) = carried.shown(&built, self)?;
+        for at in built.columns.len() - self.values_read()..built.columns.len() {
+            exprs.push(built.column(at)?);
+        }
         let by_attribute = numbers.into_iter().enumerate().map(|(at, number)| (number, at)).collect();
         Ok((Shown { built, exprs }, by_attribute))
+    }
+
+    /// How many columns tell apart what is read of the query around.
+    fn values_read(&self) -> usize {
+        self.frame.as_ref().map_or(0, |frame| frame.telling.len())
     }
 
     fn recursive_union(
@@ -49,22 +71,32 @@ impl<'a> Planner<'a> {
     ) -> Result<(Built, Carried<'a>), PlanError> {
         let base = self.set_operation(query, union.node("larg")?)?;
         let base = self.coerced(base, union)?;
-        let own = base.columns.len();
+        let values = self.values_read();
+        let own = base.columns.len().checked_sub(values).ok_or_else(|| union.odd("larg"))?;
         let all = union.flag("all");
-        let carried = Carried::read(cte, &base.columns, all, self)?;
-        let base = self.computed(Shown { exprs: carried.first(&base)?, built: base })?;
+        let carried = Carried::read(cte, &base.columns[..own], all, self)?;
+        let mut first = carried.first(&base)?;
+        let count = first.len() - own;
+        for at in own..own + values {
+            first.push(base.column(at)?);
+        }
+        let base = self.computed(Shown { exprs: first, built: base })?;
         let columns: Vec<BuiltColumn> = base.columns.iter().map(|c| BuiltColumn { not_null: false, ..*c }).collect();
         if !all {
             for column in &columns {
                 self.groupable(column, "WITH RECURSIVE … UNION")?;
             }
         }
-        let is_back = carried.is_back(&base)?;
-        self.recursions.push(Recursion { cte, columns: columns.clone(), own, is_back });
+        let (is_back, frame) = (carried.is_back(&base)?, self.frame.clone());
+        self.recursions.push(Recursion { cte, columns: columns.clone(), own, carried: count, is_back, frame });
         let step = self.set_operation(query, union.node("rarg")?);
         self.recursions.pop();
         let step = self.coerced(step?, union)?;
-        let step = self.computed(Shown { exprs: carried.next(&step)?, built: step })?;
+        let mut next = carried.next(&step, own + values)?;
+        for at in own..own + values {
+            next.push(step.column(at)?);
+        }
+        let step = self.computed(Shown { exprs: next, built: step })?;
         follows_from_one_row(&step.rel)?;
         let types = columns.iter().map(|c| c.ty).collect();
         let keys = if all { Vec::new() } else { vec![(0..columns.len()).collect()] };
@@ -89,6 +121,28 @@ impl<'a> Planner<'a> {
         let (shown, mut by_attribute) = by_position(built.shown()?);
         by_attribute.retain(|_, at| *at < recursion.own);
         Ok((shown, by_attribute))
+    }
+}
+
+impl Planner<'_> {
+    /// Of the recursive rows within their own step, whose columns begin at `first`, beside the values of the query around: that they are those
+    /// of the same values.
+    pub(crate) fn of_same_values(&self, values: &[Expr], first: usize) -> Result<Vec<Expr>, PlanError> {
+        let Some((recursion, frame)) = self.recursions.last().and_then(|r| Some((r, r.frame.as_ref()?))) else {
+            return Ok(Vec::new());
+        };
+        if self.frame.as_ref().is_none_or(|here| !Arc::ptr_eq(here, frame)) {
+            return Err(PlanError::not_yet(
+                "WITH RECURSIVE that reads the query around it, with the recursive rows in a subquery of its step",
+                "name them in the step's own FROM",
+            ));
+        }
+        let behind = recursion.carried().end;
+        let own = recursion.columns[behind..].iter().enumerate();
+        Ok(own
+            .zip(values)
+            .map(|((at, c), v)| same(Expr::column(first + behind + at, c.ty, c.declared), v.clone()))
+            .collect())
     }
 }
 

@@ -146,12 +146,12 @@ impl<'a> Level<'a> {
         PlanError::not_yet("a generated column", "write its expression; it is not in the stream of changes")
     }
 
-    /// What the recursive rows of this level carry behind their own columns.
-    pub(crate) fn carried(&self, own: usize) -> Vec<Expr> {
+    /// These columns of the recursive rows, if they are an input of this level.
+    pub(crate) fn carried(&self, columns: std::ops::Range<usize>) -> Vec<Expr> {
         let is_recursive = |i: &&Input| {
             i.varno.checked_sub(1).and_then(|at| self.rtable.get(at)).is_some_and(|e| e.flag("self_reference"))
         };
-        let carried = self.inputs.iter().find(is_recursive).and_then(|i| i.exprs.get(own..));
+        let carried = self.inputs.iter().find(is_recursive).and_then(|i| i.exprs.get(columns));
         carried.unwrap_or_default().iter().map(|e| self.in_place(e)).collect()
     }
 

@@ -1,6 +1,6 @@
 //! XML's own syntax: XMLTABLE in FROM, XMLELEMENT and its kin in expressions. PostgreSQL computes them.
 
-use types::{PgType, oid, quote_ident};
+use types::{Oid, PgType, oid, quote_ident};
 
 use crate::PlanError;
 use crate::catalog::Catalog;
@@ -75,6 +75,15 @@ fn items(tree: &Tree) -> &[Tree] {
     }
 }
 
+/// What an XMLEXPR node gives: type, modifier, collation.
+pub(crate) fn type_of(node: &Node) -> (Oid, i32, Oid) {
+    match node.text("op") {
+        "6" => (oid::TEXT, -1, types::collation::DEFAULT),
+        "7" => (oid::BOOL, -1, 0),
+        _ => (oid::XML, -1, 0),
+    }
+}
+
 /// An XMLEXPR node, with what converts the expressions within.
 pub(crate) fn expression(
     node: &Node,
@@ -144,8 +153,6 @@ pub(crate) fn expression(
             template = Template::new(format!("XMLSERIALIZE({content} "));
             template.arg(args.next().ok_or_else(odd)?);
             template.text(" AS text)");
-            let ty = PgType { collation: types::collation::DEFAULT, ..PgType::plain(oid::TEXT) };
-            return Ok(Expr { kind: ExprKind::Template(template), ty, declared: oid::TEXT });
         }
         7 => {
             template = Template::new("((");
@@ -155,7 +162,8 @@ pub(crate) fn expression(
         }
         _ => return Err(node.odd("op")),
     }
-    Ok(Expr { kind: ExprKind::Template(template), ty: PgType::plain(oid::XML), declared: oid::XML })
+    let (declared, typmod, collation) = type_of(node);
+    Ok(Expr { kind: ExprKind::Template(template), ty: PgType { oid: declared, typmod, collation }, declared })
 }
 
 fn constant(expr: &Expr) -> Option<&[u8]> {

@@ -78,12 +78,8 @@ async fn constructs_that_are_not_kept_are_named() {
             &["a WITH query that reads the query around it, in a subquery deeper down", "write it where it is used"],
         ),
         (
-            "SELECT id, (WITH RECURSIVE r AS (SELECT t.a AS n UNION ALL SELECT n + 1 FROM r WHERE n < 5) SELECT count(*) FROM r) AS c FROM t",
-            &["WITH RECURSIVE that reads the query around it", "let it find the rows for all values"],
-        ),
-        (
-            "SELECT id, (SELECT xmlelement(name x, u.a) FROM u WHERE u.a = t.a) AS x FROM t",
-            &["a subquery that gives an expression of kind", "cast what it gives to its type"],
+            "SELECT id, (WITH RECURSIVE r AS (SELECT t.a AS n UNION ALL SELECT n + 1 FROM (SELECT n FROM r WHERE n < 5) s) SELECT count(*) FROM r) AS c FROM t",
+            &["with the recursive rows in a subquery of its step", "in the step's own FROM"],
         ),
         ("SELECT id FROM t WHERE at > (SELECT max(at) FROM t v WHERE v.at < now() AND v.id = t.id)", &["now()"]),
         (

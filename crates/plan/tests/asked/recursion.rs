@@ -118,5 +118,29 @@ pub(crate) const QUERIES: &[Asked] = &[
         "a cycle read twice, in a subquery",
         "SELECT u.id, (WITH RECURSIVE g AS (SELECT id, boss FROM users UNION ALL SELECT g.id, v.boss FROM g JOIN users v ON v.id = g.boss) CYCLE boss SET c USING p SELECT count(*) FILTER (WHERE NOT c) FROM g) AS n FROM users u",
     ),
+    (
+        "a recursion that begins at the row around!",
+        "SELECT u.id, (WITH RECURSIVE up AS (SELECT v.id, v.boss, v.name::text AS path FROM users v WHERE v.id = u.boss UNION ALL SELECT v.id, v.boss, v.name || '/' || up.path FROM users v JOIN up ON v.id = up.boss) SELECT max(path) FROM up) AS path FROM users u",
+    ),
+    (
+        "a recursion as far as the row around says!",
+        "SELECT u.id, (WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < u.id + 2) SELECT string_agg(n::text, ',' ORDER BY n) FROM r) AS l FROM users u",
+    ),
+    (
+        "a recursion that the row around steps",
+        "SELECT u.id, s.n FROM users u CROSS JOIN LATERAL (WITH RECURSIVE r (n) AS (SELECT 0 UNION SELECT (n + u.id + 1) % 6 FROM r) SELECT n FROM r WHERE n <> u.id) s",
+    ),
+    (
+        "a recursion of the row around with marks",
+        "SELECT u.id, s.b, s.c FROM users u LEFT JOIN LATERAL (WITH RECURSIVE g AS (SELECT v.id AS a, v.boss AS b FROM users v WHERE v.id = u.id UNION ALL SELECT g.a, (g.b + 1) % 3 FROM g WHERE g.b IS NOT NULL OR u.region > 9) SEARCH DEPTH FIRST BY b SET o CYCLE b SET c TO 'again' DEFAULT 'first' USING p SELECT b, c FROM g) s ON true",
+    ),
+    (
+        "a recursion of the row around, kept once, in a condition",
+        "SELECT u.id FROM users u WHERE EXISTS (WITH RECURSIVE g AS (SELECT u.boss AS b UNION SELECT v.boss FROM g JOIN users v ON v.id = g.b AND v.region IS DISTINCT FROM u.region) SEARCH BREADTH FIRST BY b SET o SELECT FROM g WHERE b = 0)",
+    ),
+    (
+        "a recursion of values that are equal and not alike",
+        "SELECT v.x, (WITH RECURSIVE r (t, n) AS (SELECT v.x::text, 1 UNION ALL SELECT t || v.x, n + 1 FROM r WHERE n < 3) SELECT max(t) FROM r) AS t FROM (VALUES (1.0), (1.00), (NULL)) v (x)",
+    ),
     ("recursive view", "SELECT n FROM counted WHERE n > 2"),
 ];

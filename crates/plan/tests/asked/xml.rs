@@ -27,6 +27,10 @@ pub(crate) const QUERIES: &[Asked] = &[
         "xml documents!",
         "SELECT id, XMLROOT(XMLPARSE(DOCUMENT '<a> <b/> </a>'), VERSION '1.1', STANDALONE YES)::text AS a, XMLROOT(XMLELEMENT(NAME n, id), VERSION NO VALUE, STANDALONE NO VALUE)::text AS b, XMLROOT(XMLELEMENT(NAME n, id), VERSION NO VALUE)::text AS f, XMLSERIALIZE(DOCUMENT XMLPARSE(DOCUMENT '<a> <b/> </a>' PRESERVE WHITESPACE) AS text) AS c, XMLPI(NAME p)::text AS d, xmlexists('//b' PASSING XMLPARSE(CONTENT '<b/>')) AS e FROM orders WHERE id < 4",
     ),
+    (
+        "xml of a subquery!",
+        "SELECT o.id, (SELECT XMLELEMENT(NAME x, u.name) FROM users u WHERE u.id = o.user_id)::text AS x, (SELECT XMLSERIALIZE(CONTENT XMLFOREST(u.name) AS text) FROM users u WHERE u.id = o.region) AS y FROM orders o",
+    ),
     ("xml values!", "SELECT id, XMLELEMENT(NAME n, status) AS x FROM orders"),
     (
         "xml collected!",
