@@ -9,6 +9,10 @@ const STREAMS: &[(&str, &str)] = &[
     ("by_user", "SELECT user_id, count(*) AS n, sum(amount) AS total FROM orders GROUP BY user_id"),
     ("large", "SELECT user_id, n, total FROM by_user WHERE n > 2"),
     ("histogram", "SELECT n, count(*) AS users, sum(total) AS total FROM large GROUP BY n"),
+    // Rows that are told apart by a column of tributary's, which is none of those read on.
+    ("paid", "SELECT user_id, amount FROM orders WHERE paid"),
+    ("paid_again", "SELECT *, amount * 2 AS twice FROM paid"),
+    ("paid_much", "SELECT p.*, u.n FROM paid_again p JOIN by_user u USING (user_id) WHERE p.amount > 10"),
     ("both", "SELECT l.user_id, l.total, o.id FROM large l JOIN orders o ON o.user_id = l.user_id WHERE o.paid"),
 ];
 

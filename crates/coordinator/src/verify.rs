@@ -147,7 +147,12 @@ impl Session {
         for read in reads {
             let (query, behind) = deparsed(&client, &read.query, &read.plan.settings).await?;
             views.extend(behind);
-            views.push((read.name, query));
+            // Who says `*` of a stream table names what tells its rows apart, too, which its query does not give.
+            let mut columns: Vec<String> = read.plan.output.iter().map(|c| quote_ident(&c.name)).collect();
+            if read.plan.key == plan::OutputKey::RowId {
+                columns.push(format!("NULL::uuid AS {}", quote_ident(sink::ROW_ID)));
+            }
+            views.push((read.name, format!("SELECT {} FROM ({query}) q", columns.join(", "))));
         }
         let (query, behind) = deparsed(&client, &entry.query, &entry.plan.settings).await?;
         views.extend(behind);

@@ -3,7 +3,7 @@
 //! In a transaction that is rolled back, the query becomes a temporary view; what PostgreSQL made of it (names, types,
 //! casts, collations, functions all resolved) is read from its rule and planned. Nothing is left in the database.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::task::Poll;
 
 use tokio_postgres::Client;
@@ -155,8 +155,13 @@ async fn in_transaction(client: &Client, query: &str, options: &PlanOptions) -> 
     fail::fail_point!("plan-build");
     let built = build(&mut planner, root)?;
     let key = output_key(&built, &planner);
+    let shown: BTreeSet<usize> =
+        planner.numbers(root)?.into_keys().filter_map(|n| usize::try_from(n - 1).ok()).collect();
     let output: Vec<Column> = output
         .into_iter()
+        .enumerate()
+        .filter(|(at, _)| shown.contains(at))
+        .map(|(_, column)| column)
         .zip(&built.columns)
         .map(|(column, built)| Column { not_null: built.not_null, ..column })
         .collect();

@@ -25,6 +25,8 @@ pub(crate) struct Relation {
     pub(crate) has_children: bool,
     /// No row is ever so wide that a value of it is kept outside it.
     pub(crate) is_narrow: bool,
+    /// It is a stream table, of which the query stands in for it; its columns are those of the query.
+    pub(crate) is_stream: bool,
     /// By attribute number; dropped ones are missing.
     pub(crate) columns: BTreeMap<i64, RelationColumn>,
     /// Attribute numbers of the replica identity: the primary key or the index that was chosen.
@@ -246,6 +248,7 @@ impl Catalog {
                     is_system: row.get(8),
                     has_children: row.get(9),
                     is_narrow: row.get(12),
+                    is_stream: false,
                     columns: BTreeMap::new(),
                     identity,
                 },

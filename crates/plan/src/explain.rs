@@ -11,7 +11,7 @@ use crate::tree::{Aggregate, AggregateFunc, JoinKind, OutputKey, PgExpr, Plan, R
 pub fn explain_text(plan: &Plan) -> String {
     let mut out = String::new();
     let key = match &plan.key {
-        OutputKey::RowId => "__tributary_row_id".to_owned(),
+        OutputKey::RowId => crate::row_id::NAME.to_owned(),
         OutputKey::Columns(columns) if columns.is_empty() => "one row".into(),
         OutputKey::Columns(columns) => {
             columns.iter().filter_map(|&c| plan.output.get(c)).map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ")

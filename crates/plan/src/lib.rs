@@ -58,6 +58,7 @@ mod recursion;
 mod relation;
 mod represented;
 mod restricted;
+mod row_id;
 mod scope;
 mod set_operation;
 mod strict;

@@ -7,6 +7,7 @@ use types::{Oid, TableName, quote_ident};
 
 use crate::PlanError;
 use crate::catalog::{Catalog, asked};
+use crate::row_id;
 
 /// A stream table that queries may read.
 #[derive(Debug, Clone)]
@@ -57,9 +58,13 @@ impl Nested<'_> {
         let rule = "SELECT r.ev_action::text, r.ev_class FROM pg_catalog.pg_rewrite r
             WHERE r.ev_class = ('pg_temp.' || $1)::pg_catalog.regclass AND r.rulename = '_RETURN'";
         let row = client.query_one(rule, &[&probe]).await.map_err(asked)?;
-        let columns = "SELECT count(*) FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND attnum > 0";
-        let width: i64 = client.query_one(columns, &[&row.get::<_, Oid>(1)]).await.map_err(asked)?.get(0);
+        // Where it shows all columns of another one, what tells the other's rows apart is not among its own.
+        let columns =
+            "SELECT count(*) FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND attnum > 0 AND attname <> $2";
+        let width: i64 =
+            client.query_one(columns, &[&row.get::<_, Oid>(1), &row_id::NAME]).await.map_err(asked)?.get(0);
         relation.kind = 'v';
+        relation.is_stream = true;
         // What the table has besides is tributary's own.
         relation.columns.retain(|attribute, _| *attribute <= width);
         Ok(Some(row.get(0)))

@@ -100,13 +100,13 @@ impl<'a> Planner<'a> {
     }
 
     fn select(&mut self, node: &'a Node, shows_order: bool) -> Result<Shown, PlanError> {
-        let targets: Vec<&Node> = node.nodes("targetList");
+        let targets = self.without_row_ids(node, node.nodes("targetList"));
         let (mut built, mut level) = self.from(node)?;
         let (sort, distinct) = (node.nodes("sortClause"), node.nodes("distinctClause"));
         let on = node.flag("hasDistinctOn");
         let limited = on || node.has("limitCount") || node.has("limitOffset");
         // First what the query shows, then what only decides which rows it takes.
-        let mut shown = shown_targets(node, shows_order);
+        let mut shown = self.without_row_ids(node, shown_targets(node, shows_order));
         let wanted = shown.len();
         let mut asked = window::references(node);
         if limited {
@@ -242,11 +242,20 @@ impl<'a> Planner<'a> {
         ))
     }
 
+    /// A query, with the numbers by which its columns are named.
+    pub(crate) fn named_query(&mut self, query: &'a Node) -> Result<(Shown, HashMap<i64, usize>), PlanError> {
+        let shown = self.query(query)?;
+        self.ctes.push(query.nodes("cteList"));
+        let numbers = self.numbers(query);
+        self.ctes.pop();
+        Ok((shown, numbers?))
+    }
+
     /// Rows of an entry of the FROM list.
     pub(crate) fn entry(&mut self, entry: &'a Node) -> Result<(Shown, HashMap<i64, usize>), PlanError> {
         match entry.number("rtekind")? {
             0 => self.relation(entry),
-            1 => self.query(entry.node("subquery")?).map(by_position),
+            1 => self.named_query(entry.node("subquery")?),
             6 => self.cte(entry),
             kind => {
                 Err(PlanError::not_yet(format!("an entry of kind {kind} in FROM"), "read a table, view or subquery"))
@@ -273,7 +282,7 @@ impl<'a> Planner<'a> {
         let built = match cte.flag("cterecursive") {
             true if apart => return Err(reads_outer()),
             true => self.recursion(cte),
-            false => self.query(cte.node("ctequery")?).map(by_position),
+            false => self.named_query(cte.node("ctequery")?),
         };
         self.ctes.extend(outer);
         built

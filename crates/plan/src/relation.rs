@@ -50,10 +50,12 @@ impl<'a> Planner<'a> {
             let query = queries.first().and_then(Tree::node);
             let query = query.ok_or_else(|| PlanError::Tree(format!("view {name} has an empty rule")))?;
             let outer = std::mem::take(&mut self.ctes);
-            let built = self.query(query)?;
+            let (shown, mut map) = self.named_query(query)?;
             self.ctes = outer;
-            let map = relation.columns.keys().map(|&a| (a, usize::try_from(a - 1).unwrap_or(usize::MAX))).collect();
-            return Ok((built, map));
+            if relation.is_stream {
+                map = relation.columns.keys().map(|&a| (a, usize::try_from(a - 1).unwrap_or(usize::MAX))).collect();
+            }
+            return Ok((shown, map));
         }
         self.streamable(relation)?;
         if relation.kind == 'p' && !entry.flag("inh") {

@@ -10,6 +10,7 @@ use crate::convert::{Scope, convert};
 use crate::expr::{Expr, ExprKind};
 use crate::outer::{Frame, Free, Mode, Name, aggregate_name, free, sublinks};
 use crate::reader::{Node, Tree};
+use crate::row_id;
 
 /// An input in the order of FROM. Before they are joined, expressions number columns as if all inputs lay side by side
 /// in that order.
@@ -60,7 +61,7 @@ impl Scope for Level<'_> {
             if attribute == 0 {
                 return self.whole_row(varno, node);
             }
-            let at = input.by_attribute.get(&attribute).ok_or_else(|| self.hidden(varno))?;
+            let at = input.by_attribute.get(&attribute).ok_or_else(|| self.hidden(varno, attribute))?;
             let expr = input.exprs.get(*at).ok_or_else(|| node.odd("varattno"))?;
             return Ok(self.in_place(expr));
         }
@@ -135,9 +136,15 @@ impl<'a> Level<'a> {
     }
 
     /// Why an entry's column cannot be read that it has.
-    fn hidden(&self, varno: usize) -> PlanError {
-        let entry = varno.checked_sub(1).and_then(|i| self.rtable.get(i));
-        if entry.is_some_and(|e| e.has("ctename")) {
+    fn hidden(&self, varno: usize, attribute: i64) -> PlanError {
+        let Some(entry) = varno.checked_sub(1).and_then(|i| self.rtable.get(i)) else { return row_id::refused() };
+        let names = entry.node("eref").map(|e| e.get("colnames").texts()).unwrap_or_default();
+        let name = usize::try_from(attribute - 1).ok().and_then(|at| names.get(at));
+        let relation = entry.oid("relid").ok().and_then(|oid| self.catalog.relations.get(&oid));
+        if relation.is_some_and(|r| r.is_stream) || name.is_some_and(|n| *n == row_id::NAME) {
+            return row_id::refused();
+        }
+        if entry.has("ctename") {
             return PlanError::not_yet(
                 "what SEARCH orders by, or the path of CYCLE",
                 "keep a path yourself: ARRAY[id] first, then path || id; with CYCLE beside, if you like",

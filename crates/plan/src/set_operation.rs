@@ -9,6 +9,7 @@ use crate::catalog::Cast;
 use crate::expr::{Expr, ExprKind, same};
 use crate::query::Planner;
 use crate::reader::Node;
+use crate::row_id;
 use crate::tree::{JoinKind, Rel, SetOp};
 
 impl<'a> Planner<'a> {
@@ -85,7 +86,7 @@ impl<'a> Planner<'a> {
     pub(crate) fn coerced(&self, shown: Shown, operation: &Node) -> Result<Built, PlanError> {
         let (types, collations) = (operation.oids("colTypes"), operation.oids("colCollations"));
         // Behind its own columns there are those by which a subquery's rows belong to the query around.
-        let behind = shown.exprs.get(types.len()..).ok_or_else(|| operation.odd("colTypes"))?.to_vec();
+        let behind = shown.exprs.get(types.len()..).ok_or_else(row_id::refused)?.to_vec();
         let mut exprs = Vec::new();
         for (index, (declared, expr)) in types.into_iter().zip(shown.exprs).enumerate() {
             let ty = self.catalog.ty(declared, -1, collations.get(index).copied().unwrap_or_default());

@@ -5,6 +5,7 @@ use types::{oid, quote_ident};
 use crate::PlanError;
 use crate::expr::{Expr, ExprKind, Template};
 use crate::reader::Node;
+use crate::row_id;
 use crate::scope::Level;
 
 /// The entry of a join, in PostgreSQL's numbers.
@@ -22,6 +23,11 @@ impl Level<'_> {
             .map(|attribute| crate::convert::Scope::column(self, varno, *attribute, node))
             .collect::<Result<Vec<_>, _>>()?;
         let declared = node.oid("vartype")?;
+        let relation = entry.oid("relid").ok().and_then(|oid| self.catalog.relations.get(&oid));
+        let fields = self.catalog.field_types.range((declared, 0)..=(declared, i64::MAX)).count();
+        if relation.is_some_and(|r| r.is_stream) && fields > columns.len() {
+            return Err(row_id::refused());
+        }
         let ty = self.catalog.ty(declared, -1, 0);
         let kind = if declared == oid::RECORD {
             let names = entry.node("eref")?.get("colnames").texts();
@@ -43,7 +49,6 @@ impl Level<'_> {
             return Ok(row);
         }
         // Where an outer join found none, there is no row; a row of NULLs would be another value.
-        let relation = entry.oid("relid").ok().and_then(|oid| self.catalog.relations.get(&oid));
         let not_null =
             relation.and_then(|r| attributes.iter().position(|a| r.columns.get(a).is_some_and(|c| c.column.not_null)));
         let Some(proof) = not_null else {

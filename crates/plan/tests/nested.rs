@@ -58,6 +58,47 @@ async fn a_stream_table_is_read_as_its_query() {
 }
 
 #[tokio::test]
+async fn all_columns_of_a_stream_table_are_those_of_its_query() {
+    let cluster = Cluster::start_with(ClusterOptions::new(Kind::Single)).await.unwrap();
+    let client = cluster.client().await.unwrap();
+    client.batch_execute(TABLES).await.unwrap();
+    client.batch_execute("CREATE TABLE copy (region int, total numeric, twice numeric, __tributary_row_id uuid); CREATE VIEW seen AS SELECT *, total AS t FROM totals").await.unwrap();
+    let totals = "SELECT region, sum(amount) AS total FROM app.orders GROUP BY region, id % 2";
+    let copy = "SELECT t.*, 2 * total AS twice FROM totals t";
+    let stream_tables = vec![
+        view("public", "totals", totals, &[("search_path", "public")]),
+        view("public", "copy", copy, &[("search_path", "public")]),
+    ];
+    let options = PlanOptions { stream_tables, ..PlanOptions::default() };
+    let queries = [
+        "SELECT * FROM totals",
+        "SELECT c.twice, c.total FROM copy c",
+        "SELECT *, region + 1 AS next FROM copy",
+        "WITH w AS (SELECT * FROM totals) SELECT * FROM w WHERE total > 1",
+        "SELECT s.*, o.id FROM (SELECT * FROM copy) s JOIN app.orders o USING (region)",
+        "SELECT * FROM app.orders o JOIN totals USING (region)",
+        "SELECT t, region FROM seen",
+        "SELECT * FROM totals t WHERE EXISTS (SELECT * FROM copy c WHERE c.region = t.region AND c.total > t.total)",
+    ];
+    let mut found = Vec::new();
+    for query in queries {
+        let planned = plan(&client, query, &options).await.unwrap_or_else(|e| panic!("{query}: {e}"));
+        let env = environment(&client).await.unwrap();
+        let names: Vec<_> = planned.plan.output.iter().map(|c| c.name.clone()).collect();
+        found.push((names, naive::answer(&client, &env, &planned.plan).await.unwrap()));
+    }
+    let instead = format!(
+        "DROP VIEW seen; DROP TABLE totals, copy; CREATE VIEW totals AS {totals}; CREATE VIEW copy AS {copy}; CREATE VIEW seen AS SELECT *, total AS t FROM totals"
+    );
+    client.batch_execute(&instead).await.unwrap();
+    for (query, found) in queries.into_iter().zip(found) {
+        let expected = naive::all_rows(&client, query).await;
+        assert!(found.1.len() > 1, "{query}");
+        assert_eq!(found, expected, "{query}");
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_read_through_a_stream_table_is_named() {
     let cluster = Cluster::start_with(ClusterOptions::new(Kind::Single)).await.unwrap();
     let client = cluster.client().await.unwrap();
@@ -72,7 +113,19 @@ async fn what_cannot_be_read_through_a_stream_table_is_named() {
     let words = ["public.totals", "TimeZone = Asia/Tokyo", "--set TimeZone=Asia/Tokyo"];
     refused(tokyo, "SELECT * FROM totals", &words).await;
     let plain = view("public", "totals", totals, &[("search_path", "public")]);
-    refused(plain, "SELECT __tributary_row_id FROM totals", &["column"]).await;
+    for query in [
+        "SELECT __tributary_row_id FROM totals",
+        "SELECT t.__tributary_row_id + 1 AS i, t.region FROM totals t",
+        "SELECT count(*) AS n FROM totals a NATURAL JOIN totals b",
+        "SELECT DISTINCT * FROM totals",
+        "SELECT * FROM totals UNION ALL SELECT * FROM totals",
+        "SELECT t FROM totals t",
+        "SELECT to_jsonb(t) AS j FROM totals AS t (a, b, c)",
+        "SELECT w.c FROM totals AS w (a, b, c)",
+    ] {
+        refused(plain.clone(), query, &["__tributary_row_id of a stream table", "name the columns that you need"])
+            .await;
+    }
     let gone = view("public", "totals", "SELECT region, 1 AS total FROM app.gone", &[]);
     refused(gone, "SELECT region FROM totals", &["public.totals", "app.gone"]).await;
 }
