@@ -32,7 +32,7 @@ const SHRINKING: Duration = Duration::from_secs(180);
 const PATIENCE: f64 = 170.0;
 
 /// Why a random query may be refused. Whoever lets more queries in takes reasons out.
-const REASONS: &[&str] = &["cannot be kept yet"];
+const REASONS: &[&str] = &["cannot be kept yet", "__tributary_row_id of a stream table"];
 
 /// What came of all queries.
 #[derive(Default)]

@@ -113,7 +113,7 @@ impl<'s> Generator<'s> {
         let mut with = Vec::new();
         if depth > 1 && self.often(18) {
             for _ in 0..self.rng.random_range(1..=2) {
-                with.push(self.item(depth));
+                with.push(self.item(depth, outer));
             }
         }
         let body = match self.rng.random_range(0..100) {

@@ -23,6 +23,8 @@ pub(super) struct With {
     pub(super) query: Query,
     /// UNION or UNION ALL, and the step.
     pub(super) step: Option<(&'static str, String)>,
+    /// SEARCH and CYCLE.
+    pub(super) clauses: String,
 }
 
 #[derive(Debug, Clone)]
@@ -88,7 +90,10 @@ impl Query {
     pub fn within(mut self, items: &[(String, Self)]) -> Self {
         for (name, query) in items.iter().rev() {
             if self.to_string().contains(name.as_str()) {
-                self.with.insert(0, With { name: name.clone(), hint: "", query: query.clone(), step: None });
+                self.with.insert(
+                    0,
+                    With { name: name.clone(), hint: "", query: query.clone(), step: None, clauses: String::new() },
+                );
             }
         }
         self
@@ -117,7 +122,9 @@ impl fmt::Display for Query {
                 let comma = if i > 0 { ", " } else { "" };
                 match &item.step {
                     None => write!(f, "{comma}{} AS {}({})", item.name, item.hint, item.query)?,
-                    Some((union, step)) => write!(f, "{comma}{} AS (({}) {union} {step})", item.name, item.query)?,
+                    Some((union, step)) => {
+                        write!(f, "{comma}{} AS (({}) {union} {step}){}", item.name, item.query, item.clauses)?;
+                    }
                 }
             }
             f.write_str(" ")?;

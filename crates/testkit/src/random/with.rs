@@ -2,27 +2,28 @@
 
 use rand::Rng;
 
+use super::expression::Expr;
 use super::generate::{Generator, Readable};
-use super::query::With;
+use super::query::{Body, With};
 use super::ty::Ty;
 
 impl Generator<'_> {
-    /// An item, which can be named from here on.
-    pub(super) fn item(&mut self, depth: usize) -> With {
+    /// An item, which can be named from here on; a recursive one may read `outer`.
+    pub(super) fn item(&mut self, depth: usize, outer: &[Expr]) -> With {
         let name = self.alias('w');
         if self.often(28) {
-            return self.recursive(name, depth);
+            return self.recursive(name, depth, outer);
         }
         let types = self.types(3);
         let before = self.joins;
         let query = self.of_types(&types, depth - 1, &[]);
         self.items.push((name.clone(), Readable { types, joins: self.joins - before }));
         let hint = ["", "", "MATERIALIZED ", "NOT MATERIALIZED "][self.rng.random_range(0..4)];
-        With { name, hint, query, step: None }
+        With { name, hint, query, step: None, clauses: String::new() }
     }
 
     /// One that ends: UNION over keys of tables, which are few, or a number that grows up to a bound.
-    fn recursive(&mut self, name: String, depth: usize) -> With {
+    fn recursive(&mut self, name: String, depth: usize, outer: &[Expr]) -> With {
         let table = self.pick(&self.schema.tables);
         let by = table.and_then(|t| {
             let ints: Vec<String> = t.columns.iter().filter(|c| c.1 == Ty::Int).map(|c| c.0.clone()).collect();
@@ -61,9 +62,27 @@ impl Generator<'_> {
                 (union, format!("SELECT {name}.c0 + 1 AS c0 FROM {name} WHERE {name}.c0 BETWEEN -2 AND 4"))
             }
         };
+        let ints: Vec<Expr> = outer.iter().filter(|e| e.ty == Ty::Int).cloned().collect();
+        let around = self.pick(&ints).filter(|_| self.often(40));
+        let step = match &around {
+            Some(around) if step.contains(" WHERE ") => format!("{step} AND {name}.c0 IS DISTINCT FROM {around}"),
+            Some(around) => format!("{step} WHERE {name}.c0 IS DISTINCT FROM {around}"),
+            None => step,
+        };
         let before = self.joins;
-        let query = self.of_types(&types, depth - 2, &[]);
+        let query = self.of_types(&types, depth - 2, if around.is_some() { outer } else { &[] });
+        let mut clauses = String::new();
+        // PostgreSQL takes them over a SELECT only.
+        let may = union == "UNION" && matches!(query.body, Body::Select(_)) && query.limit.is_none();
+        if may && self.often(15) {
+            let order = ["DEPTH", "BREADTH"][self.rng.random_range(0..2)];
+            clauses.push_str(&format!(" SEARCH {order} FIRST BY c0 SET searched"));
+        }
+        if may && self.often(30) {
+            clauses.push_str(&format!(" CYCLE c0 SET c{} USING path", types.len()));
+            types.push(Ty::Bool);
+        }
         self.items.push((name.clone(), Readable { types, joins: self.joins - before }));
-        With { name, hint: "", query, step: Some((union, step)) }
+        With { name, hint: "", query, step: Some((union, step)), clauses }
     }
 }
