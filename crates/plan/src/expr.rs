@@ -204,6 +204,11 @@ impl Expr {
         self.any(&|e| matches!(e.kind, ExprKind::Sub { .. }))
     }
 
+    /// Whether a window function stands in it.
+    pub(crate) fn has_window(&self) -> bool {
+        self.any(&|e| matches!(e.kind, ExprKind::Window { .. }))
+    }
+
     /// Whether it reads the query around.
     pub(crate) fn has_outer(&self) -> bool {
         self.any(&|e| matches!(e.kind, ExprKind::Outer(_)))

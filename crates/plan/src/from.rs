@@ -41,7 +41,7 @@ struct Inputs {
 impl<'a> Planner<'a> {
     /// The joined and filtered rows, and how the rest of the level names their columns.
     pub(crate) fn from(&mut self, query: &'a Node) -> Result<(Built, Level<'a>), PlanError> {
-        let mut level = Level::new(query, self.catalog, self.ctes.len(), self.frame.clone());
+        let mut level = Level::new(query, self);
         let mut inputs = Inputs::default();
         if let Some(frame) = level.frame.clone().filter(|f| f.mode == Mode::Within) {
             let values = self.stand_in(&frame).shown()?;
@@ -71,7 +71,8 @@ impl<'a> Planner<'a> {
         }
         let mut above = Vec::new();
         let Inputs { builts, stand_ins, functions, .. } = inputs;
-        let mut joins = Joins { planner: self, level: &level, builts, stand_ins, functions, beyond: 0 };
+        let mut joins =
+            Joins { planner: self, level: &level, builts, stand_ins, functions, beyond: 0, owners: HashMap::new() };
         let joined = joins.item(tree, &mut above)?;
         if !above.is_empty() || !joins.stand_ins.is_empty() {
             return Err(reads_beyond());
@@ -126,7 +127,8 @@ impl<'a> Planner<'a> {
             return self.made_input(Made::Lists(values), varno, level, inputs).map(Some);
         }
         let (shown, by_attribute, exprs) = if let (Some((query, depth)), false) = (around, args.is_empty()) {
-            let by_name = names(query, depth)?.into_iter().enumerate().map(|(at, (name, _))| (name, at)).collect();
+            let by_name = names(query, depth, &self.ctes)?;
+            let by_name = by_name.into_iter().enumerate().map(|(at, (name, _))| (name, at)).collect();
             let mut by_attribute = HashMap::new();
             let mut rows = self.dependent(query, by_name, &types_of(&args), Want::Pairs, &mut |planner| {
                 let (shown, map) = planner.entry(entry)?;

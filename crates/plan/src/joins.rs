@@ -76,6 +76,8 @@ pub(crate) struct Joins<'p, 'q, 'a> {
     pub(crate) functions: HashMap<usize, Lateral>,
     /// How many columns were made for values of subqueries, beyond those that lie side by side.
     pub(crate) beyond: usize,
+    /// Of these columns, the inputs whose rows have them.
+    pub(crate) owners: HashMap<usize, BTreeSet<usize>>,
 }
 
 impl Joins<'_, '_, '_> {
@@ -118,10 +120,15 @@ impl Joins<'_, '_, '_> {
             Item::Outer { kind, left, right, on } => {
                 let mut on = self.conditions(on);
                 let (mut left, mut right) = if kind == JoinKind::Full {
-                    let mut beyond = Vec::new();
-                    let sides = (self.item(*left, &mut beyond)?, self.item(*right, &mut beyond)?);
-                    above.extend(beyond);
-                    sides
+                    let (mut of_left, mut of_right) = (Vec::new(), Vec::new());
+                    let (left, right) = (self.item(*left, &mut of_left)?, self.item(*right, &mut of_right)?);
+                    let reads_values = self.level.has_values() && on.iter().any(|(_, inputs)| inputs.contains(&0));
+                    if reads_values || !of_left.is_empty() || !of_right.is_empty() {
+                        let mut joined = self.full_of_values((left, of_left), (right, of_right), on, above)?;
+                        self.apply(&mut joined, above, Tried::Keeping)?;
+                        return Ok(joined);
+                    }
+                    (left, right)
                 } else if self.is_function(&right) {
                     let left = self.item(*left, above)?;
                     let mut joined = self.outer_function(left, &right, on)?;
@@ -321,7 +328,7 @@ impl Joins<'_, '_, '_> {
 
     pub(crate) fn is_key(&self, condition: &Expr, left: &BTreeSet<usize>, right: &BTreeSet<usize>) -> bool {
         let (a, b) = match &condition.kind {
-            ExprKind::Same(a, b) => (self.level.inputs_of(a), self.level.inputs_of(b)),
+            ExprKind::Same(a, b) => (self.inputs_of(a), self.inputs_of(b)),
             _ if condition.has_sub() => return false,
             // One that only PostgreSQL knows goes by what both sides have in common when it holds.
             _ => match self
@@ -339,7 +346,12 @@ impl Joins<'_, '_, '_> {
     }
 
     /// Filters by the conditions that read these inputs only and are `tried`, and takes them off the list.
-    fn apply(&mut self, joined: &mut Joined, conditions: &mut Vec<Condition>, tried: Tried) -> Result<(), PlanError> {
+    pub(crate) fn apply(
+        &mut self,
+        joined: &mut Joined,
+        conditions: &mut Vec<Condition>,
+        tried: Tried,
+    ) -> Result<(), PlanError> {
         let now = |(c, inputs): &Condition| {
             let keeps_or_drops = match &c.kind {
                 ExprKind::Not(arg) => matches!(arg.kind, ExprKind::Sub { .. }),
@@ -377,7 +389,7 @@ impl Joins<'_, '_, '_> {
     }
 
     /// Subqueries in the condition of an outer join, that read one side: their values become columns of that side.
-    fn values_of_sides(
+    pub(crate) fn values_of_sides(
         &mut self,
         left: &mut Joined,
         right: &mut Joined,
@@ -399,16 +411,34 @@ impl Joins<'_, '_, '_> {
             let built = self.planner.subqueries(side.built.clone(), &mut value, self.level)?;
             let at = built.columns.len();
             side.built = self.planner.extend(built, &value)?;
-            // A column that lies beyond all inputs' own.
-            let column = self.level.width + self.beyond;
-            self.beyond += 1;
-            side.placed.insert(column, at);
+            let column = self.beyond_all(side, at);
             for (condition, _) in &mut *on {
                 let value = Expr::column(column, sub.ty, sub.declared);
                 *condition = condition.rewrite(&mut |e| (*e == sub).then(|| value.clone()));
             }
         }
         Ok(())
+    }
+
+    /// A number for a column that lies beyond all inputs' own, of rows that have it there.
+    pub(crate) fn beyond_all(&mut self, joined: &mut Joined, at: usize) -> usize {
+        let column = self.level.width + self.beyond;
+        self.beyond += 1;
+        joined.placed.insert(column, at);
+        self.owners.insert(column, joined.inputs.clone());
+        column
+    }
+
+    /// Which inputs an expression reads.
+    pub(crate) fn inputs_of(&self, expr: &Expr) -> BTreeSet<usize> {
+        let of = |column: usize| {
+            self.owners.get(&column).cloned().unwrap_or_else(|| BTreeSet::from([self.level.input_of(column)]))
+        };
+        expr.columns().into_iter().flat_map(of).collect()
+    }
+
+    pub(crate) fn pair_full(&mut self, left: Joined, right: Joined, on: &[Condition]) -> Result<Joined, PlanError> {
+        self.pair(left, right, JoinKind::Full, on)
     }
 
     fn pair(&mut self, left: Joined, mut right: Joined, kind: JoinKind, on: &[Condition]) -> Result<Joined, PlanError> {

@@ -28,6 +28,7 @@ mod explain;
 mod expr;
 mod filters;
 mod from;
+mod full;
 mod functions;
 mod grouped;
 mod grouping;

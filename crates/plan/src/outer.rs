@@ -72,47 +72,73 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// The argument for a variable; an error where a WITH query is read far from where it was written.
+    /// The argument for a variable.
     pub(crate) fn argument(&self, name: Name) -> Result<usize, PlanError> {
-        self.names.get(&name).copied().ok_or_else(|| {
-            PlanError::not_yet(
-                "a WITH query that reads the query around it, in a subquery deeper down",
-                "write it where it is used",
-            )
-        })
+        self.names.get(&name).copied().ok_or_else(|| PlanError::Tree("a variable of no argument".into()))
     }
 }
 
-/// All that `query` and what is nested in it read beyond it, when it is a query of level `level`.
-pub(crate) fn free<'a>(query: &'a Node, level: usize) -> Vec<Free<'a>> {
-    let mut found = Vec::new();
-    fields(query, level, 0, &mut found);
-    found
+/// All that `query` and what is nested in it read beyond it, when it is a query of level `level`; so does what it names of the WITH lists
+/// of the levels around, `ctes`, outermost first.
+pub(crate) fn free<'a>(query: &'a Node, level: usize, ctes: &[Vec<&'a Node>]) -> Vec<Free<'a>> {
+    let mut search = Search { ctes, followed: Vec::new(), found: Vec::new() };
+    search.fields(query, level, 0);
+    search.found
 }
 
-fn fields<'a>(node: &'a Node, level: usize, depth: i64, found: &mut Vec<Free<'a>>) {
-    node.fields().for_each(|(_, value)| walk(value, level, depth, found));
+struct Search<'a, 's> {
+    ctes: &'s [Vec<&'a Node>],
+    /// Items of WITH, each of which is looked into once.
+    followed: Vec<&'a Node>,
+    found: Vec<Free<'a>>,
 }
 
-fn walk<'a>(tree: &'a Tree, level: usize, depth: i64, found: &mut Vec<Free<'a>>) {
-    match tree {
-        Tree::List(items) => items.iter().for_each(|item| walk(item, level, depth, found)),
-        Tree::Node(node) => {
-            let up = match node.kind.as_str() {
-                "VAR" => node.number("varlevelsup"),
-                "AGGREF" => node.number("agglevelsup"),
-                "QUERY" => return fields(node, level, depth + 1, found),
-                _ => Ok(0),
-            };
-            let up = up.unwrap_or_default();
-            let beyond = usize::try_from(up - depth).ok().filter(|b| *b > 0).and_then(|b| level.checked_sub(b));
-            match beyond {
-                Some(level) => found.push(Free { level, node, up }),
-                None => fields(node, level, depth, found),
+impl<'a> Search<'a, '_> {
+    fn fields(&mut self, node: &'a Node, level: usize, depth: i64) {
+        node.fields().for_each(|(_, value)| self.walk(value, level, depth));
+    }
+
+    fn walk(&mut self, tree: &'a Tree, level: usize, depth: i64) {
+        match tree {
+            Tree::List(items) => items.iter().for_each(|item| self.walk(item, level, depth)),
+            Tree::Node(node) => {
+                let up = match node.kind.as_str() {
+                    "VAR" => node.number("varlevelsup"),
+                    "AGGREF" => node.number("agglevelsup"),
+                    "QUERY" => return self.fields(node, level, depth + 1),
+                    _ if node.has("rtekind") && node.has("ctename") && !node.flag("self_reference") => {
+                        return self.item(node, level, depth);
+                    }
+                    _ => Ok(0),
+                };
+                let up = up.unwrap_or_default();
+                match beyond(level, up - depth) {
+                    Some(level) => self.found.push(Free { level, node, up }),
+                    None => self.fields(node, level, depth),
+                }
             }
+            Tree::Nothing | Tree::Token(_) | Tree::Bytes(_) => {}
         }
-        Tree::Nothing | Tree::Token(_) | Tree::Bytes(_) => {}
     }
+
+    /// Looks into an item of WITH that stands outside of the query.
+    fn item(&mut self, entry: &'a Node, level: usize, depth: i64) {
+        let Some(at) = entry.number("ctelevelsup").ok().and_then(|up| beyond(level, up - depth)) else { return };
+        let list = at.checked_sub(1).and_then(|at| self.ctes.get(at));
+        let item = list.and_then(|list| list.iter().find(|c| c.text("ctename") == entry.text("ctename")));
+        if let Some(&item) = item
+            && !self.followed.iter().any(|f| std::ptr::eq(*f, item))
+            && let Ok(query) = item.node("ctequery")
+        {
+            self.followed.push(item);
+            self.fields(query, at + 1, 0);
+        }
+    }
+}
+
+/// The level so many levels outside of one, if it is outside.
+fn beyond(level: usize, up: i64) -> Option<usize> {
+    usize::try_from(up).ok().filter(|up| *up > 0).and_then(|up| level.checked_sub(up))
 }
 
 /// All SUBLINK nodes within, also those of levels below.

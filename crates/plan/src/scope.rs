@@ -9,6 +9,7 @@ use crate::catalog::Catalog;
 use crate::convert::{Scope, convert};
 use crate::expr::{Expr, ExprKind};
 use crate::outer::{Frame, Free, Mode, Name, aggregate_name, free, sublinks};
+use crate::query::Planner;
 use crate::reader::{Node, Tree};
 use crate::row_id;
 
@@ -32,6 +33,8 @@ pub(crate) struct Level<'a> {
     pub(crate) catalog: &'a Catalog,
     /// How many levels there are, this one included.
     pub(crate) number: usize,
+    /// Their WITH lists, outermost first.
+    ctes: Vec<Vec<&'a Node>>,
     /// Where it finds what it reads of the levels around it. Of [`Mode::Within`], the first input are these values.
     pub(crate) frame: Option<Arc<Frame>>,
     /// The SUBLINK nodes; a subquery's number is its place here.
@@ -119,14 +122,15 @@ impl Scope for Level<'_> {
 
 impl<'a> Level<'a> {
     /// A level's names before there are any inputs.
-    pub(crate) fn new(query: &'a Node, catalog: &'a Catalog, number: usize, frame: Option<Arc<Frame>>) -> Self {
+    pub(crate) fn new(query: &'a Node, planner: &Planner<'a>) -> Self {
         Self {
             inputs: Vec::new(),
             width: 0,
             rtable: query.nodes("rtable"),
-            catalog,
-            number,
-            frame,
+            catalog: planner.catalog,
+            number: planner.ctes.len(),
+            ctes: planner.ctes.clone(),
+            frame: planner.frame.clone(),
             sublinks: sublinks(query),
             correlated: Vec::new(),
             placed: Vec::new(),
@@ -199,7 +203,7 @@ impl<'a> Level<'a> {
     /// All that a query of the given level within this one reads of this one and those around, each once.
     pub(crate) fn arguments(&mut self, query: &'a Node, level: usize) -> Result<Vec<Expr>, PlanError> {
         let mut args = Vec::new();
-        for (name, found) in names(query, level)? {
+        for (name, found) in names(query, level, &self.ctes)? {
             let of_here = found.level == self.number;
             args.push(match name {
                 Name::Column { varno, attribute, .. } if of_here => self.column(varno, attribute, found.node)?,
@@ -226,9 +230,13 @@ impl<'a> Level<'a> {
 }
 
 /// What a query of that level reads beyond itself, each once, in the order of its arguments.
-pub(crate) fn names<'a>(query: &'a Node, level: usize) -> Result<Vec<(Name, Free<'a>)>, PlanError> {
+pub(crate) fn names<'a>(
+    query: &'a Node,
+    level: usize,
+    ctes: &[Vec<&'a Node>],
+) -> Result<Vec<(Name, Free<'a>)>, PlanError> {
     let mut names: Vec<(Name, Free<'a>)> = Vec::new();
-    for found in free(query, level) {
+    for found in free(query, level, ctes) {
         let name = found.name()?;
         if !names.iter().any(|(n, _)| *n == name) {
             names.push((name, found));

@@ -44,7 +44,8 @@ impl<'a> Planner<'a> {
     ) -> Result<Built, PlanError> {
         let base = built.clone();
         while let Some(sub) = exprs.iter().find_map(innermost) {
-            let known = |g: &Expr| !g.has_sub() && g.columns().iter().all(|c| *c < base.columns.len());
+            let known =
+                |g: &Expr| !g.has_sub() && !g.has_window() && g.columns().iter().all(|c| *c < base.columns.len());
             let guards: Vec<Expr> = guards(exprs, &sub).into_iter().filter(known).collect();
             let base = self.filter_in_turn(base.clone(), &guards.iter().collect::<Vec<_>>())?;
             let (next, value) = self.value(built, &sub, &base, level)?;
@@ -99,8 +100,11 @@ impl<'a> Planner<'a> {
     }
 
     fn rows_showing(&mut self, sub: &Sub<'a, '_>, want: Want, order: bool) -> Result<Rows, PlanError> {
-        let names: HashMap<_, _> =
-            names(sub.query, sub.level)?.into_iter().enumerate().map(|(at, (name, _))| (name, at)).collect();
+        let names: HashMap<_, _> = names(sub.query, sub.level, &self.ctes)?
+            .into_iter()
+            .enumerate()
+            .map(|(at, (name, _))| (name, at))
+            .collect();
         self.dependent(sub.query, names, &types_of(sub.args), want, &mut |planner| {
             planner.shows_order = order;
             planner.query(sub.query)
@@ -353,8 +357,7 @@ fn subquery<'a, 'e>(expr: &'e Expr, base: &'e Built, level: &Level<'a>) -> Resul
 /// A subquery within which there is nothing that has to be computed first: no other one, no window function.
 pub(crate) fn innermost(expr: &Expr) -> Option<Expr> {
     let within = expr.children().into_iter().find_map(innermost);
-    let waits = |e: &Expr| e.any(&|e| matches!(e.kind, ExprKind::Window { .. }));
-    within.or_else(|| (matches!(expr.kind, ExprKind::Sub { .. }) && !waits(expr)).then(|| expr.clone()))
+    within.or_else(|| (matches!(expr.kind, ExprKind::Sub { .. }) && !expr.has_window()).then(|| expr.clone()))
 }
 
 pub(crate) fn not(arg: Expr) -> Expr {

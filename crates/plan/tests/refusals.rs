@@ -74,10 +74,6 @@ async fn constructs_that_are_not_kept_are_named() {
         ),
         ("SELECT id FROM t ORDER BY id LIMIT (SELECT 3)", &["a subquery in such a place", "write it as a join"]),
         (
-            "SELECT id FROM t WHERE EXISTS (WITH w AS (SELECT a FROM u WHERE u.a = t.a) SELECT FROM u WHERE EXISTS (SELECT FROM w WHERE w.a = u.a))",
-            &["a WITH query that reads the query around it, in a subquery deeper down", "write it where it is used"],
-        ),
-        (
             "SELECT id, (WITH RECURSIVE r AS (SELECT t.a AS n UNION ALL SELECT n + 1 FROM (SELECT n FROM r WHERE n < 5) s) SELECT count(*) FROM r) AS c FROM t",
             &["with the recursive rows in a subquery of its step", "in the step's own FROM"],
         ),

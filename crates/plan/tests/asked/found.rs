@@ -3,6 +3,16 @@
 use super::Asked;
 
 pub(crate) const QUERIES: &[Asked] = &[
+    ("a side of a full join that reads what is around", "SELECT u.id, s.a, s.b FROM users u CROSS JOIN LATERAL (WITH w AS (SELECT o.id AS a FROM orders o WHERE o.user_id = u.id AND o.id < 4) SELECT w.a, r.id AS b FROM w FULL JOIN regions r ON r.id = w.a) s"),
+    ("a side of a full join that reads what is around in WHERE", "SELECT u.id, s.a, s.b FROM users u CROSS JOIN LATERAL (SELECT w.a, r.id AS b FROM (SELECT o.id AS a FROM orders o WHERE o.user_id = u.id AND o.id < 4) w FULL JOIN regions r ON r.id = w.a) s"),
+    ("a side of a full join that takes rows of each value", "SELECT u.id, s.a, s.b FROM users u CROSS JOIN LATERAL (SELECT w.a, r.id AS b FROM (SELECT o.id AS a FROM orders o WHERE o.user_id = u.id AND o.id < 4 ORDER BY o.id LIMIT 2) w FULL JOIN regions r ON r.id = w.a) s"),
+    ("a side of a full join that takes the first for each value", "SELECT u.id, s.a, s.b FROM users u CROSS JOIN LATERAL (SELECT w.a, r.id AS b FROM (SELECT DISTINCT ON (o.id) o.id AS a FROM orders o WHERE o.user_id = u.id AND o.id < 4 ORDER BY o.id) w FULL JOIN regions r ON r.id = w.a) s"),
+    ("a side of a left join that takes the first for each value", "SELECT u.id, s.a, s.b FROM users u CROSS JOIN LATERAL (SELECT w.a, r.id AS b FROM regions r LEFT JOIN (SELECT DISTINCT ON (o.id) o.id AS a FROM orders o WHERE o.user_id = u.id AND o.id < 4 ORDER BY o.id) w ON r.id = w.a) s"),
+    ("a full join of nothing for each value", "SELECT u.id, s.a, s.b FROM users u CROSS JOIN LATERAL (SELECT w.a, r.id AS b FROM (SELECT DISTINCT ON (o.id) o.id AS a FROM orders o WHERE o.user_id = u.id AND o.id < 4 ORDER BY o.id) w FULL JOIN regions r ON NULL::bool) s"),
+    ("both sides of a full join read what is around", "SELECT u.id, s.a, s.b FROM users u CROSS JOIN LATERAL (SELECT w.a, r.b FROM (SELECT o.id AS a FROM orders o WHERE o.user_id = u.id AND o.id < 9) w FULL JOIN (SELECT v.id + 4 AS b FROM users v WHERE v.region = u.region OR u.region IS NULL) r ON r.b = w.a AND w.a > u.id + 3) s"),
+    ("the condition of a full join reads what is around", "SELECT u.id, (SELECT count(*) FILTER (WHERE v.id IS NULL) * 100 + count(*) FROM regions r FULL JOIN users v ON v.id = r.id AND v.id < u.region) AS n FROM users u"),
+    ("a full join that reads what is around, beside others", "SELECT u.id, s.n, s.m FROM users u, LATERAL (SELECT w.n, count(*) AS m FROM regions q, (SELECT u.region AS n UNION ALL SELECT 2) w FULL JOIN users v ON v.id = w.n AND v.name <> u.name WHERE q.id > u.id - 2 GROUP BY w.n) s"),
+    ("a recursion of what is around beside a full join", "SELECT u.id, s.a, s.b FROM users u CROSS JOIN LATERAL (WITH RECURSIVE w AS (SELECT 1 AS a UNION SELECT o.id::int FROM w JOIN orders o ON o.id = w.a + 1 WHERE u.id > w.a) SELECT w.a, r.id AS b FROM w FULL JOIN regions r ON r.id = w.a) s"),
     (
         "a condition on a group by a cast that keeps the bytes, below the group",
         "SELECT a::oid AS o, string_agg(b, ',' ORDER BY b) AS s FROM (SELECT id - 2 AS a, name AS b FROM users UNION ALL SELECT spare - 1, status FROM orders) s GROUP BY a::oid HAVING a::oid > 5",

@@ -142,5 +142,9 @@ pub(crate) const QUERIES: &[Asked] = &[
         "a recursion of values that are equal and not alike",
         "SELECT v.x, (WITH RECURSIVE r (t, n) AS (SELECT v.x::text, 1 UNION ALL SELECT t || v.x, n + 1 FROM r WHERE n < 3) SELECT max(t) FROM r) AS t FROM (VALUES (1.0), (1.00), (NULL)) v (x)",
     ),
+    (
+        "a recursion of the row around that is read deeper down",
+        "SELECT u.region, s.c0 FROM users u JOIN LATERAL (WITH RECURSIVE w AS (SELECT o.id AS c0 FROM users o UNION ALL SELECT w.c0 + 1 FROM w WHERE w.c0 < 4 AND w.c0 IS DISTINCT FROM u.id) SELECT q.c0 FROM (SELECT w.c0 FROM w WHERE w.c0 > 1) q) s ON true",
+    ),
     ("recursive view", "SELECT n FROM counted WHERE n > 2"),
 ];

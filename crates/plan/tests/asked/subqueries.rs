@@ -3,6 +3,18 @@
 use super::Asked;
 
 pub(crate) const QUERIES: &[Asked] = &[
+    (
+        "a WITH query that reads what is around, in a subquery deeper down!",
+        "SELECT u.id FROM users u WHERE EXISTS (WITH w AS (SELECT o.region FROM orders o WHERE o.user_id = u.id) SELECT FROM users v WHERE EXISTS (SELECT FROM w WHERE w.region = v.region))",
+    ),
+    (
+        "a WITH query that reads what is around, by others and in FROM!",
+        "SELECT u.id, (WITH w AS (SELECT o.id, o.amount FROM orders o WHERE o.user_id = u.id), x AS (SELECT max(id) AS m FROM w) SELECT sum(s.amount) FROM (SELECT w.amount FROM w WHERE w.id < (SELECT m FROM x)) s) AS t FROM users u",
+    ),
+    (
+        "a WITH query that reads what is around, far in, twice!",
+        "SELECT u.id, s.n FROM users u, LATERAL (WITH w AS (SELECT u.boss AS b) SELECT count(*) AS n FROM users v WHERE v.id > ALL (SELECT y.b FROM (SELECT w.b FROM w UNION SELECT w.b FROM w JOIN regions r ON r.id = v.id) y)) s",
+    ),
     ("exists!", "SELECT id FROM orders o WHERE EXISTS (SELECT FROM users u WHERE u.id = o.user_id)"),
     (
         "not exists!",

@@ -4,6 +4,10 @@ use super::Asked;
 
 pub(crate) const QUERIES: &[Asked] = &[
     (
+        "a subquery where a window function gives NULL!",
+        "SELECT id, coalesce(lag(amount) OVER (ORDER BY id), (SELECT max(u.id) FROM users u WHERE u.id <= orders.user_id)) AS a, CASE WHEN row_number() OVER (ORDER BY id) > 3 THEN (SELECT 1 / (u.id - 1) FROM users u WHERE u.id = 0 AND orders.id > 0) END AS b FROM orders",
+    ),
+    (
         "a window function compared with a subquery!",
         "SELECT id, row_number() OVER (ORDER BY id) IN (SELECT u.id FROM users u) AS a, sum(user_id) OVER (PARTITION BY region) > ALL (SELECT u.id FROM users u WHERE u.id < orders.user_id) AS b FROM orders",
     ),

@@ -8,7 +8,7 @@ use super::query::{Body, With};
 use super::ty::Ty;
 
 impl Generator<'_> {
-    /// An item, which can be named from here on; a recursive one may read `outer`.
+    /// An item, which can be named from here on; some read `outer`.
     pub(super) fn item(&mut self, depth: usize, outer: &[Expr]) -> With {
         let name = self.alias('w');
         if self.often(28) {
@@ -16,7 +16,8 @@ impl Generator<'_> {
         }
         let types = self.types(3);
         let before = self.joins;
-        let query = self.of_types(&types, depth - 1, &[]);
+        let around = if self.often(30) { outer } else { &[] };
+        let query = self.of_types(&types, depth - 1, around);
         self.items.push((name.clone(), Readable { types, joins: self.joins - before }));
         let hint = ["", "", "MATERIALIZED ", "NOT MATERIALIZED "][self.rng.random_range(0..4)];
         With { name, hint, query, step: None, clauses: String::new() }
