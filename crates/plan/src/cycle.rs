@@ -54,7 +54,7 @@ impl<'a> Carried<'a> {
                 if !planner.is_one_form(columns[at].ty) {
                     return Err(PlanError::not_yet(
                         format!("{word} by type {}", planner.catalog.type_sql(columns[at].declared)?),
-                        "cast the column in both parts to a type whose equal values are alike: bigint, numeric(12,2), text",
+                        "cast the column in both parts to a type whose equal values are alike: bigint, text",
                     ));
                 }
                 places.push(at);

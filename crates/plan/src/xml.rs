@@ -152,7 +152,7 @@ pub(crate) fn expression(
         6 => {
             template = Template::new(format!("XMLSERIALIZE({content} "));
             template.arg(args.next().ok_or_else(odd)?);
-            template.text(" AS text)");
+            template.text(if node.flag("indent") { " AS text INDENT)" } else { " AS text)" });
         }
         7 => {
             template = Template::new("((");
