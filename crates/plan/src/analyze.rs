@@ -155,6 +155,7 @@ async fn in_transaction(client: &Client, query: &str, options: &PlanOptions) -> 
     fail::fail_point!("plan-build");
     let built = build(&mut planner, root)?;
     let key = output_key(&built, &planner);
+    planner.ctes.push(root.nodes("cteList"));
     let shown: BTreeSet<usize> =
         planner.numbers(root)?.into_keys().filter_map(|n| usize::try_from(n - 1).ok()).collect();
     let output: Vec<Column> = output
@@ -162,6 +163,12 @@ async fn in_transaction(client: &Client, query: &str, options: &PlanOptions) -> 
         .enumerate()
         .filter(|(at, _)| shown.contains(at))
         .map(|(_, column)| column)
+        .collect::<Vec<_>>();
+    if output.len() != built.columns.len() {
+        return Err(PlanError::Tree("it shows other columns than it has".into()));
+    }
+    let output: Vec<Column> = output
+        .into_iter()
         .zip(&built.columns)
         .map(|(column, built)| Column { not_null: built.not_null, ..column })
         .collect();

@@ -6,6 +6,7 @@ use types::{Oid, oid};
 use crate::PlanError;
 use crate::catalog::of_objects;
 use crate::expr::TEXT_EQUAL;
+use crate::volatility::NAMES_OF_OBJECTS;
 
 /// A type's default hash operator class.
 #[derive(Debug, Clone)]
@@ -54,8 +55,11 @@ impl Hash {
             SELECT h.asked, pg_catalog.format('%I.%I', n.nspname, p.proname), e.oprcode::pg_catalog.oid
             FROM hashed h JOIN pg_catalog.pg_proc p ON p.oid = h.amproc JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
             JOIN pg_catalog.pg_operator e ON e.oid = h.amopopr
-            WHERE h.whole AND NOT EXISTS (SELECT FROM hashed other WHERE other.asked = h.asked AND other.amproc IS NULL)";
-        let rows = of_objects(client, sql, types).await?;
+            WHERE h.whole AND NOT EXISTS (SELECT FROM hashed other WHERE other.asked = h.asked AND other.amproc IS NULL)
+                AND NOT EXISTS (SELECT FROM part p WHERE p.asked = h.asked AND p.oid IN (NAMES))";
+        // A value goes through its text form.
+        let names: Vec<String> = NAMES_OF_OBJECTS.iter().map(ToString::to_string).collect();
+        let rows = of_objects(client, &sql.replace("NAMES", &names.join(", ")), types).await?;
         Ok(rows.iter().map(|row| (row.get(0), Self { function: row.get(1), equality: row.get(2) })).collect())
     }
 }

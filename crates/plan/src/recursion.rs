@@ -59,7 +59,7 @@ impl<'a> Planner<'a> {
     }
 
     /// How many columns tell apart what is read of the query around.
-    fn values_read(&self) -> usize {
+    pub(crate) fn values_read(&self) -> usize {
         self.frame.as_ref().map_or(0, |frame| frame.telling.len())
     }
 

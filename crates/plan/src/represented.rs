@@ -53,7 +53,7 @@ impl Planner<'_> {
 
     /// How its type finds equal values, if it can. Enums have keys, which their type alone does not say.
     fn hash(&self, value: &Expr) -> Option<&Hash> {
-        let asks = value.declared == value.ty.oid && !self.env.is_enum(value.ty.oid);
+        let asks = value.declared == value.ty.oid && !self.env.is_enum(value.ty.oid) && value.ty.oid != oid::RECORD;
         let info = self.catalog.types.get(&value.declared).filter(|_| asks);
         info.and_then(|info| info.hash.as_ref())
     }
@@ -144,7 +144,7 @@ impl Planner<'_> {
 }
 
 /// The function of `record = record`.
-const RECORD_EQUAL: Oid = 2988;
+const RECORD_EQUAL: Oid = 2981;
 
 /// The type of values as texts.
 pub(crate) const AS_TEXT: PgType = PgType { oid: oid::TEXT, typmod: -1, collation: collation::C };

@@ -140,7 +140,7 @@ impl<'a> Level<'a> {
     }
 
     /// Why an entry's column cannot be read that it has.
-    fn hidden(&self, varno: usize, attribute: i64) -> PlanError {
+    pub(crate) fn hidden(&self, varno: usize, attribute: i64) -> PlanError {
         let Some(entry) = varno.checked_sub(1).and_then(|i| self.rtable.get(i)) else { return row_id::refused() };
         let names = entry.node("eref").map(|e| e.get("colnames").texts()).unwrap_or_default();
         let name = usize::try_from(attribute - 1).ok().and_then(|at| names.get(at));

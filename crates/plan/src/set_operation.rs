@@ -86,7 +86,8 @@ impl<'a> Planner<'a> {
     pub(crate) fn coerced(&self, shown: Shown, operation: &Node) -> Result<Built, PlanError> {
         let (types, collations) = (operation.oids("colTypes"), operation.oids("colCollations"));
         // Behind its own columns there are those by which a subquery's rows belong to the query around.
-        let behind = shown.exprs.get(types.len()..).ok_or_else(row_id::refused)?.to_vec();
+        let behind = shown.exprs.get(types.len()..).filter(|behind| behind.len() >= self.values_read());
+        let behind = behind.ok_or_else(row_id::refused)?.to_vec();
         let mut exprs = Vec::new();
         for (index, (declared, expr)) in types.into_iter().zip(shown.exprs).enumerate() {
             let ty = self.catalog.ty(declared, -1, collations.get(index).copied().unwrap_or_default());

@@ -125,7 +125,7 @@ pub(crate) fn check(catalog: &Catalog, func: Oid) -> Result<(), PlanError> {
 }
 
 /// Types whose text form depends on the catalogs: regproc, regclass and their kin.
-const NAMES_OF_OBJECTS: &[Oid] = &[24, 2202, 2203, 2204, 2205, 2206, 3734, 3769, 4089, 4096, 4191];
+pub(crate) const NAMES_OF_OBJECTS: &[Oid] = &[24, 2202, 2203, 2204, 2205, 2206, 3734, 3769, 4089, 4096, 4191];
 
 /// Whether a constant of the type is a name of something that can be dropped and made again; a text search configuration
 /// or dictionary is as stable as a function.

@@ -24,9 +24,16 @@ impl Level<'_> {
             .collect::<Result<Vec<_>, _>>()?;
         let declared = node.oid("vartype")?;
         let relation = entry.oid("relid").ok().and_then(|oid| self.catalog.relations.get(&oid));
+        // What nobody can read is not in the row either.
         let fields = self.catalog.field_types.range((declared, 0)..=(declared, i64::MAX)).count();
-        if relation.is_some_and(|r| r.is_stream) && fields > columns.len() {
+        if fields > columns.len() {
             return Err(row_id::refused());
+        }
+        let named = entry.node("eref")?.get("colnames").texts().len() as i64;
+        if declared == oid::RECORD
+            && let Some(missing) = (1..=named).find(|attribute| !attributes.contains(attribute))
+        {
+            return Err(self.hidden(varno, missing));
         }
         let ty = self.catalog.ty(declared, -1, 0);
         let kind = if declared == oid::RECORD {

@@ -1,12 +1,13 @@
 //! XML's own syntax: XMLTABLE in FROM, XMLELEMENT and its kin in expressions. PostgreSQL computes them.
 
-use types::{Oid, PgType, oid, quote_ident};
+use types::{Oid, PgType, oid, quote_ident, quote_literal};
 
 use crate::PlanError;
 use crate::catalog::Catalog;
 use crate::expr::{Expr, ExprKind, Template};
 use crate::functions::{Column, FromFunctions};
 use crate::reader::{Node, Tree};
+use crate::volatility::check_text_form;
 
 /// An entry of FROM that is XMLTABLE.
 pub(crate) fn table<'a>(
@@ -34,13 +35,20 @@ pub(crate) fn table<'a>(
     let columns = columns(table)?;
     let numbered = table.number("ordinalitycol")?;
     let (paths, defaults) = (items(table.get("colexprs")), items(table.get("coldefexprs")));
+    let names = table.get("colnames").texts();
     for (at, column) in columns.iter().enumerate() {
         template.text(&format!("{}c{at} ", if at == 0 { "" } else { ", " }));
+        check_text_form(column.declared)?;
         if at as i64 == numbered {
             template.text("FOR ORDINALITY");
             continue;
         }
         template.text(catalog.modified_type_sql(column.declared, column.typmod)?.as_ref());
+        if !matches!(paths.get(at), Some(Tree::Node(_))) {
+            // A column without a path is found by its name.
+            let name = names.get(at).ok_or_else(|| table.odd("colnames"))?;
+            template.text(&format!(" PATH ({})", quote_literal(name)));
+        }
         for (word, exprs) in [("PATH", paths), ("DEFAULT", defaults)] {
             if let Some(expr @ Tree::Node(_)) = exprs.get(at) {
                 template.text(&format!(" {word} ("));
@@ -50,8 +58,8 @@ pub(crate) fn table<'a>(
         }
         template.text(if column.not_null { " NOT NULL" } else { "" });
     }
-    let names: Vec<String> = (0..columns.len()).map(|i| format!("c{i}")).collect();
-    template.text(&format!(") AS f({})", names.join(", ")));
+    let numbered_names: Vec<String> = (0..columns.len()).map(|i| format!("c{i}")).collect();
+    template.text(&format!(") AS f({})", numbered_names.join(", ")));
     Ok(FromFunctions::new(template, columns, usize::try_from(numbered).ok()))
 }
 
@@ -178,9 +186,17 @@ fn with_names(template: &mut Template, node: &Node, args: Vec<Expr>) -> Result<(
     let names = node.get("arg_names").texts();
     for (at, arg) in args.into_iter().enumerate() {
         let name = names.get(at).ok_or_else(|| node.odd("arg_names"))?;
+        let plain = plain_name(name);
+        let begins = plain.get(..3).is_some_and(|b| b.eq_ignore_ascii_case("xml")) && name.starts_with("_x");
+        if begins || (plain.find(':').is_some_and(|at| at > 0) && !name.contains(':')) {
+            return Err(PlanError::not_yet(
+                format!("an XML name of a column that is called {plain}"),
+                "give it a name with AS",
+            ));
+        }
         template.text(if at == 0 { "" } else { ", " });
         template.arg(arg);
-        template.text(&format!(" AS {}", quote_ident(&plain_name(name))));
+        template.text(&format!(" AS {}", quote_ident(&plain)));
     }
     Ok(())
 }
@@ -190,9 +206,10 @@ fn plain_name(name: &str) -> String {
     let mut plain = String::new();
     let mut rest = name;
     while let Some(at) = rest.find("_x") {
-        let hex = rest.get(at + 2..at + 6).filter(|_| rest.get(at + 6..).is_some_and(|r| r.starts_with('_')));
+        let hex = rest[at + 2..].split_once('_').map(|(hex, _)| hex).filter(|hex| (4..=8).contains(&hex.len()));
         let escaped = hex.and_then(|h| u32::from_str_radix(h, 16).ok()).and_then(char::from_u32);
-        let (kept, next) = if escaped.is_some() { (at, at + 7) } else { (at + 2, at + 2) };
+        let length = hex.filter(|_| escaped.is_some()).map(|hex| hex.len() + 3);
+        let (kept, next) = length.map_or((at + 2, at + 2), |length| (at, at + length));
         plain.push_str(&rest[..kept]);
         plain.extend(escaped);
         rest = &rest[next..];
@@ -206,9 +223,15 @@ mod tests {
 
     #[test]
     fn names_are_as_sql_has_them() {
-        for (xml, plain) in
-            [("a", "a"), ("a_x0020_b", "a b"), ("_x005F_x0020_", "_x0020_"), ("_x", "_x"), ("ä_x00G0_", "ä_x00G0_")]
-        {
+        for (xml, plain) in [
+            ("a", "a"),
+            ("a_x0020_b", "a b"),
+            ("_x005F_x0020_", "_x0020_"),
+            ("_x", "_x"),
+            ("_x1F600_", "😀"),
+            ("a_x003A_b", "a:b"),
+            ("ä_x00G0_", "ä_x00G0_"),
+        ] {
             assert_eq!(plain_name(xml), plain);
         }
     }

@@ -75,6 +75,7 @@ async fn all_columns_of_a_stream_table_are_those_of_its_query() {
         "SELECT c.twice, c.total FROM copy c",
         "SELECT *, region + 1 AS next FROM copy",
         "WITH w AS (SELECT * FROM totals) SELECT * FROM w WHERE total > 1",
+        "WITH w AS (SELECT * FROM totals) SELECT w.*, total * 3 AS thrice FROM w",
         "SELECT s.*, o.id FROM (SELECT * FROM copy) s JOIN app.orders o USING (region)",
         "SELECT * FROM app.orders o JOIN totals USING (region)",
         "SELECT t, region FROM seen",
@@ -103,6 +104,7 @@ async fn what_cannot_be_read_through_a_stream_table_is_named() {
     let cluster = Cluster::start_with(ClusterOptions::new(Kind::Single)).await.unwrap();
     let client = cluster.client().await.unwrap();
     client.batch_execute(TABLES).await.unwrap();
+    client.batch_execute("CREATE VIEW seen AS SELECT * FROM totals").await.unwrap();
     let totals = "SELECT region, sum(amount) AS total FROM app.orders GROUP BY region";
     let refused = async |view: StreamView, query: &str, words: &[&str]| {
         let options = PlanOptions { stream_tables: vec![view], ..PlanOptions::default() };
@@ -122,6 +124,9 @@ async fn what_cannot_be_read_through_a_stream_table_is_named() {
         "SELECT t FROM totals t",
         "SELECT to_jsonb(t) AS j FROM totals AS t (a, b, c)",
         "SELECT w.c FROM totals AS w (a, b, c)",
+        "SELECT to_jsonb(q) AS j FROM (SELECT * FROM totals) q",
+        "SELECT to_jsonb(s) AS j FROM seen s",
+        "SELECT o.id, (SELECT count(*) FROM (SELECT * FROM totals t WHERE t.region = o.region UNION ALL SELECT * FROM totals) u) AS n FROM app.orders o",
     ] {
         refused(plain.clone(), query, &["__tributary_row_id of a stream table", "name the columns that you need"])
             .await;

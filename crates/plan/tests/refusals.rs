@@ -93,6 +93,28 @@ async fn constructs_that_are_not_kept_are_named() {
             &["what SEARCH orders by, or the path of CYCLE", "path || id"],
         ),
         (
+            "WITH RECURSIVE r AS (SELECT id FROM t UNION ALL SELECT id % 3 FROM r) CYCLE id SET c USING p SELECT to_jsonb(r) AS j FROM r",
+            &["what SEARCH orders by, or the path of CYCLE", "path || id"],
+        ),
+        (
+            "WITH RECURSIVE r AS (SELECT id::regclass AS c FROM t UNION ALL SELECT c FROM r) CYCLE c SET m USING p SELECT id FROM t WHERE EXISTS (SELECT FROM r)",
+            &["a text form of regclass or its kin"],
+        ),
+        (
+            "SELECT x.c FROM t, XMLTABLE('/r' PASSING XMLELEMENT(NAME r) COLUMNS c regclass) x",
+            &["a text form of regclass"],
+        ),
+        (
+            "SELECT XMLFOREST(xmlid, \"a:b\") AS x FROM (SELECT a AS xmlid, b AS \"a:b\" FROM t) q",
+            &["an XML name of a column that is called xmlid", "with AS"],
+        ),
+        ("SELECT XMLELEMENT(NAME x, XMLATTRIBUTES(\"a:b\")) AS x FROM (SELECT b AS \"a:b\" FROM t) q", &["called a:b"]),
+        ("SELECT count(*) AS n FROM t GROUP BY ROW(id, a)", &["GROUP BY on type record"]),
+        (
+            "SELECT ARRAY[id::regclass]::regclass[] AS c, count(*) AS n FROM t GROUP BY 1",
+            &["GROUP BY on type regclass[]"],
+        ),
+        (
             "WITH RECURSIVE r AS (SELECT id, a FROM t UNION ALL SELECT t.id, t.a FROM t JOIN r ON r.a = t.id) CYCLE id SET c USING p SELECT id, cardinality(p) AS n FROM r",
             &["what SEARCH orders by, or the path of CYCLE", "path || id"],
         ),

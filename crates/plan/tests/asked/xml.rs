@@ -4,6 +4,14 @@ use super::Asked;
 
 pub(crate) const QUERIES: &[Asked] = &[
     (
+        "xmltable by the columns' names",
+        "SELECT o.id, x.part, x.\"it's\", x.n FROM orders o, XMLTABLE('/l' PASSING XMLELEMENT(NAME l, XMLFOREST(o.status AS part, o.short AS n)) COLUMNS part text, \"it's\" text PATH 'x' DEFAULT 'none', n varchar(3)) x",
+    ),
+    (
+        "xml names beyond the first plane!",
+        "SELECT id, XMLELEMENT(NAME \"😀 x\", XMLATTRIBUTES(id AS \"ä😀\"))::text AS x FROM orders",
+    ),
+    (
         "xmltable of constants!",
         "SELECT x.n, x.id, x.name FROM XMLTABLE('/r/i' PASSING ('<r><i id=\"1\">a</i><i id=\"2\"/></r>'::text::xml) COLUMNS n FOR ORDINALITY, id int PATH '@id', name varchar(5) PATH 'text()' DEFAULT 'none') x",
     ),
