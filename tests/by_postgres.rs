@@ -90,6 +90,12 @@ const QUERIES: &[(&str, &str)] = &[
              XMLELEMENT(NAME t, XMLATTRIBUTES(o.amount AS size), o.status), XMLELEMENT(NAME t, o.region_id))
              COLUMNS n FOR ORDINALITY, tag text PATH '.', size numeric PATH '@size' DEFAULT o.region_id) x",
     ),
+    // A value of the row around, and the bytes by which it is told apart, are one column.
+    (
+        "around",
+        "SELECT o.user_id, o.id, (SELECT o.tags AS t FROM regions r WHERE r.id > o.region_id ORDER BY t, r.id LIMIT 1) AS t FROM orders o
+         WHERE o.tags <= ANY (SELECT o.tags AS t FROM regions r ORDER BY t LIMIT 1)",
+    ),
     (
         "compared",
         "SELECT user_id, id, row_number() OVER (PARTITION BY user_id ORDER BY id) IN (SELECT line FROM items WHERE qty > 2) AS some FROM orders",

@@ -22,7 +22,8 @@ pub(super) fn is_large(rows: usize) -> bool {
 /// Sent to the server at a time.
 const PIECE: usize = 1 << 20;
 
-/// The argument columns of a question, each once: the column in the rows, its type as SQL writes it and by identifier.
+/// The argument columns of a question, each once for each type that it is read as: the column in the rows, its type as SQL writes it and by
+/// identifier. A value and its bytes can be one column.
 #[derive(Debug)]
 pub(super) struct Arguments<'a>(Vec<(usize, &'a str, u32)>);
 
@@ -40,15 +41,15 @@ impl<'a> Arguments<'a> {
 
     fn add(&mut self, args: &[usize], types: &'a [(String, types::PgType)]) {
         for (column, (sql_type, ty)) in args.iter().zip(types) {
-            if self.place(*column).is_none() {
+            if self.place(*column, sql_type).is_none() {
                 self.0.push((*column, sql_type, ty.oid));
             }
         }
     }
 
-    /// The number that a column of the rows has among the arguments.
-    pub(super) fn place(&self, column: usize) -> Option<usize> {
-        self.0.iter().position(|a| a.0 == column)
+    /// The number that a column of the rows has among the arguments, as that type.
+    pub(super) fn place(&self, column: usize, sql_type: &str) -> Option<usize> {
+        self.0.iter().position(|a| a.0 == column && a.1 == sql_type)
     }
 
     /// Whether they are few enough, and no type is one that `unnest` would take apart.

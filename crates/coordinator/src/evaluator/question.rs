@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use ivm::FromItem;
 use plan::PgExpr;
+use types::PgType;
 
 use super::arguments::Arguments;
 
@@ -24,7 +25,7 @@ impl Question<'_> {
     /// The statement over `relation`, which has the columns `unit`, `ord` and the arguments.
     pub(super) fn sql(&self, arguments: &Arguments<'_>, relation: &str, units: usize) -> String {
         let list = |exprs: &[PgExpr]| {
-            let place = |e: &PgExpr| placed(&e.sql, &e.args, arguments);
+            let place = |e: &PgExpr| placed(&e.sql, (&e.args, &e.arg_types), arguments);
             exprs.iter().fold(String::new(), |list, e| list + ", " + &place(e))
         };
         match self {
@@ -42,7 +43,7 @@ impl Question<'_> {
                 list(exprs)
             ),
             Self::Rows(item) => {
-                let item = placed(&item.sql, &item.args, arguments);
+                let item = placed(&item.sql, (&item.args, &item.arg_types), arguments);
                 format!("SELECT r.unit, f.* FROM {relation} AS r CROSS JOIN LATERAL {item}")
             }
         }
@@ -50,7 +51,7 @@ impl Question<'_> {
 }
 
 /// SQL with `$1`, `$2`, … replaced by the batch's columns. A `$n` inside quotes stays.
-fn placed(sql: &str, own: &[usize], arguments: &Arguments<'_>) -> String {
+fn placed(sql: &str, (own, types): (&[usize], &[(String, PgType)]), arguments: &Arguments<'_>) -> String {
     let mut out = String::with_capacity(sql.len() + 16);
     let mut quote = None;
     let mut escapes = false;
@@ -74,8 +75,9 @@ fn placed(sql: &str, own: &[usize], arguments: &Arguments<'_>) -> String {
             while let Some(digit) = chars.next_if(char::is_ascii_digit) {
                 number.push(digit);
             }
-            let column = number.parse::<usize>().ok().and_then(|n| own.get(n.checked_sub(1)?));
-            if let Some(place) = column.and_then(|c| arguments.place(*c)) {
+            let at = number.parse::<usize>().ok().and_then(|n| n.checked_sub(1));
+            let own = at.and_then(|at| Some((own.get(at)?, &types.get(at)?.0)));
+            if let Some(place) = own.and_then(|(column, ty)| arguments.place(*column, ty)) {
                 let _infallible = write!(out, "r.c{place}");
                 continue;
             }
@@ -91,7 +93,6 @@ fn placed(sql: &str, own: &[usize], arguments: &Arguments<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use types::PgType;
 
     fn text(args: &[usize], sql: &str) -> PgExpr {
         let ty = PgType::plain(25);
@@ -106,6 +107,17 @@ mod tests {
         let sql = question.sql(&Arguments::of(&question), "t", 3);
         let second = "pg_catalog.concat(r.c0::text, '$1', E'it\\'s $1', \"$1\", r.c1)";
         assert_eq!(sql, format!("SELECT r.unit, r.c0, {second} FROM t AS r"));
+    }
+
+    #[test]
+    fn a_column_is_an_argument_for_each_type_that_it_is_read_as() {
+        let mut expr = text(&[4, 4, 4], "f($1, $2, $3)");
+        expr.arg_types[1] = ("bytea".into(), PgType::plain(17));
+        let exprs = [expr];
+        let question = Question::Columns(&exprs);
+        let arguments = Arguments::of(&question);
+        assert_eq!(question.sql(&arguments, "t", 1), "SELECT r.unit, f(r.c0, r.c1, r.c0) FROM t AS r");
+        assert!(arguments.unnest().contains("$3::text[], $4::bytea[]"), "{}", arguments.unnest());
     }
 
     #[test]

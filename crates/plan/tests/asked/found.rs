@@ -3,6 +3,9 @@
 use super::Asked;
 
 pub(crate) const QUERIES: &[Asked] = &[
+    ("a value of what is around that orders, by PostgreSQL", "SELECT o.id FROM orders o WHERE o.tags <= ANY (SELECT o.tags AS c0 FROM users u WHERE u.id > 0 ORDER BY c0 LIMIT 1)"),
+    ("a value of what is around that orders, by PostgreSQL, shown", "SELECT o.id, (SELECT o.tags AS c0 FROM users u WHERE u.id > 0 ORDER BY c0, u.id LIMIT 1) AS t FROM orders o"),
+    ("a value of what is around in a window", "SELECT o.id, (SELECT max(r) FROM (SELECT rank() OVER (ORDER BY o.tags) AS r FROM users u) s) AS t FROM orders o"),
     ("a side of a full join that reads what is around", "SELECT u.id, s.a, s.b FROM users u CROSS JOIN LATERAL (WITH w AS (SELECT o.id AS a FROM orders o WHERE o.user_id = u.id AND o.id < 4) SELECT w.a, r.id AS b FROM w FULL JOIN regions r ON r.id = w.a) s"),
     ("a side of a full join that reads what is around in WHERE", "SELECT u.id, s.a, s.b FROM users u CROSS JOIN LATERAL (SELECT w.a, r.id AS b FROM (SELECT o.id AS a FROM orders o WHERE o.user_id = u.id AND o.id < 4) w FULL JOIN regions r ON r.id = w.a) s"),
     ("a side of a full join that takes rows of each value", "SELECT u.id, s.a, s.b FROM users u CROSS JOIN LATERAL (SELECT w.a, r.id AS b FROM (SELECT o.id AS a FROM orders o WHERE o.user_id = u.id AND o.id < 4 ORDER BY o.id LIMIT 2) w FULL JOIN regions r ON r.id = w.a) s"),
