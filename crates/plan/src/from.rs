@@ -13,7 +13,7 @@ use crate::expr::{Expr, ExprKind};
 use crate::items::{self, Item};
 use crate::joins::{Joins, StandIn, reads_beyond};
 use crate::lateral::{Lateral, Made, VALUES, lists, plain_values};
-use crate::outer::{Mode, reads_outer, types_of};
+use crate::outer::{Mode, Name, reads_outer, types_of};
 use crate::query::Planner;
 use crate::reader::Node;
 use crate::scope::{Level, NO_ENTRY, names};
@@ -114,7 +114,13 @@ impl<'a> Planner<'a> {
         let around = if is_step { None } else { self.query_of(entry)? };
         let args = around.map(|(query, depth)| level.arguments(query, depth)).transpose()?.unwrap_or_default();
         // Of a WITH query that stands further out, what it reads has other names here.
-        let beside = around.filter(|(_, depth)| !args.is_empty() && *depth == level.number + 1);
+        let mut beside = around.filter(|(_, depth)| !args.is_empty() && *depth == level.number + 1);
+        if let Some((query, depth)) = beside
+            && names(query, depth, &self.ctes)?.iter().any(|(name, _)| matches!(name, Name::Aggregate(_)))
+        {
+            // Aggregates are known by their nodes, of which the lists read here are copies.
+            beside = None;
+        }
         if let Some((values, named)) = beside.and_then(|(query, _)| plain_values(query)) {
             let values = lists(values, 1, self.catalog, &mut |tree| convert(tree, level, self.catalog))?;
             let values = values.renamed(named);

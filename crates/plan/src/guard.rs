@@ -32,6 +32,10 @@ fn search(expr: &Expr, part: &Expr, guards: &mut Vec<Expr>, found: &mut Vec<Vec<
         ExprKind::Coalesce(args) => in_turn(args, part, guards, found, |a| is_null(a.clone(), false)),
         ExprKind::And(args) => in_turn(args, part, guards, found, |a| test(a, false, true)),
         ExprKind::Or(args) => in_turn(args, part, guards, found, |a| test(a, true, true)),
+        // Window functions are computed of all rows, before anything that is made of them.
+        ExprKind::Window { .. } => {
+            expr.children().into_iter().for_each(|child| search(child, part, &mut Vec::new(), found));
+        }
         _ => expr.children().into_iter().for_each(|child| search(child, part, guards, found)),
     }
     guards.truncate(before);

@@ -74,7 +74,13 @@ pub(crate) struct Frame {
 impl Frame {
     /// The argument for a variable.
     pub(crate) fn argument(&self, name: Name) -> Result<usize, PlanError> {
-        self.names.get(&name).copied().ok_or_else(|| PlanError::Tree("a variable of no argument".into()))
+        self.names.get(&name).copied().ok_or_else(|| match name {
+            Name::Aggregate(_) => PlanError::not_yet(
+                "an aggregate of a query around within one of another",
+                "compute it in a subquery in FROM",
+            ),
+            Name::Column { .. } => PlanError::Tree("a variable of no argument".into()),
+        })
     }
 }
 

@@ -43,9 +43,8 @@ impl<'a> Planner<'a> {
         level: &Level<'a>,
     ) -> Result<Built, PlanError> {
         let base = built.clone();
-        while let Some(sub) = exprs.iter().find_map(innermost) {
-            let known =
-                |g: &Expr| !g.has_sub() && !g.has_window() && g.columns().iter().all(|c| *c < base.columns.len());
+        while let Some(sub) = ready(exprs) {
+            let known = |g: &Expr| !g.has_sub() && g.columns().iter().all(|c| *c < base.columns.len());
             let guards: Vec<Expr> = guards(exprs, &sub).into_iter().filter(known).collect();
             let base = self.filter_in_turn(base.clone(), &guards.iter().collect::<Vec<_>>())?;
             let (next, value) = self.value(built, &sub, &base, level)?;
@@ -352,6 +351,21 @@ fn subquery<'a, 'e>(expr: &'e Expr, base: &'e Built, level: &Level<'a>) -> Resul
     let node = level.sublinks.get(*id).ok_or_else(|| PlanError::Tree("a subquery of another level".into()))?;
     let (kind, query) = (node.number("subLinkType")?, node.node("subselect")?);
     Ok(Sub { kind, query, level: level.number + 1, args, test: test.as_deref(), base })
+}
+
+/// A subquery that can be computed now: not one that a window function decides about, before there is any.
+fn ready(exprs: &[Expr]) -> Option<Expr> {
+    let mut subs = Vec::new();
+    exprs.iter().for_each(|e| all_innermost(e, &mut subs));
+    subs.into_iter().find(|sub| !guards(exprs, sub).iter().any(Expr::has_window))
+}
+
+fn all_innermost(expr: &Expr, into: &mut Vec<Expr>) {
+    let before = into.len();
+    expr.children().into_iter().for_each(|child| all_innermost(child, into));
+    if into.len() == before {
+        into.extend(innermost(expr));
+    }
 }
 
 /// A subquery within which there is nothing that has to be computed first: no other one, no window function.

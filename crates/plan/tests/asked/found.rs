@@ -3,6 +3,10 @@
 use super::Asked;
 
 pub(crate) const QUERIES: &[Asked] = &[
+    (
+        "an aggregate of the query around in VALUES!",
+        "SELECT user_id, (SELECT max(x) FROM (VALUES (sum(o.amount)), (3)) w (x)) AS m, (WITH w (x) AS (VALUES (max(o.id)), (2)) SELECT min(x) FROM w) AS n FROM orders o GROUP BY user_id",
+    ),
     ("a value of what is around that orders, by PostgreSQL", "SELECT o.id FROM orders o WHERE o.tags <= ANY (SELECT o.tags AS c0 FROM users u WHERE u.id > 0 ORDER BY c0 LIMIT 1)"),
     ("a value of what is around that orders, by PostgreSQL, shown", "SELECT o.id, (SELECT o.tags AS c0 FROM users u WHERE u.id > 0 ORDER BY c0, u.id LIMIT 1) AS t FROM orders o"),
     ("a value of what is around in a window", "SELECT o.id, (SELECT max(r) FROM (SELECT rank() OVER (ORDER BY o.tags) AS r FROM users u) s) AS t FROM orders o"),

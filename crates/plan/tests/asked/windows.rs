@@ -4,6 +4,14 @@ use super::Asked;
 
 pub(crate) const QUERIES: &[Asked] = &[
     (
+        "a subquery in a window function, in a branch!",
+        "SELECT id, CASE WHEN region > 0 THEN sum((SELECT orders.user_id + u.id FROM users u ORDER BY u.id LIMIT 1)) OVER () END AS s, coalesce(region, max((SELECT o.id FROM orders o WHERE o.user_id = orders.user_id ORDER BY o.id DESC LIMIT 1)) OVER (ORDER BY id)) AS m FROM orders",
+    ),
+    (
+        "a subquery that fails where a window function keeps it off!",
+        "SELECT id, CASE WHEN row_number() OVER (ORDER BY id) > 1 THEN (SELECT u.id FROM users u WHERE u.id < 3 ORDER BY u.id / (orders.id - 1), u.id LIMIT 1) END AS c FROM orders",
+    ),
+    (
         "a subquery where a window function gives NULL!",
         "SELECT id, coalesce(lag(amount) OVER (ORDER BY id), (SELECT max(u.id) FROM users u WHERE u.id <= orders.user_id)) AS a, CASE WHEN row_number() OVER (ORDER BY id) > 3 THEN (SELECT 1 / (u.id - 1) FROM users u WHERE u.id = 0 AND orders.id > 0) END AS b FROM orders",
     ),
