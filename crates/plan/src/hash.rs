@@ -17,6 +17,9 @@ pub(crate) struct Hash {
     pub(crate) equality: Oid,
 }
 
+/// `int2vector`, `xid`, `cid`, `oidvector`.
+const OF_THE_SYSTEM: [Oid; 4] = [22, 28, 29, 30];
+
 impl Hash {
     /// Of `text` and `varchar`.
     pub(crate) fn built_in(ty: Oid) -> Option<Self> {
@@ -57,9 +60,11 @@ impl Hash {
             JOIN pg_catalog.pg_operator e ON e.oid = h.amopopr
             WHERE h.whole AND NOT EXISTS (SELECT FROM hashed other WHERE other.asked = h.asked AND other.amproc IS NULL)
                 AND NOT EXISTS (SELECT FROM part p WHERE p.asked = h.asked AND p.oid IN (NAMES))";
+        // The system's own vectors and numbers of transactions: some of their values cannot be compared, or not be in a unique index.
+        let types: Vec<Oid> = types.iter().copied().filter(|ty| !OF_THE_SYSTEM.contains(ty)).collect();
         // A value goes through its text form.
         let names: Vec<String> = NAMES_OF_OBJECTS.iter().map(ToString::to_string).collect();
-        let rows = of_objects(client, &sql.replace("NAMES", &names.join(", ")), types).await?;
+        let rows = of_objects(client, &sql.replace("NAMES", &names.join(", ")), &types).await?;
         Ok(rows.iter().map(|row| (row.get(0), Self { function: row.get(1), equality: row.get(2) })).collect())
     }
 }
