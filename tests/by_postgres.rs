@@ -100,6 +100,27 @@ const QUERIES: &[(&str, &str)] = &[
         "compared",
         "SELECT user_id, id, row_number() OVER (PARTITION BY user_id ORDER BY id) IN (SELECT line FROM items WHERE qty > 2) AS some FROM orders",
     ),
+    (
+        "perhaps_whole_rows",
+        "SELECT u.id, to_jsonb(s) AS s, row_to_json(t) AS t FROM users u
+         LEFT JOIN (SELECT user_id AS x, count(*) AS n, max(status) AS most FROM orders WHERE amount > 300 GROUP BY user_id) s ON s.x = u.id
+         LEFT JOIN LATERAL (SELECT o.id, o.tags FROM orders o WHERE o.user_id = u.id ORDER BY o.id DESC LIMIT 1) t ON true",
+    ),
+    (
+        "counted_to",
+        "SELECT u.id, n, v.x FROM users u, generate_series(1, (SELECT count(*) FROM orders o WHERE o.user_id = u.id AND o.amount > 300)) n,
+             LATERAL (VALUES (n), ((SELECT max(o.id) FROM orders o WHERE o.user_id = u.id))) v (x)",
+    ),
+    (
+        "latest_tags",
+        "SELECT DISTINCT ON (user_id) user_id, id, unnest(tags) AS tag, jsonb_path_query(attributes, '$.*', silent => true) AS value
+         FROM orders ORDER BY user_id, id DESC",
+    ),
+    (
+        "twice_in_sets",
+        "SELECT region_id AS a, region_id AS b, 'all' AS what, count(*) AS n, array_agg(DISTINCT status) AS states
+         FROM orders GROUP BY what, a, ROLLUP (b)",
+    ),
     ("whole_rows", "SELECT id, to_jsonb(u) - 'score' AS document, u::text AS row FROM users u"),
     ("whole_rows_by_region", "SELECT region_id, jsonb_agg(u ORDER BY id) AS users FROM users u GROUP BY region_id"),
 ];

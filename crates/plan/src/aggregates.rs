@@ -192,6 +192,10 @@ fn written(
     convert: &mut Converting<'_>,
 ) -> Result<(Template, Vec<Arg>, Vec<Expr>), PlanError> {
     let direct = calls::list(node.get("aggdirectargs"), convert)?;
+    if direct.iter().any(|e| !e.columns().is_empty() || e.has_outer()) {
+        let what = format!("{}() WITHIN GROUP of what is not constant", info.name);
+        return Err(PlanError::not_yet(what, "write each fraction as a constant, in a call of its own"));
+    }
     let mut args: Vec<Arg> = Vec::new();
     for entry in node.nodes("args") {
         let expr = convert(entry.get("expr"))?;

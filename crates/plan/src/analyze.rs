@@ -16,6 +16,7 @@ use crate::environment::environment;
 use crate::filters::note_filters;
 use crate::nested::{Nested, StreamView};
 use crate::pairs::ALL_PAIRS;
+use crate::placed::placed;
 use crate::prune::prune;
 use crate::push::push;
 use crate::query::Planner;
@@ -314,10 +315,7 @@ async fn check_asked(client: &Client, asked: &Asked<'_>) -> Result<(), PlanError
     };
     let columns = arg_types.iter().enumerate().map(|(i, (sql, _))| format!("NULL::{sql} AS c{i}"));
     let columns = columns.collect::<Vec<_>>().join(", ");
-    let mut placed = sql.to_owned();
-    for i in (0..arg_types.len()).rev() {
-        placed = placed.replace(&format!("${}", i + 1), &format!("r.c{i}"));
-    }
+    let placed = placed(sql, &|at| Some(format!("r.c{at}")));
     let (query, types): (String, Vec<Oid>) = match asked {
         Asked::Expr(expr) if columns.is_empty() => (format!("SELECT {placed}"), vec![expr.ty.oid]),
         Asked::Expr(expr) => (format!("SELECT {placed} FROM (SELECT {columns}) r"), vec![expr.ty.oid]),

@@ -151,7 +151,11 @@ pub(crate) fn value(
                 let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
                 (bytes[..end].to_vec(), typed(std::str::from_utf8(&bytes[..end]).ok()?))
             }
-            oid::CHAR => (vec![*bytes.first()?], format!("pg_catalog.chr({})::\"char\"", bytes.first()?)),
+            oid::CHAR => {
+                // A byte, in any encoding of the database; the casts go by its sign.
+                let n = i8::from_le_bytes(le(bytes)?);
+                (n.to_be_bytes().to_vec(), format!("('{n}'::pg_catalog.int4)::{sql_type}"))
+            }
             oid::BYTEA => {
                 let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
                 (bytes.to_vec(), format!("pg_catalog.decode('{hex}', 'hex')::{sql_type}"))

@@ -1,6 +1,6 @@
 //! Expressions: from PostgreSQL's node tree to [`Expr`].
 
-use types::{Oid, PgType, quote_ident};
+use types::{PgType, quote_ident};
 
 use crate::PlanError;
 use crate::catalog::Catalog;
@@ -100,16 +100,6 @@ impl Converter<'_> {
             "FUNCEXPR" => {
                 let func = node.oid("funcid")?;
                 volatility::check(self.catalog, func)?;
-                if node.nodes("args").iter().any(|arg| arg.kind == "NAMEDARGEXPR") {
-                    if node.flag("funcretset") {
-                        return Err(PlanError::not_yet(
-                            "a set-returning function with arguments by name",
-                            "give them by position",
-                        ));
-                    }
-                    let kind = self.named_call(node, func)?;
-                    return self.typed(kind, node, "funcresulttype", "", "funccollid");
-                }
                 let kind = ExprKind::Call {
                     func,
                     args: self.list(node, "args")?,
@@ -227,8 +217,22 @@ impl Converter<'_> {
                 self.typed(kind, node, "array_typeid", "", "array_collid")
             }
             "ROWEXPR" | "ROW" => {
-                let kind = ExprKind::Row(self.list(node, "args")?);
+                let args = self.list(node, "args")?;
+                let names = node.get("colnames").texts();
+                let plain = names.iter().enumerate().all(|(at, name)| *name == format!("f{}", at + 1));
+                // The columns that a join has by USING.
+                let plain = plain || names.len() != args.len() || node.oid("row_typeid")? != types::oid::RECORD;
+                let kind = match plain {
+                    true => ExprKind::Row(args),
+                    false => crate::whole_row::named_row(args, &names),
+                };
                 self.typed(kind, node, "row_typeid", "", "")
+            }
+            "NAMEDARGEXPR" => {
+                let arg = self.child(node, "arg")?;
+                let (ty, declared) = (arg.ty, arg.declared);
+                let (name, number) = (node.text("name").to_owned(), node.index("argnumber")?);
+                Ok(Expr { kind: ExprKind::Named { name, number, arg }, ty, declared })
             }
             "SUBSCRIPTINGREF" if !node.has("refassgnexpr") => {
                 let kind = self.subscript(node)?;
@@ -293,6 +297,12 @@ impl Converter<'_> {
     fn field(&mut self, node: &Node) -> Result<ExprKind, PlanError> {
         let arg = *self.child(node, "arg")?;
         let number = node.number("fieldnum")?;
+        if let ExprKind::Row(columns) = &arg.kind
+            && let Some(column) = usize::try_from(number - 1).ok().and_then(|at| columns.get(at))
+            && column.declared == node.oid("resulttype")?
+        {
+            return Ok(column.kind.clone());
+        }
         let name = self.catalog.fields.get(&(arg.ty.oid, number)).or_else(|| self.out_argument(&arg, number));
         let name = name
             .ok_or_else(|| PlanError::not_yet("a field of a record without a type", "cast it to a composite type"))?;
@@ -319,33 +329,6 @@ impl Converter<'_> {
         template.list(self.list(node, "rargs")?);
         template.text(")");
         Ok(Self::boolean(ExprKind::Template(template)))
-    }
-
-    /// A call with arguments by name.
-    fn named_call(&mut self, node: &Node, func: Oid) -> Result<ExprKind, PlanError> {
-        let info = self.catalog.functions.get(&func).ok_or_else(|| node.odd("funcid"))?;
-        let mut template = Template::new(format!("{}.{}(", quote_ident(&info.schema), quote_ident(&info.name)));
-        for (i, arg) in node.nodes("args").into_iter().enumerate() {
-            if i > 0 {
-                template.text(", ");
-            }
-            let (number, value) = if arg.kind == "NAMEDARGEXPR" {
-                template.text(&format!("{} => ", quote_ident(arg.text("name"))));
-                (arg.index("argnumber")?, arg.node("arg")?)
-            } else {
-                (i, arg)
-            };
-            template.text("(");
-            template.arg(self.expr(value)?);
-            template.text(")");
-            if let Some(ty) = info.args.get(number).and_then(|oid| self.catalog.types.get(oid))
-                && !ty.is_pseudo
-            {
-                template.text(&format!("::{}", ty.sql));
-            }
-        }
-        template.text(")");
-        Ok(ExprKind::Template(template))
     }
 
     fn case(&mut self, node: &Node) -> Result<Expr, PlanError> {

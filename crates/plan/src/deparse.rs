@@ -1,12 +1,15 @@
 //! Ring 2: an expression as SQL over `$1`, `$2`, …, with nothing left to name resolution.
 
-use types::{Oid, PgType, quote_ident};
+use types::{Oid, PgType, oid, quote_ident};
 
 use crate::PlanError;
 use crate::catalog::Catalog;
 use crate::expr::{Expr, ExprKind, Template};
 use crate::told_apart::bytes_of;
 use crate::tree::PgExpr;
+
+/// `record[]`, which PostgreSQL does not read back either.
+const RECORD_ARRAY: Oid = 2287;
 
 /// The expression for PostgreSQL.
 pub(crate) fn pg_expr(expr: &Expr, catalog: &Catalog) -> Result<PgExpr, PlanError> {
@@ -72,6 +75,12 @@ impl Deparser<'_> {
 
     fn sql(&mut self, expr: &Expr) -> Result<String, PlanError> {
         Ok(match &expr.kind {
+            ExprKind::Column(_) if matches!(expr.declared, oid::RECORD | RECORD_ARRAY) => {
+                return Err(PlanError::not_yet(
+                    "a record without a type that PostgreSQL would be given",
+                    "name its columns, or cast it to a composite type where it is made",
+                ));
+            }
             ExprKind::Column(column) => {
                 let number = match self.args.iter().position(|a| a.0 == *column) {
                     Some(at) => at + 1,
@@ -83,6 +92,8 @@ impl Deparser<'_> {
                 };
                 format!("${number}")
             }
+            // The call writes the name.
+            ExprKind::Named { arg, .. } => self.sql(arg)?,
             ExprKind::Agg(_) => return Err(PlanError::Tree("an aggregate within an expression".into())),
             ExprKind::Outer(_) => return Err(crate::outer::reads_outer()),
             ExprKind::Sub { .. } => {
@@ -188,13 +199,17 @@ impl Deparser<'_> {
             let collatable = i == 0 || args[..i].iter().all(|a| a.ty.collation == 0);
             let mut sql = if collatable { self.collated(arg, collation)? } else { self.sql(arg)? };
             // The declared argument's type picks this very function among those of its name.
-            if let Some(info) = declared.get(i).and_then(|oid| self.catalog.types.get(oid))
+            let number = if let ExprKind::Named { number, .. } = arg.kind { number } else { i };
+            if let Some(info) = declared.get(number).and_then(|oid| self.catalog.types.get(oid))
                 && !info.is_pseudo
             {
                 let collate = sql.rfind(" COLLATE ").filter(|_| sql.ends_with(')')).is_some();
                 if !collate {
                     sql = format!("({sql})::{}", info.sql);
                 }
+            }
+            if let ExprKind::Named { name, .. } = &arg.kind {
+                sql = format!("{} => {sql}", quote_ident(name));
             }
             if variadic && i + 1 == args.len() {
                 sql = format!("VARIADIC {sql}");

@@ -91,6 +91,12 @@ pub(crate) enum ExprKind {
     Row(Vec<Expr>),
     /// Any other SQL, with an argument between each two of its parts.
     Template(Template),
+    /// An argument of a call that is given by its name, and the place that it has among the declared ones.
+    Named {
+        name: String,
+        number: usize,
+        arg: Box<Expr>,
+    },
     /// An argument of a subquery: a value of the query around it, while the subquery is planned without its rows.
     Outer(usize),
     /// A column of the subquery, in what ANY or ALL compares with.
@@ -184,7 +190,10 @@ impl Expr {
             | ExprKind::Array(args)
             | ExprKind::Row(args) => args.iter().collect(),
             ExprKind::Not(a) | ExprKind::Relabel(a) | ExprKind::ViaText(a) | ExprKind::Cast(a) => vec![a],
-            ExprKind::IsNull { arg, .. } | ExprKind::BoolTest { arg, .. } | ExprKind::Collate { arg, .. } => vec![arg],
+            ExprKind::IsNull { arg, .. }
+            | ExprKind::BoolTest { arg, .. }
+            | ExprKind::Collate { arg, .. }
+            | ExprKind::Named { arg, .. } => vec![arg],
             ExprKind::Case { branches, otherwise } => {
                 branches.iter().flat_map(|(w, t)| [w, t]).chain([otherwise.as_ref()]).collect()
             }
@@ -274,6 +283,9 @@ impl Expr {
             }
             ExprKind::Collate { arg, collation } => {
                 ExprKind::Collate { arg: Box::new(one(arg)), collation: *collation }
+            }
+            ExprKind::Named { name, number, arg } => {
+                ExprKind::Named { name: name.clone(), number: *number, arg: Box::new(one(arg)) }
             }
             ExprKind::Case { branches, otherwise } => ExprKind::Case {
                 branches: branches.iter().map(|(w, t)| (one(w), one(t))).collect(),

@@ -19,6 +19,7 @@ use crate::reader::Node;
 use crate::scope::{Level, NO_ENTRY, names};
 use crate::subquery::{Want, over_pair};
 use crate::values::one_row;
+use crate::whole_row::{THERE, whole_rows};
 use crate::xml;
 
 /// An entry that stands for no FROM at all, in PostgreSQL's numbers.
@@ -36,13 +37,15 @@ struct Inputs {
     stand_ins: HashMap<usize, StandIn>,
     /// Functions of which arguments are columns of inputs before them; they have no rows of their own.
     functions: HashMap<usize, Lateral>,
+    /// Entries of which the whole row is read.
+    whole: BTreeSet<usize>,
 }
 
 impl<'a> Planner<'a> {
     /// The joined and filtered rows, and how the rest of the level names their columns.
     pub(crate) fn from(&mut self, query: &'a Node) -> Result<(Built, Level<'a>), PlanError> {
         let mut level = Level::new(query, self);
-        let mut inputs = Inputs::default();
+        let mut inputs = Inputs { whole: whole_rows(query), ..Inputs::default() };
         if let Some(frame) = level.frame.clone().filter(|f| f.mode == Mode::Within) {
             let values = self.stand_in(&frame).shown()?;
             level.add(NO_ENTRY, values.built.columns.len(), values.exprs, HashMap::new());
@@ -95,7 +98,10 @@ impl<'a> Planner<'a> {
     ) -> Result<Option<usize>, PlanError> {
         let number = inputs.builts.len();
         let first = level.width;
+        // An outer join can leave its rows out, of which the whole is read.
+        let marked = nullable && inputs.whole.contains(&varno);
         match entry.number("rtekind")? {
+            FUNCTIONS | XML_TABLE | VALUES if marked => return Err(made_beside()),
             FUNCTIONS => {
                 let functions = self.functions(entry, &mut |tree| convert(tree, level, self.catalog))?;
                 return self.made_input(Made::Functions(functions), varno, level, inputs).map(Some);
@@ -130,6 +136,9 @@ impl<'a> Planner<'a> {
                 inputs.builts.push(None);
                 return Ok(None);
             }
+            if marked {
+                return Err(made_beside());
+            }
             return self.made_input(Made::Lists(values), varno, level, inputs).map(Some);
         }
         let (shown, by_attribute, exprs) = if let (Some((query, depth)), false) = (around, args.is_empty()) {
@@ -143,6 +152,12 @@ impl<'a> Planner<'a> {
             })?;
             if nullable {
                 rows.shown = self.nullable_first(rows.shown, rows.targets)?;
+            }
+            if marked {
+                let (built, mark) = self.marked(rows.shown.built)?;
+                rows.shown.built = built;
+                rows.shown.exprs.push(mark);
+                by_attribute.insert(THERE, rows.targets);
             }
             let exprs: Vec<Expr> = rows.shown.exprs.iter().map(|e| over_pair(e, &args, first)).collect();
             let links = rows.links.iter().map(|l| {
@@ -160,18 +175,26 @@ impl<'a> Planner<'a> {
                 let reads = args.iter().flat_map(|a| level.inputs_of(a)).collect();
                 inputs.stand_ins.insert(number, StandIn { id, args, reads });
             }
-            (rows.shown, by_attribute, exprs[..rows.targets].to_vec())
+            let mark = exprs.last().filter(|_| marked);
+            let exprs = exprs[..rows.targets].iter().chain(mark).cloned().collect();
+            (rows.shown, by_attribute, exprs)
         } else {
             if is_step {
                 let same = self.of_same_values(&level.values(), first)?;
                 inputs.conditions.insert(number, same);
             }
             let frame = self.frame.take();
-            let (mut shown, by_attribute) = self.entry(entry)?;
+            let (mut shown, mut by_attribute) = self.entry(entry)?;
             self.frame = frame;
             if nullable {
                 let all = shown.exprs.len();
                 shown = self.nullable_first(shown, all)?;
+            }
+            if marked {
+                let (built, mark) = self.marked(shown.built)?;
+                by_attribute.insert(THERE, shown.exprs.len());
+                shown.built = built;
+                shown.exprs.push(mark);
             }
             let exprs = shown.exprs.iter().map(|e| e.map_columns(&|c| first + c)).collect();
             (shown, by_attribute, exprs)
@@ -193,20 +216,13 @@ impl<'a> Planner<'a> {
         if made.args().into_iter().any(Expr::has_outer) {
             return Err(reads_outer());
         }
-        if made.args().into_iter().any(Expr::has_sub) {
-            let what = match made {
-                Made::Functions(_) => "a subquery as an argument of a function in FROM",
-                Made::Lists(_) => "a subquery in VALUES",
-            };
-            return Err(PlanError::not_yet(what, "join it first"));
-        }
         let reads: BTreeSet<usize> = made.args().into_iter().flat_map(|a| level.inputs_of(a)).collect();
         let exprs = made.shown(level.width, self.catalog);
         level.add(varno, made.width(), exprs, made.by_attribute().clone());
         if reads.is_empty() {
             let built = match &made {
-                Made::Functions(functions) => self.with_functions(one_row(), functions, false)?,
-                Made::Lists(lists) => self.values(lists)?,
+                Made::Lists(lists) if !made.args().into_iter().any(Expr::has_sub) => self.values(lists)?,
+                made => self.with_made(one_row(), made, false, level)?,
             };
             inputs.builts.push(Some(built));
         } else {
@@ -260,4 +276,9 @@ impl<'a> Planner<'a> {
         let nothing = crate::constant::null(expr.ty, expr.declared, self.catalog.type_sql(expr.declared)?);
         Ok(crate::expr::case(vec![(condition.clone(), expr)], nothing))
     }
+}
+
+fn made_beside() -> PlanError {
+    let remedy = "name its columns: jsonb_build_object('a', a, …)";
+    PlanError::not_yet("a whole row of VALUES or of a function beside an outer join", remedy)
 }

@@ -58,7 +58,9 @@ impl<'a> Planner<'a> {
             let target = targets.iter().find(|t| t.number("ressortgroupref").is_ok_and(|r| r == reference));
             let target = target.ok_or_else(|| clause.odd("tleSortGroupRef"))?;
             let expr = convert(target.get("expr"), level, self.catalog)?;
-            let place = groups.iter().position(|g| *g == expr).unwrap_or_else(|| {
+            // In GROUPING SETS each is NULL where it is left out, whatever else is the same.
+            let same = groups.iter().position(|g| *g == expr).filter(|_| level.grouping_sets.is_none());
+            let place = same.unwrap_or_else(|| {
                 groups.push(expr);
                 groups.len() - 1
             });
@@ -86,6 +88,8 @@ impl<'a> Planner<'a> {
         for target in shown {
             wanted.push(convert(target.get("expr"), level, self.catalog)?.rewrite(&mut |e| from_made(e)));
         }
+        let place_of = |t: &&Node| t.number("ressortgroupref").ok().and_then(|r| places.get(&r).copied());
+        let grouped_by: Vec<Option<usize>> = shown.iter().map(place_of).collect();
         let having =
             if query.has("havingQual") { Some(convert(query.get("havingQual"), level, self.catalog)?) } else { None };
         let mut calls = level.aggregates.take().unwrap_or_default();
@@ -159,6 +163,8 @@ impl<'a> Planner<'a> {
                         return Some(Expr { kind, ty: e.ty, declared: e.declared });
                     }
                     ExprKind::Agg(at) => first + at,
+                    // A constant is one of the groups as a whole target only.
+                    ExprKind::Const(_) => return None,
                     _ => groups.iter().position(|g| g == e)?,
                 };
                 Some(Expr::column(at, e.ty, e.declared))
@@ -181,7 +187,11 @@ impl<'a> Planner<'a> {
         for condition in &subs {
             built = self.sub_condition(built, condition, level)?;
         }
-        let mut exprs: Vec<Expr> = wanted.iter().map(over_groups).collect();
+        let shown_group = |(expr, at): (&Expr, &Option<usize>)| match at {
+            Some(at) => Expr::column(*at, expr.ty, expr.declared),
+            None => over_groups(expr),
+        };
+        let mut exprs: Vec<Expr> = wanted.iter().zip(&grouped_by).map(shown_group).collect();
         let built = self.subqueries(built, &mut exprs, level)?;
         exprs.extend(hidden.iter().map(over_groups));
         Ok(Shown { built, exprs })

@@ -136,9 +136,6 @@ impl Planner<'_> {
         calls: &[AggCall],
         sets: &[Vec<usize>],
     ) -> Result<Built, PlanError> {
-        if groups.iter().any(|g| matches!(g.kind, ExprKind::Const(_))) {
-            return Err(PlanError::not_yet("a constant in GROUPING SETS", "leave it out of GROUP BY"));
-        }
         let number = |set: usize| crate::expr::int4(i32::try_from(set).unwrap_or(i32::MAX));
         let nothing = |group: &Expr| {
             let sql = self.catalog.type_sql(group.declared)?;

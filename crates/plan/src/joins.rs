@@ -190,7 +190,7 @@ impl Joins<'_, '_, '_> {
         let (first, width) = (self.level.inputs[at].first, joined.built.columns.len());
         joined.placed.extend((0..made.width()).map(|c| (first + c, width + c)));
         let made = made.over(|arg| joined.place(arg));
-        joined.built = self.planner.with_made(joined.built, &made, keep)?;
+        joined.built = self.planner.with_made(joined.built, &made, keep, self.level)?;
         joined.inputs.insert(at);
         Ok(joined)
     }
@@ -251,7 +251,7 @@ impl Joins<'_, '_, '_> {
         let made = made.over(|call| call.map_columns(&place));
         let first = self.level.inputs[at].first;
         shown.extend((0..made.width()).map(|c| (first + c, values.columns.len() + c)));
-        let built = self.planner.with_made(values, &made, false)?;
+        let built = self.planner.with_made(values, &made, false, self.level)?;
         Ok((Joined { built, inputs: BTreeSet::from([at]), placed: shown, restricted: false }, links))
     }
 
@@ -277,7 +277,7 @@ impl Joins<'_, '_, '_> {
         }
         let mut joined = waiting.remove(0);
         while !waiting.is_empty() || !functions.is_empty() {
-            let free: Vec<usize> = (0..waiting.len()).filter(|&at| !self.waits(&waiting, at)).collect();
+            let free: Vec<usize> = (0..waiting.len()).filter(|&at| !self.waits(&waiting, &functions, at)).collect();
             let connects = |next: &Joined| conditions.iter().any(|(c, _)| self.is_key(c, &joined.inputs, &next.inputs));
             let connected = free.iter().copied().find(|&at| connects(&waiting[at]));
             let reads = |at: &usize| self.functions.get(at).is_some_and(|f| f.reads.is_subset(&joined.inputs));
@@ -319,11 +319,12 @@ impl Joins<'_, '_, '_> {
         Ok(joined)
     }
 
-    /// Whether one of those that wait reads another that does.
-    fn waits(&self, waiting: &[Joined], at: usize) -> bool {
+    /// Whether one of those that wait reads another that does, or a function.
+    fn waits(&self, waiting: &[Joined], functions: &[usize], at: usize) -> bool {
         let reads = |input: &usize| self.stand_ins.get(input).map(|s| &s.reads);
         let read: BTreeSet<usize> = waiting[at].inputs.iter().filter_map(reads).flatten().copied().collect();
-        waiting.iter().enumerate().any(|(other, joined)| other != at && !joined.inputs.is_disjoint(&read))
+        functions.iter().any(|f| read.contains(f))
+            || waiting.iter().enumerate().any(|(other, joined)| other != at && !joined.inputs.is_disjoint(&read))
     }
 
     pub(crate) fn is_key(&self, condition: &Expr, left: &BTreeSet<usize>, right: &BTreeSet<usize>) -> bool {

@@ -9,6 +9,7 @@ use crate::expr::Expr;
 use crate::functions::FromFunctions;
 use crate::query::Planner;
 use crate::reader::{Node, Tree};
+use crate::scope::Level;
 use crate::values::Lists;
 
 /// What makes the rows.
@@ -67,9 +68,27 @@ impl Made {
     }
 }
 
-impl Planner<'_> {
-    /// Each row with those that are made of it; with `keep` also those of which none are.
-    pub(crate) fn with_made(&self, built: Built, made: &Made, keep: bool) -> Result<Built, PlanError> {
+impl<'a> Planner<'a> {
+    /// Each row with those that are made of it; with `keep` also those of which none are. Subqueries among the arguments, which are the
+    /// level's, are computed first.
+    pub(crate) fn with_made(
+        &mut self,
+        built: Built,
+        made: &Made,
+        keep: bool,
+        level: &Level<'a>,
+    ) -> Result<Built, PlanError> {
+        let asked = made.args();
+        if asked.iter().any(|arg| arg.has_sub()) {
+            let mut args: Vec<Expr> = asked.iter().map(|arg| (*arg).clone()).collect();
+            let width = built.columns.len();
+            let built = self.subqueries(built, &mut args, level)?;
+            let more = built.columns.len();
+            let computed = |arg: &Expr| asked.iter().position(|a| *a == arg).map_or(arg, |at| &args[at]).clone();
+            let built = self.with_made(built, &made.over(computed), keep, level)?;
+            let own = (0..width).chain(more..built.columns.len());
+            return self.project(built.clone(), &own.map(|c| built.column(c)).collect::<Result<Vec<_>, _>>()?);
+        }
         match made {
             Made::Functions(functions) => self.with_functions(built, functions, keep),
             // There is one for each list.

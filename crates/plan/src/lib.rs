@@ -50,6 +50,7 @@ mod node_type;
 mod one_row;
 mod outer;
 mod pairs;
+mod placed;
 mod prune;
 mod push;
 mod query;
@@ -81,6 +82,7 @@ pub use error::PlanError;
 pub use explain::{aggregate_text, explain_text, scalar_text};
 pub use nested::StreamView;
 pub use pairs::Comparison;
+pub use placed::placed;
 pub use tree::{
     Aggregate, AggregateFunc, Condition, JoinKind, OutputKey, PgExpr, Plan, Rel, SetOp, SortKey, SourceUse,
 };

@@ -71,6 +71,7 @@ fn convert(expr: &Expr) -> Result<Scalar, String> {
         | ExprKind::Array(_)
         | ExprKind::Cast(_)
         | ExprKind::Row(_)
+        | ExprKind::Named { .. }
         | ExprKind::Template(_)
         | ExprKind::Window { .. } => return Err("composites, arrays and variadic calls are PostgreSQL's".into()),
     };

@@ -148,7 +148,10 @@ impl<'a> Planner<'a> {
             // Those that compare what a window function gives.
             rows.built = self.subqueries(rows.built, &mut rows.exprs, &level)?;
         }
-        if node.flag("hasTargetSRFs") {
+        // What no clause goes by is computed of the rows that DISTINCT ON takes.
+        let decides = |t: &Node| gives_rows(t) && t.number("ressortgroupref").is_ok_and(|r| r != 0);
+        let after = on && !shown.iter().any(|t| decides(t));
+        if node.flag("hasTargetSRFs") && !after {
             rows = self.expand_rows(rows)?;
         }
         if on {
@@ -159,6 +162,9 @@ impl<'a> Planner<'a> {
             let (construct, ordered, limit) = ("DISTINCT ON", !sort.is_empty(), Some(1));
             let taken = Taken { construct, partition, order, ordered, limit, ..Taken::default() };
             rows = self.take(rows, wanted, &taken)?;
+            if node.flag("hasTargetSRFs") && after {
+                rows = self.expand_rows(rows)?;
+            }
         } else if !distinct.is_empty() {
             // What only windows asked for does not tell rows apart.
             rows.exprs.truncate(wanted);

@@ -70,6 +70,9 @@ impl Scope for Level<'_> {
         }
         // A join's own name: its columns are expressions over its inputs'.
         let entry = varno.checked_sub(1).and_then(|i| self.rtable.get(i).copied());
+        if let Some(entry) = entry.filter(|_| attribute == 0) {
+            return self.row_of_join(entry, varno, node);
+        }
         // From PostgreSQL 18 on, the groups have an entry of their own.
         let aliases = |e: &'_ Node| if e.has("groupexprs") { "groupexprs" } else { "joinaliasvars" };
         let aliased = entry.and_then(|e| match e.get(aliases(e)) {
@@ -183,7 +186,7 @@ impl<'a> Level<'a> {
         expr.ok_or_else(|| PlanError::Tree("an argument of no frame".into()))
     }
 
-    fn in_place(&self, expr: &Expr) -> Expr {
+    pub(crate) fn in_place(&self, expr: &Expr) -> Expr {
         expr.map_columns(&|c| self.placed.get(c).copied().unwrap_or(c))
     }
 

@@ -1,26 +1,73 @@
 //! A whole row as a value: `SELECT t FROM t`, `to_jsonb(t)`.
 
+use std::collections::BTreeSet;
+
 use types::{oid, quote_ident};
 
 use crate::PlanError;
+use crate::convert::Scope;
 use crate::expr::{Expr, ExprKind, Template};
-use crate::reader::Node;
+use crate::reader::{Node, Tree};
 use crate::row_id;
 use crate::scope::Level;
 
+/// Among an input's attributes, where PostgreSQL has the row itself: a column that is not NULL where there is a row. There is one where the
+/// row is read and an outer join can leave it out.
+pub(crate) const THERE: i64 = 0;
 /// The entry of a join, in PostgreSQL's numbers.
 const JOIN: i64 = 2;
+
+/// The entries of which a query, or what is nested in it, reads the whole row.
+pub(crate) fn whole_rows(query: &Node) -> BTreeSet<usize> {
+    fn fields(node: &Node, depth: i64, found: &mut BTreeSet<usize>) {
+        node.fields().for_each(|(_, tree)| walk(tree, depth, found));
+    }
+    fn walk(tree: &Tree, depth: i64, found: &mut BTreeSet<usize>) {
+        let is = |node: &Node, field, value| node.number(field).is_ok_and(|number| number == value);
+        match tree {
+            Tree::List(items) => items.iter().for_each(|item| walk(item, depth, found)),
+            Tree::Node(node) => {
+                if node.kind == "VAR" && is(node, "varattno", 0) && is(node, "varlevelsup", depth) {
+                    found.extend(node.index("varno").ok());
+                }
+                fields(node, depth + i64::from(node.kind == "QUERY"), found);
+            }
+            Tree::Nothing | Tree::Token(_) | Tree::Bytes(_) => {}
+        }
+    }
+    let mut found = BTreeSet::new();
+    fields(query, 0, &mut found);
+    found
+}
+
+/// A record of which the columns have names, which `row_to_json` and its kin show.
+pub(crate) fn named_row(columns: Vec<Expr>, names: &[&str]) -> ExprKind {
+    // The name of the row itself must be none of theirs.
+    let mut row = String::from("x");
+    while names.contains(&row.as_str()) {
+        row.push('_');
+    }
+    let mut template = Template::new(format!("(SELECT {row} FROM (SELECT "));
+    for (i, (column, name)) in columns.into_iter().zip(names).enumerate() {
+        template.text(if i == 0 { "" } else { ", " });
+        template.arg(column);
+        template.text(&format!(" AS {}", quote_ident(name)));
+    }
+    template.text(&format!(") {row})"));
+    ExprKind::Template(template)
+}
 
 impl Level<'_> {
     /// The row of an input: of its own type where it has one, else a record with the columns' names.
     pub(crate) fn whole_row(&mut self, varno: usize, node: &Node) -> Result<Expr, PlanError> {
         let entry = varno.checked_sub(1).and_then(|i| self.rtable.get(i).copied()).ok_or_else(|| node.odd("varno"))?;
         let input = self.inputs.iter().find(|i| i.varno == varno).ok_or_else(|| node.odd("varno"))?;
-        let mut attributes: Vec<i64> = input.by_attribute.keys().copied().collect();
+        let marked = input.by_attribute.get(&THERE).and_then(|at| input.exprs.get(*at)).map(|e| self.in_place(e));
+        let mut attributes: Vec<i64> = input.by_attribute.keys().copied().filter(|a| *a != THERE).collect();
         attributes.sort_unstable();
         let columns = attributes
             .iter()
-            .map(|attribute| crate::convert::Scope::column(self, varno, *attribute, node))
+            .map(|attribute| Scope::column(self, varno, *attribute, node))
             .collect::<Result<Vec<_>, _>>()?;
         let declared = node.oid("vartype")?;
         let relation = entry.oid("relid").ok().and_then(|oid| self.catalog.relations.get(&oid));
@@ -38,16 +85,12 @@ impl Level<'_> {
         let ty = self.catalog.ty(declared, -1, 0);
         let kind = if declared == oid::RECORD {
             let names = entry.node("eref")?.get("colnames").texts();
-            let mut template = Template::new("(SELECT x FROM (SELECT ");
-            for (i, (column, attribute)) in columns.iter().zip(&attributes).enumerate() {
-                let name = usize::try_from(attribute - 1).ok().and_then(|at| names.get(at));
-                let name = name.ok_or_else(|| entry.odd("eref"))?;
-                template.text(if i == 0 { "" } else { ", " });
-                template.arg(column.clone());
-                template.text(&format!(" AS {}", quote_ident(name)));
-            }
-            template.text(") x)");
-            ExprKind::Template(template)
+            let name = |attribute: &i64| {
+                let name = usize::try_from(attribute - 1).ok().and_then(|at| names.get(at)).copied();
+                name.ok_or_else(|| entry.odd("eref"))
+            };
+            let names = attributes.iter().map(name).collect::<Result<Vec<_>, _>>()?;
+            named_row(columns.clone(), &names)
         } else {
             ExprKind::Row(columns.clone())
         };
@@ -58,20 +101,29 @@ impl Level<'_> {
         // Where an outer join found none, there is no row; a row of NULLs would be another value.
         let not_null =
             relation.and_then(|r| attributes.iter().position(|a| r.columns.get(a).is_some_and(|c| c.column.not_null)));
-        let Some(proof) = not_null else {
-            return Err(PlanError::not_yet(
-                "a whole row of a subquery beside an outer join",
-                "name its columns: jsonb_build_object('a', a, …)",
-            ));
+        let proof = match (not_null, marked) {
+            (Some(at), _) => columns[at].clone(),
+            (None, Some(mark)) => mark,
+            (None, None) => return Ok(row),
         };
-        let proof = Expr {
-            kind: ExprKind::IsNull { arg: Box::new(columns[proof].clone()), not: true, row: false },
-            ty: types::PgType::plain(oid::BOOL),
-            declared: oid::BOOL,
-        };
+        let proof = crate::expr::is_null(proof, true);
         let nothing = crate::constant::null(ty, declared, self.catalog.type_sql(declared)?);
         let kind = ExprKind::Case { branches: vec![(proof, row)], otherwise: Box::new(nothing) };
         Ok(Expr { kind, ty, declared })
+    }
+
+    /// The row of a join that has a name. Whether it is NULL where an outer join finds none differs between PostgreSQL's versions.
+    pub(crate) fn row_of_join(&mut self, entry: &Node, varno: usize, node: &Node) -> Result<Expr, PlanError> {
+        if entry.number("rtekind")? != JOIN {
+            return Err(node.odd("varno"));
+        }
+        if self.has_outer_joins()? {
+            return Err(PlanError::not_yet("a whole row of a join beside an outer join", "name its columns"));
+        }
+        let names = entry.node("eref")?.get("colnames").texts();
+        let columns = (1..=names.len()).map(|at| Scope::column(self, varno, at as i64, node));
+        let kind = named_row(columns.collect::<Result<_, _>>()?, &names);
+        Ok(Expr { kind, ty: self.catalog.ty(oid::RECORD, -1, 0), declared: oid::RECORD })
     }
 
     fn has_outer_joins(&self) -> Result<bool, PlanError> {

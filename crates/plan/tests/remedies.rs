@@ -18,8 +18,18 @@ const TABLES: &str = "
 /// Queries that `refusals.rs` does not have, with words of the answer.
 const ASKED: &[(&str, &[&str])] = &[
     (" ;", &["the query is empty", "write a SELECT"]),
-    ("SELECT t.id, m FROM t, made(n => t.a) m", &["a set-returning function with arguments by name", "by position"]),
-    ("SELECT (ROW(a, b)).f2 AS f FROM t", &["a field of a record without a type", "cast it"]),
+    (
+        "SELECT (s).f2 AS f FROM (SELECT ROW(id, a) AS s FROM t UNION ALL SELECT ROW(id, a) FROM u) q",
+        &["a field of a record without a type", "cast it"],
+    ),
+    (
+        "SELECT s = ROW(1, 2) AS f FROM (SELECT ROW(id, a) AS s FROM t UNION ALL SELECT ROW(id, a) FROM u) q",
+        &["a record without a type that PostgreSQL would be given", "cast it to a composite type"],
+    ),
+    (
+        "SELECT a, percentile_cont(a / 10.0) WITHIN GROUP (ORDER BY id) AS m FROM t GROUP BY a",
+        &["percentile_cont() WITHIN GROUP of what is not constant", "write each fraction as a constant"],
+    ),
     ("SELECT a, (SELECT GROUPING(t.a) FROM u LIMIT 1) AS g FROM t GROUP BY a", &["GROUPING of an outer query", "FROM"]),
     ("SELECT id FROM ONLY parted", &["ONLY public.parted", "a partitioned table has no rows", "leave ONLY out"]),
     ("SELECT id FROM far", &["a foreign table's changes happen elsewhere", "start tributary where it is a table"]),

@@ -1,7 +1,5 @@
 //! What is asked of PostgreSQL about a batch, as one statement.
 
-use std::fmt::Write as _;
-
 use ivm::FromItem;
 use plan::PgExpr;
 use types::PgType;
@@ -50,44 +48,12 @@ impl Question<'_> {
     }
 }
 
-/// SQL with `$1`, `$2`, … replaced by the batch's columns. A `$n` inside quotes stays.
+/// The SQL over the batch's columns.
 fn placed(sql: &str, (own, types): (&[usize], &[(String, PgType)]), arguments: &Arguments<'_>) -> String {
-    let mut out = String::with_capacity(sql.len() + 16);
-    let mut quote = None;
-    let mut escapes = false;
-    let mut chars = sql.chars().peekable();
-    while let Some(c) = chars.next() {
-        match (quote, c) {
-            (None, '\'' | '"') => {
-                quote = Some(c);
-                escapes = c == '\'' && out.ends_with(['E', 'e']);
-            }
-            (Some(q), c) if q == c => quote = None,
-            (Some(_), '\\') if escapes => {
-                out.push(c);
-                out.extend(chars.next());
-                continue;
-            }
-            _ => {}
-        }
-        if c == '$' && quote.is_none() {
-            let mut number = String::new();
-            while let Some(digit) = chars.next_if(char::is_ascii_digit) {
-                number.push(digit);
-            }
-            let at = number.parse::<usize>().ok().and_then(|n| n.checked_sub(1));
-            let own = at.and_then(|at| Some((own.get(at)?, &types.get(at)?.0)));
-            if let Some(place) = own.and_then(|(column, ty)| arguments.place(*column, ty)) {
-                let _infallible = write!(out, "r.c{place}");
-                continue;
-            }
-            out.push('$');
-            out.push_str(&number);
-            continue;
-        }
-        out.push(c);
-    }
-    out
+    plan::placed(sql, &|at| {
+        let place = arguments.place(*own.get(at)?, &types.get(at)?.0)?;
+        Some(format!("r.c{place}"))
+    })
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod grouping_sets;
 mod guards;
 mod joins;
 mod nothing;
+mod postgresql;
 mod quantified;
 mod recursion;
 mod sets;
@@ -34,6 +35,7 @@ pub(crate) fn all() -> Vec<Asked> {
         guards::QUERIES,
         joins::QUERIES,
         nothing::QUERIES,
+        postgresql::QUERIES,
         quantified::QUERIES,
         recursion::QUERIES,
         sets::QUERIES,

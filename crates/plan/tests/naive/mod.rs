@@ -243,6 +243,9 @@ impl Naive<'_> {
             return Ok(Some((counted.count() as i64).to_be_bytes().to_vec()));
         };
         let items: Vec<_> = counted.map(|r| &r[arg]).collect();
+        if aggregate.func == AggregateFunc::Count && !aggregate.distinct {
+            return Ok(Some((items.iter().flat_map(|item| item.iter()).count() as i64).to_be_bytes().to_vec()));
+        }
         let given: Vec<Option<Raw>> = items.iter().map(|item| item.as_ref().map(|bytes| Raw(bytes.clone()))).collect();
         let mut array = BytesMut::new();
         array.put_i32(1);

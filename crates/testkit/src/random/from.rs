@@ -31,7 +31,8 @@ impl Generator<'_> {
             if self.often(25) && self.may_multiply() {
                 list.push(tree);
                 let around: Vec<Expr> = columns.iter().chain(outer).cloned().collect();
-                let (next, more) = if self.often(15) { self.function(&around) } else { self.input(depth, outer) };
+                let (next, more) =
+                    if self.often(15) { self.function(depth, &around) } else { self.input(depth, outer) };
                 tree = next;
                 columns.extend(more);
             } else {
@@ -62,7 +63,11 @@ impl Generator<'_> {
         if self.often(7) {
             let around: Vec<Expr> = known.iter().chain(outer).cloned().collect();
             let types = self.types(2);
-            let rows = (0..self.rng.random_range(1..=3)).map(|_| self.row(&types, &around)).collect();
+            let mut rows: Vec<Vec<Expr>> =
+                (0..self.rng.random_range(1..=3)).map(|_| self.row(&types, &around)).collect();
+            if depth > 0 && self.often(25) {
+                rows[0][0] = self.one_value(types[0], depth - 1, &around);
+            }
             let alias = self.alias('v');
             let columns = named(&alias, &types);
             let right = Box::new(From::Values(rows, alias));
@@ -130,7 +135,7 @@ impl Generator<'_> {
     }
 
     /// A set-returning function, over a column around it where there is one that fits.
-    fn function(&mut self, outer: &[Expr]) -> (From, Vec<Expr>) {
+    fn function(&mut self, depth: usize, outer: &[Expr]) -> (From, Vec<Expr>) {
         let over = [
             ("generate_series(0, ? % 3)", Ty::Int, Ty::Int),
             ("unnest(?)", Ty::Ints, Ty::Int),
@@ -145,6 +150,10 @@ impl Generator<'_> {
             fitting.extend(outer.iter().filter(|c| c.ty == of).map(|c| (text, c.clone(), ty)));
         }
         let call = match self.pick(&fitting) {
+            _ if depth > 0 && self.often(25) => {
+                let value = self.one_value(Ty::Int, depth - 1, outer);
+                Expr::of("generate_series(0, ? % 3)", vec![value], Ty::Int)
+            }
             Some((text, column, ty)) => Expr::of(text, vec![column], ty),
             None => Expr::plain("unnest(ARRAY[1, 2, NULL, 2])".into(), Ty::Int),
         };
@@ -164,7 +173,7 @@ impl Generator<'_> {
                 let columns = named(&alias, &types);
                 return (From::Sub("", Box::new(query), alias), columns);
             }
-            22..27 => return self.function(outer),
+            22..27 => return self.function(depth, outer),
             27..56 => {
                 let few = |item: &&(String, Readable)| self.joins + item.1.joins <= MOST_JOINS;
                 let items: Vec<(String, Readable)> = self.items.iter().filter(few).cloned().collect();

@@ -202,6 +202,11 @@ impl<'s> Generator<'s> {
                 }
             }
         }
+        for (target, ty) in select.targets.iter_mut().zip(types) {
+            if self.often(8) && !select.from.is_empty() {
+                *target = self.whole_row(*ty, &scope.columns).unwrap_or_else(|| target.clone());
+            }
+        }
         match self.rng.random_range(0..100) {
             0..12 => select.distinct = "DISTINCT ".into(),
             12..18 => {
@@ -332,6 +337,25 @@ impl<'s> Generator<'s> {
         Some(Expr::of(text, vec![arg], ty))
     }
 
+    /// A subquery that has one row.
+    pub(super) fn one_value(&mut self, ty: Ty, depth: usize, outer: &[Expr]) -> Expr {
+        let select = Body::Select(Box::new(self.select(&[ty], depth, outer, true)));
+        Expr::new("(?)", vec![Arg::Query(Box::new(Query::plain(select)))], ty)
+    }
+
+    /// The whole row of an entry of FROM, as a value of the type.
+    fn whole_row(&mut self, ty: Ty, columns: &[Expr]) -> Option<Expr> {
+        let text = match ty {
+            Ty::Json => "to_jsonb({})",
+            Ty::Text => "left(row_to_json({})::text, 20)",
+            Ty::Bool => "({} IS NOT NULL)",
+            _ => return None,
+        };
+        let column = self.pick(columns).filter(Expr::is_leaf)?;
+        let (alias, _) = column.parts[0].split_once('.').filter(|(alias, _)| !alias.contains('('))?;
+        Some(Expr::plain(text.replace("{}", alias), ty))
+    }
+
     fn subquery(&mut self, ty: Ty, scope: &Scope, depth: usize) -> Expr {
         let outer = scope.for_subqueries();
         // Equal integers are the same, so that the order is decided.
@@ -346,8 +370,7 @@ impl<'s> Generator<'s> {
             return Expr::new(text, vec![Arg::Query(Box::new(query))], ty);
         }
         if ty != Ty::Bool {
-            let select = Body::Select(Box::new(self.select(&[ty], depth, &outer, true)));
-            return Expr::new("(?)", vec![Arg::Query(Box::new(Query::plain(select)))], ty);
+            return self.one_value(ty, depth, &outer);
         }
         if self.often(45) {
             let types = self.types(2);

@@ -1,0 +1,137 @@
+//! Kinds of queries that PostgreSQL's own regression tests ask, and that were once refused or answered wrongly here.
+
+use super::Asked;
+
+pub(crate) const QUERIES: &[Asked] = &[
+    (
+        "a set after DISTINCT ON has taken its rows",
+        "SELECT DISTINCT ON (user_id) user_id, id, generate_series(1, 3) AS n FROM orders ORDER BY user_id, id DESC",
+    ),
+    (
+        "a set that DISTINCT ON goes by",
+        "SELECT DISTINCT ON (user_id) user_id, id, generate_series(1, 3) AS n FROM orders ORDER BY user_id, id DESC, n DESC",
+    ),
+    (
+        "a set after DISTINCT ON, some of them",
+        "SELECT DISTINCT ON (user_id) user_id, id, generate_series(1, 3) AS n FROM orders ORDER BY user_id, id DESC LIMIT 100 OFFSET 0",
+    ),
+    (
+        "one column grouped twice, in sets",
+        "SELECT id AS one, id AS other, count(*) AS n FROM users GROUP BY one, ROLLUP (other)",
+    ),
+    (
+        "one column grouped twice, each left out",
+        "SELECT region AS one, region AS other, sum(id) AS n FROM users GROUP BY GROUPING SETS ((one), (other), ())",
+    ),
+    (
+        "a constant in grouping sets",
+        "SELECT 1 AS one, region, sum(id) AS n, count(*) + 1 AS more FROM users GROUP BY GROUPING SETS (1, 2)",
+    ),
+    ("a text in grouping sets", "SELECT count(*) AS n, 'x'::text AS x FROM users GROUP BY ROLLUP (x)"),
+    (
+        "the columns of USING as a row with their names",
+        "SELECT row_to_json(x.*) AS j FROM users u JOIN regions r USING (id, name) AS x UNION ALL SELECT row_to_json(y) FROM users a JOIN users b USING (id) AS y",
+    ),
+    (
+        "whole rows with a column of any name!",
+        "SELECT x, row_to_json(s) AS j, to_jsonb(s) AS b FROM (SELECT id AS x, name AS x_, region AS y FROM users) s",
+    ),
+    (
+        "whole rows of subqueries beside outer joins",
+        "SELECT o.id, to_jsonb(s) AS b, row_to_json(s) AS j FROM orders o LEFT JOIN (SELECT region AS r, name, count(*) AS n FROM users GROUP BY region, name) s ON s.r = o.region",
+    ),
+    (
+        "whole rows of subqueries counted beside outer joins",
+        "SELECT u.id, count(s) AS n, count(s.*) AS m FROM users u LEFT JOIN (SELECT user_id, NULL::int AS a FROM orders WHERE id < 9) s ON s.user_id = u.id GROUP BY u.id",
+    ),
+    (
+        "whole rows of nullable columns beside outer joins",
+        "SELECT u.id, count(w) AS n, jsonb_agg(w ORDER BY w.a, w.b, w.c) FILTER (WHERE w.a IS NOT NULL) AS j FROM users u LEFT JOIN whole w ON w.a = u.id GROUP BY u.id",
+    ),
+    (
+        "whole rows of either side of a full join",
+        "SELECT to_jsonb(a) AS a, to_jsonb(b) AS b FROM (SELECT region AS x, NULL::text AS y FROM users) a FULL JOIN whole b ON b.a = a.x",
+    ),
+    (
+        "whole rows of lateral subqueries beside outer joins",
+        "SELECT u.id, to_jsonb(s) AS s FROM users u LEFT JOIN LATERAL (SELECT o.id, u.name, NULL AS nothing FROM orders o WHERE o.user_id = u.id ORDER BY o.id LIMIT 1) s ON true",
+    ),
+    (
+        "whole rows that are not there!",
+        "SELECT u.id, w IS NULL AS a, w IS NOT NULL AS b, w.a AS c FROM users u LEFT JOIN (SELECT DISTINCT a FROM whole) v ON v.a = u.id LEFT JOIN users w (a) ON w.a = v.a",
+    ),
+    (
+        "rows of joins that have a name",
+        "SELECT count(j) AS n, count(j.*) AS m, count(k) AS k FROM (users u JOIN whole w ON w.a = u.id JOIN regions r ON r.id = u.region) AS j (p, q) JOIN (lines l JOIN users v ON v.id = l.qty) AS k ON k.line > j.p",
+    ),
+    (
+        "rows of joins as documents",
+        "SELECT to_jsonb(j) AS j FROM (users u JOIN whole w ON w.a = u.id) AS j (k, l, m, n, o, p)",
+    ),
+    (
+        "a subquery that reads a function's rows",
+        "SELECT o.id, n, s.t FROM orders o, generate_series(1, o.user_id) n, LATERAL (SELECT l.line FROM lines l WHERE l.qty > n ORDER BY l.line LIMIT 1) s (t)",
+    ),
+    (
+        "a subquery that reads a function's rows, left joined, and a function that reads it",
+        "SELECT u.id, n, s.t, k FROM users u LEFT JOIN LATERAL generate_series(1, u.region) n ON true LEFT JOIN LATERAL (SELECT o.id FROM orders o WHERE o.user_id > n AND o.user_id > u.region ORDER BY o.id LIMIT 1) s (t) ON s.t > n, LATERAL generate_series(1, s.t) k",
+    ),
+    (
+        "values with subqueries that read a function's rows",
+        "SELECT u.id, n, v.x FROM users u, generate_series(1, u.region) n, LATERAL (VALUES (n), ((SELECT max(o.id) FROM orders o WHERE o.user_id = u.id AND o.id > n))) v (x)",
+    ),
+    (
+        "a field of a row that is just written!",
+        "SELECT id, (ROW(user_id, status)).f2 AS a, (ROW(1, amount)).f1 AS b FROM orders",
+    ),
+    ("a set by names", "SELECT o.id, x FROM orders o, jsonb_path_query(o.doc, '$.list[*]', silent => true) x"),
+    (
+        "a set by names in SELECT",
+        "SELECT id, jsonb_path_query(target => doc, path => 'strict $.list[$n]', vars => jsonb_build_object('n', user_id), silent => true) AS x FROM orders",
+    ),
+    (
+        "arguments by names!",
+        "SELECT id, make_interval(days => user_id, secs => weight) AS i, jsonb_set(doc, path => '{n}', replacement => '7') AS d FROM orders",
+    ),
+    (
+        "a subquery as an argument of a function in FROM",
+        "SELECT n FROM generate_series(1, (SELECT max(id) FROM users)) n",
+    ),
+    (
+        "subqueries as arguments beside a table",
+        "SELECT u.id, n FROM users u, generate_series((SELECT min(id) FROM regions), (SELECT count(*) FROM orders o WHERE o.user_id = u.id)) n",
+    ),
+    (
+        "an array of a subquery in FROM",
+        "SELECT x FROM unnest((SELECT array_agg(name ORDER BY id) FROM users)) x WHERE x <> 'cy'",
+    ),
+    (
+        "an array of a subquery in FROM, left joined",
+        "SELECT u.id, x FROM users u LEFT JOIN LATERAL unnest((SELECT array_agg(o.id ORDER BY o.id) FROM orders o WHERE o.user_id = u.id AND o.id > 6)) x ON true",
+    ),
+    (
+        "an array of a subquery in FROM, left joined by a condition",
+        "SELECT u.id, x FROM users u LEFT JOIN LATERAL unnest((SELECT array_agg(o.id ORDER BY o.id) FROM orders o WHERE o.user_id = u.id)) x ON x % 2 = 0",
+    ),
+    ("a subquery in values", "VALUES ((SELECT count(*) FROM users)), (7), ((SELECT max(id) FROM orders) + 1)"),
+    (
+        "subqueries in values beside a table",
+        "SELECT u.id, v.x FROM users u, LATERAL (VALUES ((SELECT max(o.id) FROM orders o WHERE o.user_id = u.id)), (u.id::bigint)) v (x) WHERE u.id < 3",
+    ),
+    (
+        "subqueries that hold in values",
+        "SELECT * FROM (VALUES (3 NOT IN (SELECT id FROM users)), (false), (EXISTS (SELECT FROM orders WHERE id > 20))) v (b)",
+    ),
+    (
+        "subqueries in values of a subquery that reads what is around",
+        "SELECT u.id, (SELECT max(x) FROM (VALUES ((SELECT min(o.id) FROM orders o WHERE o.user_id = u.id)), (u.id::bigint)) v (x)) AS m FROM users u",
+    ),
+    (
+        "bytes as characters!",
+        r#"SELECT id, '\377'::"char"::text AS a, '\200'::"char" AS b, ascii('\000'::"char"::text) AS c, coalesce(NULLIF(left(status, 1), '')::"char", '\303'::"char") AS d FROM orders"#,
+    ),
+    (
+        "a constant with a dollar and a digit!",
+        "SELECT id, (amount::money > '$1.50') AS a, (amount::money + '$12') AS b, replace(status, 'e', '$1') || reverse(short) AS c FROM orders",
+    ),
+];
