@@ -102,7 +102,7 @@ const QUERIES: &[(&str, &str)] = &[
     ),
     (
         "perhaps_whole_rows",
-        "SELECT u.id, to_jsonb(s) AS s, row_to_json(t) AS t FROM users u
+        "SELECT u.id, to_jsonb(s) AS s, row_to_json(t)::text AS t FROM users u
          LEFT JOIN (SELECT user_id AS x, count(*) AS n, max(status) AS most FROM orders WHERE amount > 300 GROUP BY user_id) s ON s.x = u.id
          LEFT JOIN LATERAL (SELECT o.id, o.tags FROM orders o WHERE o.user_id = u.id ORDER BY o.id DESC LIMIT 1) t ON true",
     ),
