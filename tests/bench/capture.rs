@@ -26,6 +26,7 @@ pub(crate) async fn catch_up(ground: &Ground) -> anyhow::Result<()> {
             continue;
         }
         for _ in 0..rounds() {
+            ground.settle(&["orders"]).await?;
             ground.insert(first, CHANGES, step).await?;
             first += CHANGES;
             let slots = copy_slots(ground, first).await?;
@@ -138,6 +139,7 @@ pub(crate) async fn projection(ground: &Ground) -> anyhow::Result<()> {
     ground.client.batch_execute("CREATE TABLE copied (LIKE plain INCLUDING ALL)").await?;
     let (mut this, mut against) = (Vec::new(), Vec::new());
     for round in 0..rounds() {
+        ground.settle(&["orders", "plain", "copied"]).await?;
         ground.insert(round * ROWS, ROWS, 50_000).await?;
         let started = Instant::now();
         let postgres = ground.postgres_cpu()?;

@@ -5,9 +5,10 @@ use std::time::Instant;
 use testkit::{Cluster, ClusterOptions, Daemon, DaemonOptions, Kind, TableKind, TableSpec};
 use tokio_postgres::Client;
 
-/// A cluster that computes queries as a fresh installation does; those of the tests do not compile them.
+/// A cluster with the settings of a fresh installation, where those of the tests are others.
 pub(crate) async fn cluster(kind: Kind) -> anyhow::Result<Cluster> {
-    Cluster::start_with(ClusterOptions::new(kind).setting("jit", "on")).await
+    let fresh = [("jit", "on"), ("shared_buffers", "128MB"), ("autovacuum_naptime", "1min")];
+    Cluster::start_with(fresh.iter().fold(ClusterOptions::new(kind), |o, (name, value)| o.setting(name, value))).await
 }
 
 /// A cluster with the benchmark's tables.
@@ -80,6 +81,18 @@ impl Ground {
         }
         while let Some(ended) = writers.join_next().await {
             ended??;
+        }
+        Ok(())
+    }
+
+    /// Works off what the rounds before left, so that none of it falls into what is measured next: WAL that only the other
+    /// side wrote, and vacuuming.
+    pub(crate) async fn settle(&self, tables: &[&str]) -> anyhow::Result<()> {
+        let mut daemon = self.daemon().await?;
+        cli(&daemon, &["wait"]).await?;
+        daemon.stop().await?;
+        for table in tables {
+            self.client.batch_execute(&format!("VACUUM ANALYZE {table}")).await?;
         }
         Ok(())
     }

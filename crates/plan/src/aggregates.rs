@@ -192,7 +192,7 @@ fn written(
     convert: &mut Converting<'_>,
 ) -> Result<(Template, Vec<Arg>, Vec<Expr>), PlanError> {
     let direct = calls::list(node.get("aggdirectargs"), convert)?;
-    if direct.iter().any(|e| !e.columns().is_empty() || e.has_outer()) {
+    if direct.iter().any(|e| !e.columns().is_empty() || e.has_outer() || e.has_sub()) {
         let what = format!("{}() WITHIN GROUP of what is not constant", info.name);
         return Err(PlanError::not_yet(what, "write each fraction as a constant, in a call of its own"));
     }

@@ -78,6 +78,8 @@ pub(crate) struct FunctionInfo {
     pub(crate) cost: f32,
     /// Names and types of its OUT arguments.
     pub(crate) outs: Vec<(String, Oid)>,
+    /// What stands for the arguments that a call leaves out.
+    pub(crate) defaults: Option<Tree>,
     pub(crate) source_hash: String,
 }
 
@@ -189,6 +191,9 @@ impl Catalog {
         catalog.load_casts(client, &mut named).await?;
         named.functions.extend(crate::expr::ADDED_FUNCTIONS);
         catalog.load_functions(client, &named.functions).await?;
+        let mut of_defaults = Named::default();
+        catalog.functions.values().filter_map(|f| f.defaults.as_ref()).for_each(|tree| of_defaults.collect(tree));
+        catalog.load_functions(client, &of_defaults.functions).await?;
         named.types.extend(catalog.functions.values().flat_map(|f| f.args.iter().copied()));
         named.types.extend(catalog.functions.values().flat_map(|f| f.outs.iter().map(|o| o.1)));
         catalog.load_types(client, &named.types).await?;
@@ -352,8 +357,10 @@ impl Catalog {
         // A user's aggregate is as volatile as the functions that it is made of, and changes with them.
         let sql = "SELECT p.oid, n.nspname::text, p.proname::text,
                 GREATEST(p.provolatile::text, parts.volatility) AS volatility, p.proargtypes::oid[],
-                pg_catalog.md5(p.prosrc || COALESCE(p.prosqlbody::text, '') || COALESCE(parts.source, '')),
-                p.provariadic <> 0, p.proisstrict, p.proretset, outs.names, outs.types, p.prokind = 'a', p.procost
+                pg_catalog.md5(p.prosrc || COALESCE(p.prosqlbody::text, '') || COALESCE(parts.source, '') ||
+                    CASE WHEN p.oid >= 16384 THEN COALESCE(p.proargdefaults::text, '') ELSE '' END),
+                p.provariadic <> 0, p.proisstrict, p.proretset, outs.names, outs.types, p.prokind = 'a', p.procost,
+                p.proargdefaults::text
             FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
             LEFT JOIN LATERAL (
                 SELECT max(f.provolatile::text) AS volatility, string_agg(f.prosrc, ' ' ORDER BY f.oid) AS source
@@ -368,6 +375,7 @@ impl Catalog {
             let volatility: String = row.get(3);
             let outs: (Option<Vec<String>>, Option<Vec<Oid>>) = (row.get(9), row.get(10));
             let outs = (outs.0.unwrap_or_default(), outs.1.unwrap_or_default());
+            let defaults: Option<String> = row.get(13);
             let info = FunctionInfo {
                 schema: row.get(1),
                 name: row.get(2),
@@ -380,6 +388,7 @@ impl Catalog {
                 is_aggregate: row.get(11),
                 cost: row.get(12),
                 outs: outs.0.into_iter().zip(outs.1).collect(),
+                defaults: defaults.map(|text| Tree::read(&text)).transpose()?,
             };
             self.functions.insert(row.get(0), info);
         }

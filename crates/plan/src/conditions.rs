@@ -4,7 +4,7 @@
 //! they are written, and none behind one that is false or NULL (`order_qual_clauses`, `cost_qual_eval` in its planner). What it does
 //! not look at raises no error, so the order is the same here; but those that raise no errors come before all others.
 
-use types::Oid;
+use types::{Oid, oid};
 
 use crate::expr::{Constant, Expr, ExprKind, is_true};
 use crate::native::native;
@@ -55,6 +55,8 @@ impl Planner<'_> {
             ExprKind::Call { func, .. } | ExprKind::Any { func, .. } => {
                 self.catalog.comparisons.contains(func) || never_fails(*func)
             }
+            // It is computed where it is used: no column has it.
+            ExprKind::Row { .. } => expr.declared != oid::RECORD,
             ExprKind::ViaText(_) | ExprKind::Cast(_) | ExprKind::Template(_) | ExprKind::Window { .. } => false,
             _ => true,
         };

@@ -99,7 +99,7 @@ impl Converter<'_> {
             "CONST" => constant(node, self.catalog),
             "FUNCEXPR" => {
                 let func = node.oid("funcid")?;
-                volatility::check(self.catalog, func)?;
+                volatility::check_call(self.catalog, func, node.nodes("args").len())?;
                 let kind = ExprKind::Call {
                     func,
                     args: self.list(node, "args")?,
@@ -222,11 +222,8 @@ impl Converter<'_> {
                 let plain = names.iter().enumerate().all(|(at, name)| *name == format!("f{}", at + 1));
                 // The columns that a join has by USING.
                 let plain = plain || names.len() != args.len() || node.oid("row_typeid")? != types::oid::RECORD;
-                let kind = match plain {
-                    true => ExprKind::Row(args),
-                    false => crate::whole_row::named_row(args, &names),
-                };
-                self.typed(kind, node, "row_typeid", "", "")
+                let names = if plain { Vec::new() } else { names.into_iter().map(str::to_owned).collect() };
+                self.typed(ExprKind::Row { columns: args, names }, node, "row_typeid", "", "")
             }
             "NAMEDARGEXPR" => {
                 let arg = self.child(node, "arg")?;
@@ -297,11 +294,9 @@ impl Converter<'_> {
     fn field(&mut self, node: &Node) -> Result<ExprKind, PlanError> {
         let arg = *self.child(node, "arg")?;
         let number = node.number("fieldnum")?;
-        if let ExprKind::Row(columns) = &arg.kind
-            && let Some(column) = usize::try_from(number - 1).ok().and_then(|at| columns.get(at))
-            && column.declared == node.oid("resulttype")?
-        {
-            return Ok(column.kind.clone());
+        let declared = node.oid("resulttype")?;
+        if let Some(column) = self.column_of(&arg, number)?.filter(|column| column.declared == declared) {
+            return Ok(column.kind);
         }
         let name = self.catalog.fields.get(&(arg.ty.oid, number)).or_else(|| self.out_argument(&arg, number));
         let name = name
@@ -310,6 +305,24 @@ impl Converter<'_> {
         template.arg(arg);
         template.text(&format!(").{}", quote_ident(name)));
         Ok(ExprKind::Template(template))
+    }
+
+    /// The column of a row that is made of columns, or that is where there is one.
+    fn column_of(&self, row: &Expr, number: i64) -> Result<Option<Expr>, PlanError> {
+        match &row.kind {
+            ExprKind::Row { columns, .. } => {
+                Ok(usize::try_from(number - 1).ok().and_then(|at| columns.get(at)).cloned())
+            }
+            ExprKind::Case { branches, otherwise } if matches!(&otherwise.kind, ExprKind::Const(c) if c.value.is_none()) =>
+            {
+                let [(condition, row)] = &branches[..] else { return Ok(None) };
+                let Some(column) = self.column_of(row, number)? else { return Ok(None) };
+                let sql = self.catalog.type_sql(column.declared)?;
+                let nothing = crate::constant::null(column.ty, column.declared, sql);
+                Ok(Some(crate::expr::case(vec![(condition.clone(), column)], nothing)))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// The name of a function's OUT argument, of one that gives records.

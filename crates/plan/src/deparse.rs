@@ -169,8 +169,9 @@ impl Deparser<'_> {
             ExprKind::Array(elements) => {
                 format!("ARRAY[{}]::{}", self.list(elements)?, self.catalog.type_sql(expr.declared)?)
             }
-            ExprKind::Row(args) => {
-                let row = format!("ROW({})", self.list(args)?);
+            ExprKind::Row { columns, names } if !names.is_empty() => self.named_row(columns, names)?,
+            ExprKind::Row { columns, .. } => {
+                let row = format!("ROW({})", self.list(columns)?);
                 match self.catalog.types.get(&expr.declared) {
                     Some(info) if !info.is_pseudo => format!("{row}::{}", info.sql),
                     _ => row,
@@ -184,6 +185,18 @@ impl Deparser<'_> {
                 ));
             }
         })
+    }
+
+    /// A record of which the columns have names, which `row_to_json` and its kin show.
+    fn named_row(&mut self, columns: &[Expr], names: &[String]) -> Result<String, PlanError> {
+        // The name of the row itself must be none of theirs.
+        let mut row = String::from("x");
+        while names.contains(&row) {
+            row.push('_');
+        }
+        let column = |(column, name): (&Expr, &String)| Ok(format!("{} AS {}", self.sql(column)?, quote_ident(name)));
+        let columns = columns.iter().zip(names).map(column).collect::<Result<Vec<_>, PlanError>>()?;
+        Ok(format!("(SELECT {row} FROM (SELECT {}) {row})", columns.join(", ")))
     }
 
     fn call(&mut self, func: Oid, args: &[Expr], collation: Oid, variadic: bool) -> Result<String, PlanError> {

@@ -88,7 +88,11 @@ pub(crate) enum ExprKind {
     Array(Vec<Expr>),
     /// A cast that SQL writes as one (array elements, domains).
     Cast(Box<Expr>),
-    Row(Vec<Expr>),
+    /// A row; its columns are `f1`, `f2`, … where it has no names for them.
+    Row {
+        columns: Vec<Expr>,
+        names: Vec<String>,
+    },
     /// Any other SQL, with an argument between each two of its parts.
     Template(Template),
     /// An argument of a call that is given by its name, and the place that it has among the declared ones.
@@ -188,7 +192,7 @@ impl Expr {
             | ExprKind::Coalesce(args)
             | ExprKind::Extreme { args, .. }
             | ExprKind::Array(args)
-            | ExprKind::Row(args) => args.iter().collect(),
+            | ExprKind::Row { columns: args, .. } => args.iter().collect(),
             ExprKind::Not(a) | ExprKind::Relabel(a) | ExprKind::ViaText(a) | ExprKind::Cast(a) => vec![a],
             ExprKind::IsNull { arg, .. }
             | ExprKind::BoolTest { arg, .. }
@@ -269,7 +273,9 @@ impl Expr {
             ExprKind::Or(args) => ExprKind::Or(args.iter().map(one).collect()),
             ExprKind::Coalesce(args) => ExprKind::Coalesce(args.iter().map(one).collect()),
             ExprKind::Array(args) => ExprKind::Array(args.iter().map(one).collect()),
-            ExprKind::Row(args) => ExprKind::Row(args.iter().map(one).collect()),
+            ExprKind::Row { columns, names } => {
+                ExprKind::Row { columns: columns.iter().map(one).collect(), names: names.clone() }
+            }
             ExprKind::Extreme { args, greatest, collation } => {
                 ExprKind::Extreme { args: args.iter().map(one).collect(), greatest: *greatest, collation: *collation }
             }

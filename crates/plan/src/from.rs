@@ -101,17 +101,17 @@ impl<'a> Planner<'a> {
         // An outer join can leave its rows out, of which the whole is read.
         let marked = nullable && inputs.whole.contains(&varno);
         match entry.number("rtekind")? {
-            FUNCTIONS | XML_TABLE | VALUES if marked => return Err(made_beside()),
             FUNCTIONS => {
-                let functions = self.functions(entry, &mut |tree| convert(tree, level, self.catalog))?;
+                let functions = self.functions(entry, marked, &mut |tree| convert(tree, level, self.catalog))?;
                 return self.made_input(Made::Functions(functions), varno, level, inputs).map(Some);
             }
             XML_TABLE => {
-                let made = xml::table(entry, self.catalog, &mut |tree| convert(tree, level, self.catalog))?;
+                let made = xml::table(entry, marked, self.catalog, &mut |tree| convert(tree, level, self.catalog))?;
                 return self.made_input(Made::Functions(made), varno, level, inputs).map(Some);
             }
             VALUES => {
                 let values = lists(entry, 0, self.catalog, &mut |tree| convert(tree, level, self.catalog))?;
+                let values = if marked { values.marked() } else { values };
                 return self.made_input(Made::Lists(values), varno, level, inputs).map(Some);
             }
             _ => {}
@@ -136,9 +136,7 @@ impl<'a> Planner<'a> {
                 inputs.builts.push(None);
                 return Ok(None);
             }
-            if marked {
-                return Err(made_beside());
-            }
+            let values = if marked { values.marked() } else { values };
             return self.made_input(Made::Lists(values), varno, level, inputs).map(Some);
         }
         let (shown, by_attribute, exprs) = if let (Some((query, depth)), false) = (around, args.is_empty()) {
@@ -276,9 +274,4 @@ impl<'a> Planner<'a> {
         let nothing = crate::constant::null(expr.ty, expr.declared, self.catalog.type_sql(expr.declared)?);
         Ok(crate::expr::case(vec![(condition.clone(), expr)], nothing))
     }
-}
-
-fn made_beside() -> PlanError {
-    let remedy = "name its columns: jsonb_build_object('a', a, …)";
-    PlanError::not_yet("a whole row of VALUES or of a function beside an outer join", remedy)
 }

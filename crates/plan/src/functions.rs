@@ -12,6 +12,7 @@ use crate::expr::{Expr, ExprKind, Template};
 use crate::query::Planner;
 use crate::reader::{Node, Tree};
 use crate::tree::Rel;
+use crate::whole_row::THERE;
 
 /// Functions of FROM in which the arguments are expressions over some rows.
 #[derive(Debug)]
@@ -143,10 +144,12 @@ impl<'a> Planner<'a> {
         Ok(built)
     }
 
-    /// An entry of FROM that is made of functions.
+    /// An entry of FROM that is made of functions. With `marked` their rows are numbered, also where nobody asked for it: where there
+    /// is no number, there is no row.
     pub(crate) fn functions(
         &self,
         entry: &'a Node,
+        marked: bool,
         convert: &mut dyn FnMut(&'a Tree) -> Result<Expr, PlanError>,
     ) -> Result<FromFunctions, PlanError> {
         let mut template = Template::new("ROWS FROM (");
@@ -176,10 +179,12 @@ impl<'a> Planner<'a> {
             attribute += count;
         }
         template.text(")");
-        let ordinality = entry.flag("funcordinality").then_some(columns.len());
+        let numbered = entry.flag("funcordinality");
+        let ordinality = (numbered || marked).then_some(columns.len());
         if ordinality.is_some() {
             template.text(" WITH ORDINALITY");
-            by_attribute.insert(attribute + 1, columns.len());
+            by_attribute.extend(numbered.then_some((attribute + 1, columns.len())));
+            by_attribute.extend(marked.then_some((THERE, columns.len())));
             columns.push(Column { declared: oid::INT8, typmod: -1, collation: 0, not_null: true });
         }
         let names: Vec<String> = (0..columns.len()).map(|i| format!("c{i}")).collect();

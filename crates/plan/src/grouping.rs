@@ -9,7 +9,7 @@ use crate::aggregates::AggCall;
 use crate::built::{Built, Shown};
 use crate::convert::convert;
 use crate::expr::{Expr, ExprKind, INT4_EQUAL, INT8_GREATER};
-use crate::grouping_sets::{self, SET_NUMBER};
+use crate::grouping_sets::{self, GroupsFound, SET_NUMBER};
 use crate::items::flatten;
 use crate::outer::{Mode, reads_outer};
 use crate::query::Planner;
@@ -47,23 +47,33 @@ impl<'a> Planner<'a> {
             (built, mark) = self.with_empty_groups(built, level).map(|(built, mark)| (built, Some(mark)))?;
             hidden = level.values();
         }
+        let mut clauses = Vec::new();
+        for clause in query.nodes("groupClause") {
+            let reference = clause.number("tleSortGroupRef")?;
+            let target = targets.iter().find(|t| t.number("ressortgroupref").is_ok_and(|r| r == reference));
+            clauses.push((reference, *target.ok_or_else(|| clause.odd("tleSortGroupRef"))?));
+        }
+        let mut one_column = Vec::new();
         if level.grouping_sets.is_some() {
+            one_column = self.columns_named_twice(&clauses, level)?;
             let names = level.one_column_a_name(built.columns.len());
             built = self.extend(built, &names)?;
         }
         let mut groups = Vec::new();
         let mut places = HashMap::new();
-        for clause in query.nodes("groupClause") {
-            let reference = clause.number("tleSortGroupRef")?;
-            let target = targets.iter().find(|t| t.number("ressortgroupref").is_ok_and(|r| r == reference));
-            let target = target.ok_or_else(|| clause.odd("tleSortGroupRef"))?;
+        let mut found = GroupsFound::default();
+        for (reference, target) in clauses {
             let expr = convert(target.get("expr"), level, self.catalog)?;
             // In GROUPING SETS each is NULL where it is left out, whatever else is the same.
             let same = groups.iter().position(|g| *g == expr).filter(|_| level.grouping_sets.is_none());
-            let place = same.unwrap_or_else(|| {
-                groups.push(expr);
-                groups.len() - 1
-            });
+            let place = match same {
+                Some(place) => place,
+                None => {
+                    found.add(target, self.catalog)?;
+                    groups.push(expr);
+                    groups.len() - 1
+                }
+            };
             places.insert(reference, place);
         }
         for expr in &hidden {
@@ -107,6 +117,9 @@ impl<'a> Planner<'a> {
         if apart && (!exprs().all(safe) || (one_group && !calls.iter().all(AggCall::may_be_native))) {
             return Err(reads_outer());
         }
+        let whole = |(expr, at): (&Expr, &Option<usize>)| if at.is_some() { None } else { Some(expr.clone()) };
+        let within: Vec<Expr> = wanted.iter().zip(&grouped_by).filter_map(whole).chain(having.clone()).collect();
+        grouping_sets::check_named_twice(&one_column, &groups, &within)?;
         // What depends on the groups does not tell them apart.
         let key: Vec<usize> = (0..groups.len()).collect();
         // Columns that PostgreSQL lets stand beside the groups depend on a primary key among them.
@@ -163,9 +176,7 @@ impl<'a> Planner<'a> {
                         return Some(Expr { kind, ty: e.ty, declared: e.declared });
                     }
                     ExprKind::Agg(at) => first + at,
-                    // A constant is one of the groups as a whole target only.
-                    ExprKind::Const(_) => return None,
-                    _ => groups.iter().position(|g| g == e)?,
+                    _ => found.find(&groups, e)?,
                 };
                 Some(Expr::column(at, e.ty, e.declared))
             })

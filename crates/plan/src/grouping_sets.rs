@@ -7,11 +7,13 @@
 //!
 //! GROUPING() depends on nothing but the set's number.
 
-use types::{PgType, oid};
+use types::{Oid, PgType, oid};
 
 use crate::PlanError;
 use crate::aggregates::AggCall;
 use crate::built::{Built, BuiltColumn};
+use crate::catalog::Catalog;
+use crate::convert::convert;
 use crate::expr::{Expr, ExprKind, INT4_EQUAL};
 use crate::native::native;
 use crate::query::Planner;
@@ -85,6 +87,81 @@ fn expand(item: &Node) -> Result<Vec<Vec<i64>>, PlanError> {
     })
 }
 
+/// How groups are found within other expressions, as PostgreSQL does it.
+#[derive(Default)]
+pub(crate) struct GroupsFound {
+    /// Of each, the place of its target; `None` for what PostgreSQL makes a constant before it looks for groups. That is one of
+    /// them as a whole target only.
+    targets: Vec<Option<i64>>,
+}
+
+impl GroupsFound {
+    /// The next group.
+    pub(crate) fn add(&mut self, target: &Node, catalog: &Catalog) -> Result<(), PlanError> {
+        let resno = target.number("resno")?;
+        self.targets.push((!is_folded(target.get("expr"), catalog)).then_some(resno));
+        Ok(())
+    }
+
+    /// Of groups that are the same, it is the one that the SELECT list has first.
+    pub(crate) fn find(&self, groups: &[Expr], expr: &Expr) -> Option<usize> {
+        let target = |at: &usize| self.targets.get(*at).copied().unwrap_or(Some(i64::MAX));
+        let same = (0..groups.len()).filter(|at| groups[*at] == *expr && target(at).is_some());
+        same.min_by_key(target)
+    }
+}
+
+/// Whether it is computed of constants alone, once.
+fn is_folded(tree: &Tree, catalog: &Catalog) -> bool {
+    /// Types of which the texts depend on no setting.
+    const PLAIN_TEXT: [Oid; 13] = [
+        oid::BOOL,
+        oid::INT2,
+        oid::INT4,
+        oid::INT8,
+        oid::FLOAT4,
+        oid::FLOAT8,
+        oid::NUMERIC,
+        oid::TEXT,
+        oid::VARCHAR,
+        oid::BPCHAR,
+        oid::NAME,
+        oid::UUID,
+        oid::JSONB,
+    ];
+    let immutable = |node: &Node, field: &str| {
+        let info = node.oid(field).ok().and_then(|func| catalog.functions.get(&func));
+        info.is_some_and(|info| info.volatility == 'i' && !info.returns_set)
+    };
+    let mut all = true;
+    tree.walk(&mut |node| {
+        all &= match node.kind.as_str() {
+            "CONST" | "BOOLEXPR" | "RELABELTYPE" | "COLLATEEXPR" | "COLLATE" | "CASEEXPR" | "CASE" | "CASEWHEN"
+            | "WHEN" | "CASETESTEXPR" | "ARRAYEXPR" | "ARRAY" | "ROWEXPR" | "ROW" | "COALESCEEXPR" | "COALESCE"
+            | "MINMAXEXPR" | "MINMAX" | "NULLTEST" | "BOOLEANTEST" | "NAMEDARGEXPR" | "SUBSCRIPTINGREF" => true,
+            "FUNCEXPR" => immutable(node, "funcid"),
+            "OPEXPR" | "DISTINCTEXPR" | "NULLIFEXPR" | "SCALARARRAYOPEXPR" => immutable(node, "opfuncid"),
+            "COERCEVIAIO" => node.oid("resulttype").is_ok_and(|ty| PLAIN_TEXT.contains(&ty)),
+            _ => false,
+        };
+    });
+    all
+}
+
+/// Refuses what reads one of several groups that are one column of a subquery under several names.
+pub(crate) fn check_named_twice(places: &[usize], groups: &[Expr], exprs: &[Expr]) -> Result<(), PlanError> {
+    let reads = |e: &Expr| places.iter().any(|at| groups.get(*at).is_some_and(|group| e.any(&|part| part == group)));
+    if exprs.iter().any(reads) {
+        let what = "an expression over a group that is the same column as another, in GROUPING SETS";
+        return Err(PlanError::refused(
+            what,
+            "PostgreSQL's versions differ in which of the two they take",
+            "group by the column once, or compute the expression in a query around",
+        ));
+    }
+    Ok(())
+}
+
 impl Level<'_> {
     /// `GROUPING(a, b)`: a bit for each argument, set when it is not among the set's groups.
     pub(crate) fn grouping_function(&self, node: &Node) -> Result<Expr, PlanError> {
@@ -124,6 +201,32 @@ impl Level<'_> {
             columns.push(std::mem::replace(expr, at).map_columns(&|c| placed.get(c).copied().unwrap_or(c)));
         }
         columns
+    }
+}
+
+impl<'a> Planner<'a> {
+    /// The groups, by their places, that are one column under several names.
+    pub(crate) fn columns_named_twice(
+        &self,
+        clauses: &[(i64, &'a Node)],
+        level: &mut Level<'a>,
+    ) -> Result<Vec<usize>, PlanError> {
+        let mut columns = Vec::new();
+        for (_, target) in clauses {
+            let var = target.node("expr")?;
+            let is_column = var.kind == "VAR" && var.number("varlevelsup")? == 0;
+            let name = (var.number("varno").ok(), var.number("varattno").ok());
+            columns.push(if is_column {
+                Some((convert(target.get("expr"), level, self.catalog)?, name))
+            } else {
+                None
+            });
+        }
+        let twice = |at: &usize| {
+            let Some((column, name)) = &columns[*at] else { return false };
+            columns.iter().flatten().any(|(other, other_name)| column == other && name != other_name)
+        };
+        Ok((0..columns.len()).filter(twice).collect())
     }
 }
 

@@ -70,7 +70,7 @@ fn convert(expr: &Expr) -> Result<Scalar, String> {
         | ExprKind::IsNull { row: true, .. }
         | ExprKind::Array(_)
         | ExprKind::Cast(_)
-        | ExprKind::Row(_)
+        | ExprKind::Row { .. }
         | ExprKind::Named { .. }
         | ExprKind::Template(_)
         | ExprKind::Window { .. } => return Err("composites, arrays and variadic calls are PostgreSQL's".into()),

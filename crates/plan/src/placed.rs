@@ -13,7 +13,15 @@ pub fn placed(sql: &str, place: &dyn Fn(usize) -> Option<String>) -> String {
                 quote = Some(c);
                 escapes = c == '\'' && out.ends_with(['E', 'e']);
             }
-            (Some(q), c) if q == c => quote = None,
+            // A doubled one is within.
+            (Some(q), c) if q == c => {
+                if chars.peek() == Some(&q) {
+                    out.push(c);
+                    out.extend(chars.next());
+                    continue;
+                }
+                quote = None;
+            }
             (Some(_), '\\') if escapes => {
                 out.push(c);
                 out.extend(chars.next());

@@ -148,9 +148,9 @@ impl<'a> Planner<'a> {
             // Those that compare what a window function gives.
             rows.built = self.subqueries(rows.built, &mut rows.exprs, &level)?;
         }
-        // What no clause goes by is computed of the rows that DISTINCT ON takes.
+        // What no clause goes by is computed of the rows that DISTINCT ON takes, if ORDER BY says which.
         let decides = |t: &Node| gives_rows(t) && t.number("ressortgroupref").is_ok_and(|r| r != 0);
-        let after = on && !shown.iter().any(|t| decides(t));
+        let after = on && !sort.is_empty() && !shown.iter().any(|t| decides(t));
         if node.flag("hasTargetSRFs") && !after {
             rows = self.expand_rows(rows)?;
         }

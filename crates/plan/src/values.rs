@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use types::oid;
+use types::{PgType, oid};
 
 use crate::PlanError;
 use crate::built::{Built, BuiltColumn};
@@ -12,6 +12,7 @@ use crate::native::native;
 use crate::query::Planner;
 use crate::reader::{Node, Tree};
 use crate::tree::Rel;
+use crate::whole_row::THERE;
 
 /// The lists of an entry of FROM that is VALUES.
 #[derive(Debug)]
@@ -82,6 +83,14 @@ impl Lists {
     pub(crate) fn over(&self, place: impl Fn(&Expr) -> Expr) -> Self {
         let rows = self.rows.iter().map(|row| row.iter().map(&place).collect()).collect();
         Self { rows, columns: self.columns.clone(), by_attribute: self.by_attribute.clone() }
+    }
+
+    /// With one more column that is true: where it is NULL, there is no row.
+    pub(crate) fn marked(mut self) -> Self {
+        self.by_attribute.insert(THERE, self.columns.len());
+        self.columns.push(BuiltColumn { ty: PgType::plain(oid::BOOL), declared: oid::BOOL, not_null: true });
+        self.rows.iter_mut().for_each(|row| row.push(crate::expr::boolean(true)));
+        self
     }
 
     /// The same, its columns named as the query that shows nothing but them does.

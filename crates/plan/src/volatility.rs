@@ -124,6 +124,28 @@ pub(crate) fn check(catalog: &Catalog, func: Oid) -> Result<(), PlanError> {
     }
 }
 
+/// The same of a call, of which the arguments that are left out are computed as well.
+pub(crate) fn check_call(catalog: &Catalog, func: Oid, given: usize) -> Result<(), PlanError> {
+    check(catalog, func)?;
+    let info = catalog.functions.get(&func).filter(|info| given < info.args.len());
+    let Some(defaults) = info.and_then(|info| info.defaults.as_ref()) else { return Ok(()) };
+    let mut found = Ok(());
+    defaults.walk(&mut |node| {
+        let checked = match node.kind.as_str() {
+            "SQLVALUEFUNCTION" => node.number("op").and_then(|op| Err(sql_value(op))),
+            "NEXTVALUEEXPR" => Err(node.odd("place")),
+            _ => {
+                let called = ["funcid", "opfuncid"].iter().find_map(|field| node.oid(field).ok());
+                called.map_or(Ok(()), |func| check(catalog, func))
+            }
+        };
+        if found.is_ok() {
+            found = checked;
+        }
+    });
+    found
+}
+
 /// Types whose text form depends on the catalogs: regproc, regclass and their kin.
 pub(crate) const NAMES_OF_OBJECTS: &[Oid] = &[24, 2202, 2203, 2204, 2205, 2206, 3734, 3769, 4089, 4096, 4191];
 

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use types::{oid, quote_ident};
+use types::oid;
 
 use crate::PlanError;
 use crate::convert::Scope;
-use crate::expr::{Expr, ExprKind, Template};
+use crate::expr::{Expr, ExprKind};
 use crate::reader::{Node, Tree};
 use crate::row_id;
 use crate::scope::Level;
@@ -40,23 +40,6 @@ pub(crate) fn whole_rows(query: &Node) -> BTreeSet<usize> {
     found
 }
 
-/// A record of which the columns have names, which `row_to_json` and its kin show.
-pub(crate) fn named_row(columns: Vec<Expr>, names: &[&str]) -> ExprKind {
-    // The name of the row itself must be none of theirs.
-    let mut row = String::from("x");
-    while names.contains(&row.as_str()) {
-        row.push('_');
-    }
-    let mut template = Template::new(format!("(SELECT {row} FROM (SELECT "));
-    for (i, (column, name)) in columns.into_iter().zip(names).enumerate() {
-        template.text(if i == 0 { "" } else { ", " });
-        template.arg(column);
-        template.text(&format!(" AS {}", quote_ident(name)));
-    }
-    template.text(&format!(") {row})"));
-    ExprKind::Template(template)
-}
-
 impl Level<'_> {
     /// The row of an input: of its own type where it has one, else a record with the columns' names.
     pub(crate) fn whole_row(&mut self, varno: usize, node: &Node) -> Result<Expr, PlanError> {
@@ -87,20 +70,24 @@ impl Level<'_> {
             let names = entry.node("eref")?.get("colnames").texts();
             let name = |attribute: &i64| {
                 let name = usize::try_from(attribute - 1).ok().and_then(|at| names.get(at)).copied();
-                name.ok_or_else(|| entry.odd("eref"))
+                name.map(str::to_owned).ok_or_else(|| entry.odd("eref"))
             };
             let names = attributes.iter().map(name).collect::<Result<Vec<_>, _>>()?;
-            named_row(columns.clone(), &names)
+            ExprKind::Row { columns: columns.clone(), names }
         } else {
-            ExprKind::Row(columns.clone())
+            ExprKind::Row { columns: columns.clone(), names: Vec::new() }
         };
         let row = Expr { kind, ty, declared };
         if !self.has_outer_joins()? {
             return Ok(row);
         }
         // Where an outer join found none, there is no row; a row of NULLs would be another value.
-        let not_null =
-            relation.and_then(|r| attributes.iter().position(|a| r.columns.get(a).is_some_and(|c| c.column.not_null)));
+        let is_row = |e: &Expr| self.catalog.field_types.range((e.ty.oid, 0)..=(e.ty.oid, i64::MAX)).next().is_some();
+        let proves = |(a, e): (&i64, &Expr)| {
+            // A composite value that is not NULL has IS NOT NULL only where all its fields have.
+            relation.is_some_and(|r| r.columns.get(a).is_some_and(|c| c.column.not_null)) && !is_row(e)
+        };
+        let not_null = attributes.iter().zip(&columns).position(proves);
         let proof = match (not_null, marked) {
             (Some(at), _) => columns[at].clone(),
             (None, Some(mark)) => mark,
@@ -122,7 +109,8 @@ impl Level<'_> {
         }
         let names = entry.node("eref")?.get("colnames").texts();
         let columns = (1..=names.len()).map(|at| Scope::column(self, varno, at as i64, node));
-        let kind = named_row(columns.collect::<Result<_, _>>()?, &names);
+        let columns = columns.collect::<Result<_, _>>()?;
+        let kind = ExprKind::Row { columns, names: names.into_iter().map(str::to_owned).collect() };
         Ok(Expr { kind, ty: self.catalog.ty(oid::RECORD, -1, 0), declared: oid::RECORD })
     }
 

@@ -8,10 +8,12 @@ use crate::expr::{Expr, ExprKind, Template};
 use crate::functions::{Column, FromFunctions};
 use crate::reader::{Node, Tree};
 use crate::volatility::check_text_form;
+use crate::whole_row::THERE;
 
 /// An entry of FROM that is XMLTABLE.
 pub(crate) fn table<'a>(
     entry: &'a Node,
+    marked: bool,
     catalog: &Catalog,
     convert: &mut dyn FnMut(&'a Tree) -> Result<Expr, PlanError>,
 ) -> Result<FromFunctions, PlanError> {
@@ -32,8 +34,14 @@ pub(crate) fn table<'a>(
     template.text(") PASSING (");
     template.arg(convert(table.get("docexpr"))?);
     template.text(") COLUMNS ");
-    let columns = columns(table)?;
-    let numbered = table.number("ordinalitycol")?;
+    let mut columns = columns(table)?;
+    let mut numbered = table.number("ordinalitycol")?;
+    let shown = columns.len();
+    if marked && numbered < 0 {
+        // Where there is no number, there is no row.
+        numbered = columns.len() as i64;
+        columns.push(Column { declared: oid::INT4, typmod: -1, collation: 0, not_null: true });
+    }
     let (paths, defaults) = (items(table.get("colexprs")), items(table.get("coldefexprs")));
     let names = table.get("colnames").texts();
     for (at, column) in columns.iter().enumerate() {
@@ -60,7 +68,11 @@ pub(crate) fn table<'a>(
     }
     let numbered_names: Vec<String> = (0..columns.len()).map(|i| format!("c{i}")).collect();
     template.text(&format!(") AS f({})", numbered_names.join(", ")));
-    Ok(FromFunctions::new(template, columns, usize::try_from(numbered).ok()))
+    let numbered = usize::try_from(numbered).ok();
+    let mut made = FromFunctions::new(template, columns, numbered);
+    made.by_attribute.retain(|_, at| *at < shown);
+    made.by_attribute.extend(numbered.filter(|_| marked).map(|at| (THERE, at)));
+    Ok(made)
 }
 
 fn columns(table: &Node) -> Result<Vec<Column>, PlanError> {

@@ -31,6 +31,8 @@ const TABLES: &str = r#"
     CREATE FUNCTION app.pieces(int) RETURNS SETOF text LANGUAGE sql IMMUTABLE AS 'SELECT ''p'' || n FROM generate_series(1, $1) n';
     CREATE FUNCTION app.points(int) RETURNS SETOF app.point2 LANGUAGE sql IMMUTABLE AS 'SELECT n, n * n FROM generate_series(1, $1) n';
     CREATE FUNCTION app.a_point(OUT x int, OUT y text) LANGUAGE sql IMMUTABLE AS 'SELECT 1, ''one''';
+    CREATE FUNCTION app.scaled(a int, by int DEFAULT helper(10) * 2) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT a * by';
+    CREATE TABLE placed (p app.point2 NOT NULL, id int PRIMARY KEY); INSERT INTO placed VALUES (ROW(NULL, 1), 1), (ROW(2, 2), 2);
     CREATE FUNCTION app.reciprocal(int) RETURNS numeric LANGUAGE sql IMMUTABLE AS 'SELECT 1.0 / $1';
     CREATE TABLE orders (
         id bigint PRIMARY KEY, user_id int NOT NULL, region smallint, amount numeric(10,2), weight float8, share float4,

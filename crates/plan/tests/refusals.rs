@@ -22,6 +22,8 @@ const TABLES: &str = "
     CREATE VIEW unordered AS SELECT id FROM t LIMIT 3;
     CREATE VIEW timed AS SELECT id FROM t WHERE at < now();
     CREATE FUNCTION steady() RETURNS int LANGUAGE sql STABLE AS 'SELECT 1';
+    CREATE FUNCTION since(a timestamptz, b timestamptz DEFAULT now()) RETURNS interval LANGUAGE sql IMMUTABLE AS 'SELECT b - a';
+    CREATE FUNCTION today(a int, b date DEFAULT CURRENT_DATE, c int DEFAULT random() * 9) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT a';
     CREATE AGGREGATE app_sum (int) (SFUNC = int4pl, STYPE = int);
     CREATE FUNCTION shaky(int, int) RETURNS int LANGUAGE sql VOLATILE AS 'SELECT $1 + $2';
     CREATE AGGREGATE shaky_sum (int) (SFUNC = shaky, STYPE = int);
@@ -69,8 +71,13 @@ async fn constructs_that_are_not_kept_are_named() {
             &["a whole row of a join beside an outer join", "name its columns"],
         ),
         (
-            "SELECT t.id, to_jsonb(v) AS v FROM t LEFT JOIN LATERAL (VALUES (t.a), (1)) v (n) ON v.n > 1",
-            &["a whole row of VALUES or of a function", "name its columns"],
+            "SELECT x, y, y + 1 AS z FROM (SELECT a AS x, a AS y FROM t) s GROUP BY GROUPING SETS ((x), (y))",
+            &["a group that is the same column as another", "versions differ", "group by the column once"],
+        ),
+        ("SELECT DISTINCT ON (id) id, generate_series(1, 3) AS n FROM t", &["DISTINCT ON without ORDER BY"]),
+        (
+            "SELECT a, percentile_cont((SELECT 0.5)) WITHIN GROUP (ORDER BY id) AS m FROM t GROUP BY a",
+            &["percentile_cont() WITHIN GROUP of what is not constant"],
         ),
         (
             "SELECT o.id, (SELECT string_agg(k, ',' ORDER BY k) FROM jsonb_object_keys(to_jsonb(o)) k) AS s FROM (SELECT id, a FROM t) o",
@@ -269,6 +276,9 @@ async fn what_changes_while_the_rows_stay_is_named() {
         ("SELECT id, age(at) AS c FROM t", &["age()", "with time"]),
         ("SELECT id FROM t WHERE at > LOCALTIMESTAMP", &["LOCALTIMESTAMP"]),
         ("SELECT id FROM timed", &["now()", "filters by time"]),
+        ("SELECT id, since(a => at) AS s FROM t", &["now()", "filters by time"]),
+        ("SELECT id, today(a) AS s FROM t", &["CURRENT_DATE", "filters by time"]),
+        ("SELECT t.id, d FROM t, today(t.a, '2024-01-01') d", &["CURRENT_DATE", "filters by time"]),
         ("SELECT id, CURRENT_USER AS c FROM t", &["CURRENT_USER", "who asks"]),
         ("SELECT id, nextval('numbers') AS n FROM t", &["nextval()", "volatile"]),
         ("SELECT gen_random_uuid() AS g, id FROM t", &["gen_random_uuid()"]),

@@ -160,7 +160,7 @@ impl Oracle {
 
 async fn session(cluster: &Cluster) -> anyhow::Result<Client> {
     let client = cluster.client().await?;
-    client.batch_execute("SET client_min_messages = warning").await?;
+    client.batch_execute("SET client_min_messages = warning; SET statement_timeout = '2min'").await?;
     client
         .batch_execute("SELECT set_config('citus.use_citus_managed_tables', 'off', false)")
         .await

@@ -142,7 +142,7 @@ impl<'d> Round<'d> {
             if went.is_empty() {
                 return Ok(());
             }
-            self.bounds.round()?;
+            self.bounds.round(&[])?;
             went.sort_by_key(|(came, _)| *came);
             for same in went.chunk_by(|a, b| a.0 == b.0) {
                 let Some((came, _)) = same.first() else { continue };
@@ -181,7 +181,7 @@ impl<'d> Round<'d> {
                 }
             }
             let Some((mark, rows)) = waiting.pop() else { return Ok(()) };
-            self.bounds.round()?;
+            self.bounds.round(&rows)?;
             if emit.is_some() {
                 self.bounds.release(&rows);
             }

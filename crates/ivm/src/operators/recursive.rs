@@ -46,13 +46,14 @@ pub(crate) struct Following {
 /// Levels of UNION ALL, or rounds of UNION, that a recursion takes at most in one cut.
 const LEVELS: u64 = 100_000;
 const ROUNDS: u64 = 1_000_000;
-/// Where a level is deep, and how many rows such levels have at most, all together.
+/// Where a level or round is deep, and how many rows such levels have at most, all together, and how many bytes these and such rounds.
 const DEEP: u64 = 1_000;
 const DEEP_ROWS: usize = 5_000_000;
+const DEEP_BYTES: usize = 1 << 27;
 /// Bytes of rows that are held at once.
 const HELD: usize = 1 << 29;
 
-const REMEDY: &str = "write UNION instead of UNION ALL, or keep the path of each row and leave out what it has (WHERE id \
+const REMEDY: &str = "write UNION instead of UNION ALL, or CYCLE, or keep the path of each row and leave out what it has (WHERE id \
      <> ALL (path)), or count the levels and end at one";
 
 /// Notices a recursion that goes on and on.
@@ -60,22 +61,27 @@ const REMEDY: &str = "write UNION instead of UNION ALL, or keep the path of each
 pub(crate) struct Bounds {
     rounds: u64,
     deep_rows: usize,
+    deep_bytes: usize,
     held: usize,
     /// Rows go on as they come.
     pub(crate) building: bool,
 }
 
 impl Bounds {
-    /// Another round of a recursion that has each row once.
-    pub(crate) fn round(&mut self) -> Result<(), Failure> {
+    /// Another round of a recursion that has each row once, with its new rows: those that carry the way to them grow with each.
+    pub(crate) fn round(&mut self, rows: &[Delta]) -> Result<(), Failure> {
         self.rounds += 1;
-        self.check(self.rounds <= ROUNDS)
+        self.deep_bytes += if self.rounds > DEEP { bytes(rows) } else { 0 };
+        self.check(self.rounds <= ROUNDS && self.deep_bytes <= DEEP_BYTES)
     }
 
     /// Rows of a level are looked at.
     pub(crate) fn level(&mut self, level: u64, rows: &[Delta]) -> Result<(), Failure> {
-        self.deep_rows += if level > DEEP { rows.len() } else { 0 };
-        self.check(level <= LEVELS && self.deep_rows <= DEEP_ROWS)
+        if level > DEEP {
+            self.deep_rows += rows.len();
+            self.deep_bytes += bytes(rows);
+        }
+        self.check(level <= LEVELS && self.deep_rows <= DEEP_ROWS && self.deep_bytes <= DEEP_BYTES)
     }
 
     /// Rows wait, or are kept until the cut ends.

@@ -29,6 +29,62 @@ pub(crate) const QUERIES: &[Asked] = &[
     ),
     ("a text in grouping sets", "SELECT count(*) AS n, 'x'::text AS x FROM users GROUP BY ROLLUP (x)"),
     (
+        "constants that are computed in grouping sets",
+        "SELECT 1::bigint AS one, 1::bigint AS two, upper('x') AS x, upper('x') || region AS y, region, region + 1::bigint AS s, count(*) AS n FROM users GROUP BY GROUPING SETS ((one, x), (region))",
+    ),
+    (
+        "what settings decide in grouping sets",
+        "SELECT to_char(date '2020-01-01', 'YYYY') AS one, to_char(date '2020-01-01', 'YYYY') || 'a' AS two, region, count(*) AS n FROM users GROUP BY GROUPING SETS ((1), (region))",
+    ),
+    (
+        "one column grouped twice, in another order",
+        "SELECT region AS one, region AS other, region + 1 AS more, count(*) AS n FROM users GROUP BY ROLLUP (other, one)",
+    ),
+    (
+        "one column grouped twice, in HAVING",
+        "SELECT id AS other, id AS one, id + 1 AS x, count(*) AS n FROM users GROUP BY one, ROLLUP (other) HAVING id + 1 IS NULL OR id > 0",
+    ),
+    (
+        "a whole row of which the first column is a composite",
+        "SELECT u.id, to_jsonb(p) AS p, count(p) OVER () AS n FROM users u LEFT JOIN placed p ON p.id = u.id",
+    ),
+    (
+        "rows that are just written, of subqueries",
+        "SELECT u.id, to_jsonb(q.r) AS r, to_jsonb((SELECT ROW(o.id, o.status) FROM orders o WHERE o.id = u.id)) AS o FROM users u LEFT JOIN (SELECT id, ROW(id, name) AS r FROM regions) q ON q.id = u.region",
+    ),
+    (
+        "fields of rows with names",
+        "SELECT (x).id, (x).name AS n, (q.r).name AS m FROM users u JOIN regions r USING (id, name) AS x CROSS JOIN (SELECT s AS r FROM (SELECT name FROM regions) s) q UNION ALL SELECT (q.r).id, NULL, (q.r).name FROM users u LEFT JOIN (SELECT s AS r, s.i FROM (SELECT id, name, id AS i FROM regions WHERE id < 2) s) q ON q.i = u.region",
+    ),
+    (
+        "whole rows of functions beside outer joins",
+        "SELECT u.id, count(i) AS n, jsonb_agg(to_jsonb(i) ORDER BY i.x) AS j FROM users u LEFT JOIN LATERAL jsonb_to_recordset(jsonb_build_array(jsonb_build_object('x', u.region), jsonb_build_object('x', u.boss))) AS i (x int, y text) ON i.x > 0 GROUP BY u.id",
+    ),
+    (
+        "whole rows of numbered functions beside outer joins",
+        "SELECT u.id, to_jsonb(i) AS i, to_jsonb(e) AS e FROM users u LEFT JOIN LATERAL ROWS FROM (unnest(ARRAY[u.region]), generate_series(1, u.boss)) WITH ORDINALITY i ON true LEFT JOIN LATERAL jsonb_each(jsonb_build_object('a', NULL)) e ON u.id > 1",
+    ),
+    (
+        "whole rows of values beside outer joins",
+        "SELECT u.id, to_jsonb(v) AS v, to_jsonb(w) AS w FROM users u LEFT JOIN LATERAL (VALUES (u.region, NULL::text), (NULL, NULL)) v (n, t) ON v.n IS DISTINCT FROM 1 LEFT JOIN (VALUES (1, 'x'), (2, NULL)) w (k, x) ON w.k = u.id",
+    ),
+    (
+        "whole rows of values in subqueries beside outer joins",
+        "SELECT u.id, to_jsonb(v) AS v FROM users u LEFT JOIN LATERAL (SELECT * FROM (VALUES (u.region), (u.boss)) s (n)) v ON v.n > 0",
+    ),
+    (
+        "whole rows of XMLTABLE beside outer joins",
+        "SELECT u.id, to_jsonb(x) AS x FROM users u LEFT JOIN LATERAL XMLTABLE('/r/c' PASSING XMLELEMENT(NAME r, XMLELEMENT(NAME c, u.name), XMLELEMENT(NAME c)) COLUMNS a text PATH 'text()') x ON u.id > 0",
+    ),
+    (
+        "an argument that is left out!",
+        "SELECT id, scaled(id) AS a, scaled(by => 3, a => id) AS b, scaled(a => region) AS c FROM users",
+    ),
+    (
+        "a constant with quotes and a dollar!",
+        r#"SELECT id, doc @? E'$.x ? (@ == "it''s \'$1")' AS h, replace(status, 'e', E'\'$1''$2') AS s FROM orders"#,
+    ),
+    (
         "the columns of USING as a row with their names",
         "SELECT row_to_json(x.*) AS j FROM users u JOIN regions r USING (id, name) AS x UNION ALL SELECT row_to_json(y) FROM users a JOIN users b USING (id) AS y",
     ),

@@ -73,13 +73,16 @@ impl Generator<'_> {
         let before = self.joins;
         let query = self.of_types(&types, depth - 2, if around.is_some() { outer } else { &[] });
         let mut clauses = String::new();
+        // With the way that led to it no row comes a second time: UNION ends nothing then that has no end of its own.
+        let ends = step.contains(" + 1 AS c");
         // PostgreSQL takes them over a SELECT only.
         let may = union == "UNION" && matches!(query.body, Body::Select(_)) && query.limit.is_none();
-        if may && self.often(15) {
+        let (search, cycle) = (may && self.often(15), may && self.often(30));
+        if search && (ends || cycle) {
             let order = ["DEPTH", "BREADTH"][self.rng.random_range(0..2)];
             clauses.push_str(&format!(" SEARCH {order} FIRST BY c0 SET searched"));
         }
-        if may && self.often(30) {
+        if cycle {
             clauses.push_str(&format!(" CYCLE c0 SET c{} USING path", types.len()));
             types.push(Ty::Bool);
         }
