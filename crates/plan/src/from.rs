@@ -14,7 +14,7 @@ use crate::items::{self, Item};
 use crate::joins::{Joins, StandIn, reads_beyond};
 use crate::lateral::{Lateral, Made, VALUES, lists, plain_values};
 use crate::outer::{Mode, Name, reads_outer, types_of};
-use crate::query::Planner;
+use crate::query::{Planner, find_cte};
 use crate::reader::Node;
 use crate::scope::{Level, NO_ENTRY, names};
 use crate::subquery::{Want, over_pair};
@@ -235,7 +235,7 @@ impl<'a> Planner<'a> {
         Ok(match entry.number("rtekind")? {
             1 => Some((entry.node("subquery")?, self.ctes.len() + 1)),
             6 => {
-                let (level, cte) = self.find_cte(entry)?;
+                let (level, cte) = find_cte(entry, &self.ctes)?;
                 Some((cte.node("ctequery")?, level + 2))
             }
             _ => None,

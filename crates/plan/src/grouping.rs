@@ -55,7 +55,7 @@ impl<'a> Planner<'a> {
         }
         let mut one_column = Vec::new();
         if level.grouping_sets.is_some() {
-            one_column = self.columns_named_twice(&clauses, level)?;
+            one_column = self.columns_named_twice(query, &clauses)?;
             let names = level.one_column_a_name(built.columns.len());
             built = self.extend(built, &names)?;
         }

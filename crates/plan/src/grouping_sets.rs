@@ -13,16 +13,19 @@ use crate::PlanError;
 use crate::aggregates::AggCall;
 use crate::built::{Built, BuiltColumn};
 use crate::catalog::Catalog;
-use crate::convert::convert;
 use crate::expr::{Expr, ExprKind, INT4_EQUAL};
 use crate::native::native;
-use crate::query::Planner;
+use crate::query::{Planner, find_cte};
 use crate::reader::{Node, Tree};
 use crate::scope::Level;
 use crate::tree::Rel;
 
 /// The aggregate's number that stands for the number of the grouping set.
 pub(crate) const SET_NUMBER: usize = usize::MAX;
+
+/// Of a WITH query, in PostgreSQL's numbers.
+const MATERIALIZED: i64 = 1;
+const NOT_MATERIALIZED: i64 = 2;
 
 /// PostgreSQL's own limit.
 const MOST_SETS: usize = 4096;
@@ -208,16 +211,16 @@ impl<'a> Planner<'a> {
     /// The groups, by their places, that are one column under several names.
     pub(crate) fn columns_named_twice(
         &self,
+        query: &'a Node,
         clauses: &[(i64, &'a Node)],
-        level: &mut Level<'a>,
     ) -> Result<Vec<usize>, PlanError> {
         let mut columns = Vec::new();
         for (_, target) in clauses {
             let var = target.node("expr")?;
             let is_column = var.kind == "VAR" && var.number("varlevelsup")? == 0;
-            let name = (var.number("varno").ok(), var.number("varattno").ok());
             columns.push(if is_column {
-                Some((convert(target.get("expr"), level, self.catalog)?, name))
+                let name = (var.index("varno")?, var.number("varattno")?);
+                Some((self.once_pulled_up(query, name)?, name))
             } else {
                 None
             });
@@ -227,6 +230,60 @@ impl<'a> Planner<'a> {
             columns.iter().flatten().any(|(other, other_name)| column == other && name != other_name)
         };
         Ok((0..columns.len()).filter(twice).collect())
+    }
+
+    /// What a column is after PostgreSQL has pulled up the subqueries in FROM: the entries that lead to it, and its number in
+    /// the last of them.
+    fn once_pulled_up(&self, query: &'a Node, name: (usize, i64)) -> Result<(Vec<usize>, i64), PlanError> {
+        let (mut query, (mut varno, mut attribute)) = (query, name);
+        let mut ctes = self.ctes.clone();
+        let mut path = vec![varno];
+        while let Some(entry) = varno.checked_sub(1).and_then(|at| query.nodes("rtable").get(at).copied()) {
+            let Some(within) = self.pulled_up(entry, &mut ctes)? else { break };
+            let shown =
+                within.nodes("targetList").into_iter().find(|t| t.number("resno").is_ok_and(|n| n == attribute));
+            let Some(var) = shown.and_then(|t| t.node("expr").ok()).filter(|e| e.kind == "VAR") else { break };
+            if var.number("varlevelsup")? != 0 {
+                break;
+            }
+            (query, varno, attribute) = (within, var.index("varno")?, var.number("varattno")?);
+            path.push(varno);
+        }
+        Ok((path, attribute))
+    }
+
+    /// The query that an entry of FROM is, if PostgreSQL puts its FROM in the place of the entry. `ctes` are the WITH lists
+    /// that the entry sees, and then those that the query sees.
+    fn pulled_up(&self, entry: &'a Node, ctes: &mut Vec<Vec<&'a Node>>) -> Result<Option<&'a Node>, PlanError> {
+        let query = match entry.number("rtekind")? {
+            0 => {
+                let oid = entry.oid("relid")?;
+                let is_view = self.catalog.relations.get(&oid).is_some_and(|r| !r.is_stream);
+                let Some(Tree::List(queries)) = self.catalog.views.get(&oid).filter(|_| is_view) else {
+                    return Ok(None);
+                };
+                ctes.clear();
+                queries.first().and_then(Tree::node)
+            }
+            1 => entry.node("subquery").ok(),
+            6 if !entry.flag("self_reference") => {
+                let (level, cte) = find_cte(entry, ctes)?;
+                ctes.truncate(level + 1);
+                let inlined = match cte.number("ctematerialized")? {
+                    MATERIALIZED => false,
+                    NOT_MATERIALIZED => true,
+                    _ => cte.number("cterefcount")? == 1,
+                };
+                cte.node("ctequery").ok().filter(|_| inlined && !cte.flag("cterecursive"))
+            }
+            _ => None,
+        };
+        ctes.push(Vec::new());
+        let fields = ["setOperations", "groupClause", "groupingSets", "havingQual", "sortClause", "distinctClause"];
+        let more = ["limitOffset", "limitCount", "cteList", "rowMarks"];
+        let flags = ["hasAggs", "hasWindowFuncs", "hasTargetSRFs"];
+        let stays = |q: &Node| fields.iter().chain(&more).any(|f| q.has(f)) || flags.iter().any(|f| q.flag(f));
+        Ok(query.filter(|q| !stays(q)))
     }
 }
 

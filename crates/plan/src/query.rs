@@ -269,17 +269,8 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// The WITH query that an entry of FROM names, and the place of its level.
-    pub(crate) fn find_cte(&self, entry: &Node) -> Result<(usize, &'a Node), PlanError> {
-        let name = entry.text("ctename");
-        let up = entry.index("ctelevelsup")?;
-        let level = self.ctes.len().checked_sub(1 + up).ok_or_else(|| entry.odd("ctelevelsup"))?;
-        let found = self.ctes[level].iter().copied().find(|c| c.text("ctename") == name);
-        Ok((level, found.ok_or_else(|| entry.odd("ctename"))?))
-    }
-
     fn cte(&mut self, entry: &'a Node) -> Result<(Shown, HashMap<i64, usize>), PlanError> {
-        let (level, cte) = self.find_cte(entry)?;
+        let (level, cte) = find_cte(entry, &self.ctes)?;
         if entry.flag("self_reference") {
             return self.working(cte);
         }
@@ -293,6 +284,15 @@ impl<'a> Planner<'a> {
         self.ctes.extend(outer);
         built
     }
+}
+
+/// The WITH query that an entry of FROM names, and the place of its level among the lists that the entry sees.
+pub(crate) fn find_cte<'a>(entry: &Node, ctes: &[Vec<&'a Node>]) -> Result<(usize, &'a Node), PlanError> {
+    let name = entry.text("ctename");
+    let up = entry.index("ctelevelsup")?;
+    let level = ctes.len().checked_sub(1 + up).ok_or_else(|| entry.odd("ctelevelsup"))?;
+    let found = ctes[level].iter().copied().find(|c| c.text("ctename") == name);
+    Ok((level, found.ok_or_else(|| entry.odd("ctename"))?))
 }
 
 /// Rows with the numbers by which their columns are named.

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use crate::PlanError;
-use crate::query::Planner;
+use crate::query::{Planner, find_cte};
 use crate::reader::Node;
 
 /// What it is called.
@@ -47,7 +47,9 @@ impl<'a> Planner<'a> {
                     return Some(relation.is_stream && attribute > 0 && !relation.columns.contains_key(&attribute));
                 }
                 SUBQUERY => entry.node("subquery").ok()?,
-                WITH if here && !entry.flag("self_reference") => self.find_cte(entry).ok()?.1.node("ctequery").ok()?,
+                WITH if here && !entry.flag("self_reference") => {
+                    find_cte(entry, &self.ctes).ok()?.1.node("ctequery").ok()?
+                }
                 _ => return None,
             };
             let mut targets = within.nodes("targetList").into_iter().filter(|_| !within.has("setOperations"));

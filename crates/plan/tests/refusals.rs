@@ -20,6 +20,7 @@ const TABLES: &str = "
     CREATE MATERIALIZED VIEW stored AS SELECT id FROM t;
     CREATE SEQUENCE numbers;
     CREATE VIEW unordered AS SELECT id FROM t LIMIT 3;
+    CREATE VIEW twice AS SELECT a AS x, a AS y FROM t;
     CREATE VIEW timed AS SELECT id FROM t WHERE at < now();
     CREATE FUNCTION steady() RETURNS int LANGUAGE sql STABLE AS 'SELECT 1';
     CREATE FUNCTION since(a timestamptz, b timestamptz DEFAULT now()) RETURNS interval LANGUAGE sql IMMUTABLE AS 'SELECT b - a';
@@ -73,6 +74,14 @@ async fn constructs_that_are_not_kept_are_named() {
         (
             "SELECT x, y, y + 1 AS z FROM (SELECT a AS x, a AS y FROM t) s GROUP BY GROUPING SETS ((x), (y))",
             &["a group that is the same column as another", "versions differ", "group by the column once"],
+        ),
+        (
+            "WITH w AS (SELECT x, a AS y FROM (SELECT a, a AS x FROM t) s) SELECT x, y FROM w GROUP BY GROUPING SETS ((x), (y)) HAVING x > 1",
+            &["a group that is the same column as another"],
+        ),
+        (
+            "WITH w AS (SELECT 1) SELECT x, y, x + 1 AS z FROM twice GROUP BY GROUPING SETS ((x), (y))",
+            &["a group that is the same column as another"],
         ),
         ("SELECT DISTINCT ON (id) id, generate_series(1, 3) AS n FROM t", &["DISTINCT ON without ORDER BY"]),
         (

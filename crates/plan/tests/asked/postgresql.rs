@@ -45,6 +45,30 @@ pub(crate) const QUERIES: &[Asked] = &[
         "SELECT id AS other, id AS one, id + 1 AS x, count(*) AS n FROM users GROUP BY one, ROLLUP (other) HAVING id + 1 IS NULL OR id > 0",
     ),
     (
+        "columns that a WITH query shows twice, in sets",
+        "WITH w AS MATERIALIZED (SELECT id, region AS x, region AS y FROM users) SELECT x, y, x + 1 AS z, y + 10 AS more, count(*) AS n FROM w GROUP BY ROLLUP (x, y)",
+    ),
+    (
+        "columns that a query of several steps shows twice, in sets",
+        "WITH w AS NOT MATERIALIZED (WITH v AS (SELECT 1) SELECT region AS x, region AS y FROM users) SELECT x, y, x + 1 AS z, y + 10 AS more, count(*) AS n FROM w GROUP BY GROUPING SETS ((x), (y))",
+    ),
+    (
+        "columns that a WITH query shows twice to two readers, in sets",
+        "WITH w AS (SELECT id, region AS x, region AS y FROM users) SELECT a.x, a.y, a.x + 1 AS z, a.y + 10 AS more, count(*) AS n FROM w a JOIN w b ON b.id = a.id GROUP BY GROUPING SETS ((a.x), (a.y))",
+    ),
+    (
+        "columns that a subquery shows twice, in sets",
+        "SELECT x, y, x + 1 AS z, y + 10 AS more, count(*) AS n FROM (SELECT DISTINCT id, region AS x, region AS y FROM users) s GROUP BY CUBE (x, y)",
+    ),
+    (
+        "what a subquery computes twice, in sets",
+        "SELECT x, y, x + 1 AS z, y + 10 AS more, count(*) AS n FROM (SELECT region + 1 AS x, region + 1 AS y FROM users) s GROUP BY CUBE (x, y)",
+    ),
+    (
+        "columns of a view that is read twice, in sets",
+        "SELECT a.id AS x, b.id AS y, a.id + 1 AS z, b.id + 10 AS more, count(*) AS n FROM priced a JOIN priced b ON a.id = b.id GROUP BY GROUPING SETS ((a.id), (b.id))",
+    ),
+    (
         "a whole row of which the first column is a composite",
         "SELECT u.id, to_jsonb(p) AS p, count(p) OVER () AS n FROM users u LEFT JOIN placed p ON p.id = u.id",
     ),
