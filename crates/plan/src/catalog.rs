@@ -191,9 +191,7 @@ impl Catalog {
         catalog.load_casts(client, &mut named).await?;
         named.functions.extend(crate::expr::ADDED_FUNCTIONS);
         catalog.load_functions(client, &named.functions).await?;
-        let mut of_defaults = Named::default();
-        catalog.functions.values().filter_map(|f| f.defaults.as_ref()).for_each(|tree| of_defaults.collect(tree));
-        catalog.load_functions(client, &of_defaults.functions).await?;
+        catalog.load_defaults(client).await?;
         named.types.extend(catalog.functions.values().flat_map(|f| f.args.iter().copied()));
         named.types.extend(catalog.functions.values().flat_map(|f| f.outs.iter().map(|o| o.1)));
         catalog.load_types(client, &named.types).await?;
@@ -350,6 +348,20 @@ impl Catalog {
             self.casts.insert((row.get(0), row.get(1)), cast);
         }
         Ok(())
+    }
+
+    /// The functions that defaults of arguments call, which may have such themselves.
+    async fn load_defaults(&mut self, client: &Client) -> Result<(), PlanError> {
+        let mut asked = BTreeSet::new();
+        loop {
+            let mut named = Named::default();
+            self.functions.values().filter_map(|f| f.defaults.as_ref()).for_each(|tree| named.collect(tree));
+            named.functions.retain(|func| !self.functions.contains_key(func) && asked.insert(*func));
+            if named.functions.is_empty() {
+                return Ok(());
+            }
+            self.load_functions(client, &named.functions).await?;
+        }
     }
 
     async fn load_functions(&mut self, client: &Client, oids: &BTreeSet<Oid>) -> Result<(), PlanError> {

@@ -99,7 +99,7 @@ impl Converter<'_> {
             "CONST" => constant(node, self.catalog),
             "FUNCEXPR" => {
                 let func = node.oid("funcid")?;
-                volatility::check_call(self.catalog, func, node.nodes("args").len())?;
+                volatility::check_call(self.catalog, func, &node.nodes("args"))?;
                 let kind = ExprKind::Call {
                     func,
                     args: self.list(node, "args")?,

@@ -78,7 +78,7 @@ impl Deparser<'_> {
             ExprKind::Column(_) if matches!(expr.declared, oid::RECORD | RECORD_ARRAY) => {
                 return Err(PlanError::not_yet(
                     "a record without a type that PostgreSQL would be given",
-                    "name its columns, or cast it to a composite type where it is made",
+                    "name its columns, or cast it to a composite type where it is made; for array_to_json(array_agg(t)) write json_agg(t)",
                 ));
             }
             ExprKind::Column(column) => {

@@ -9,13 +9,15 @@ use crate::aggregates::AggCall;
 use crate::built::{Built, Shown};
 use crate::convert::convert;
 use crate::expr::{Expr, ExprKind, INT4_EQUAL, INT8_GREATER};
+use crate::folded;
 use crate::grouping_sets::{self, GroupsFound, SET_NUMBER};
 use crate::items::flatten;
 use crate::outer::{Mode, reads_outer};
 use crate::query::Planner;
-use crate::reader::Node;
+use crate::reader::{Node, Tree};
 use crate::scope::Level;
 use crate::tree::JoinKind;
+use crate::whole_row;
 
 /// The numbers of the sets without groups.
 fn places_of_totals(sets: Option<&[Vec<i64>]>) -> Vec<usize> {
@@ -54,22 +56,28 @@ impl<'a> Planner<'a> {
             clauses.push((reference, *target.ok_or_else(|| clause.odd("tleSortGroupRef"))?));
         }
         let mut one_column = Vec::new();
-        if level.grouping_sets.is_some() {
-            one_column = self.columns_named_twice(query, &clauses)?;
+        if let Some(sets) = &level.grouping_sets {
+            one_column = self.columns_named_twice(query, &clauses, sets)?;
+            whole_row::check_grouped(query, shown, &clauses, sets)?;
             let names = level.one_column_a_name(built.columns.len());
             built = self.extend(built, &names)?;
         }
+        let in_sets = level.grouping_sets.is_some();
+        let read = |tree: &Tree, level: &mut Level<'a>| {
+            let expr = convert(tree, level, self.catalog)?;
+            Ok::<_, PlanError>(if in_sets { folded::reduced(&expr, self.catalog) } else { expr })
+        };
         let mut groups = Vec::new();
         let mut places = HashMap::new();
         let mut found = GroupsFound::default();
         for (reference, target) in clauses {
-            let expr = convert(target.get("expr"), level, self.catalog)?;
+            let expr = read(target.get("expr"), level)?;
             // In GROUPING SETS each is NULL where it is left out, whatever else is the same.
-            let same = groups.iter().position(|g| *g == expr).filter(|_| level.grouping_sets.is_none());
+            let same = groups.iter().position(|g| *g == expr).filter(|_| !in_sets);
             let place = match same {
                 Some(place) => place,
                 None => {
-                    found.add(target, self.catalog)?;
+                    found.add(target, &expr, self.catalog)?;
                     groups.push(expr);
                     groups.len() - 1
                 }
@@ -96,12 +104,11 @@ impl<'a> Planner<'a> {
         level.aggregates = Some(Vec::new());
         let mut wanted = Vec::new();
         for target in shown {
-            wanted.push(convert(target.get("expr"), level, self.catalog)?.rewrite(&mut |e| from_made(e)));
+            wanted.push(read(target.get("expr"), level)?.rewrite(&mut |e| from_made(e)));
         }
         let place_of = |t: &&Node| t.number("ressortgroupref").ok().and_then(|r| places.get(&r).copied());
         let grouped_by: Vec<Option<usize>> = shown.iter().map(place_of).collect();
-        let having =
-            if query.has("havingQual") { Some(convert(query.get("havingQual"), level, self.catalog)?) } else { None };
+        let having = if query.has("havingQual") { Some(read(query.get("havingQual"), level)?) } else { None };
         let mut calls = level.aggregates.take().unwrap_or_default();
         self.note_orders(&built, &calls);
         let counted = (!totals.is_empty() && mark.is_some()).then_some(calls.len());

@@ -7,13 +7,14 @@
 //!
 //! GROUPING() depends on nothing but the set's number.
 
-use types::{Oid, PgType, oid};
+use types::{PgType, oid};
 
 use crate::PlanError;
 use crate::aggregates::AggCall;
 use crate::built::{Built, BuiltColumn};
 use crate::catalog::Catalog;
 use crate::expr::{Expr, ExprKind, INT4_EQUAL};
+use crate::folded::is_folded;
 use crate::native::native;
 use crate::query::{Planner, find_cte};
 use crate::reader::{Node, Tree};
@@ -100,9 +101,11 @@ pub(crate) struct GroupsFound {
 
 impl GroupsFound {
     /// The next group.
-    pub(crate) fn add(&mut self, target: &Node, catalog: &Catalog) -> Result<(), PlanError> {
+    pub(crate) fn add(&mut self, target: &Node, expr: &Expr, catalog: &Catalog) -> Result<(), PlanError> {
         let resno = target.number("resno")?;
-        self.targets.push((!is_folded(target.get("expr"), catalog)).then_some(resno));
+        let reads = expr.any(&|e| matches!(e.kind, ExprKind::Column(_) | ExprKind::Outer(_) | ExprKind::Sub { .. }));
+        let folded = !reads && is_folded(target.node("expr")?, catalog);
+        self.targets.push((!folded).then_some(resno));
         Ok(())
     }
 
@@ -112,43 +115,6 @@ impl GroupsFound {
         let same = (0..groups.len()).filter(|at| groups[*at] == *expr && target(at).is_some());
         same.min_by_key(target)
     }
-}
-
-/// Whether it is computed of constants alone, once.
-fn is_folded(tree: &Tree, catalog: &Catalog) -> bool {
-    /// Types of which the texts depend on no setting.
-    const PLAIN_TEXT: [Oid; 13] = [
-        oid::BOOL,
-        oid::INT2,
-        oid::INT4,
-        oid::INT8,
-        oid::FLOAT4,
-        oid::FLOAT8,
-        oid::NUMERIC,
-        oid::TEXT,
-        oid::VARCHAR,
-        oid::BPCHAR,
-        oid::NAME,
-        oid::UUID,
-        oid::JSONB,
-    ];
-    let immutable = |node: &Node, field: &str| {
-        let info = node.oid(field).ok().and_then(|func| catalog.functions.get(&func));
-        info.is_some_and(|info| info.volatility == 'i' && !info.returns_set)
-    };
-    let mut all = true;
-    tree.walk(&mut |node| {
-        all &= match node.kind.as_str() {
-            "CONST" | "BOOLEXPR" | "RELABELTYPE" | "COLLATEEXPR" | "COLLATE" | "CASEEXPR" | "CASE" | "CASEWHEN"
-            | "WHEN" | "CASETESTEXPR" | "ARRAYEXPR" | "ARRAY" | "ROWEXPR" | "ROW" | "COALESCEEXPR" | "COALESCE"
-            | "MINMAXEXPR" | "MINMAX" | "NULLTEST" | "BOOLEANTEST" | "NAMEDARGEXPR" | "SUBSCRIPTINGREF" => true,
-            "FUNCEXPR" => immutable(node, "funcid"),
-            "OPEXPR" | "DISTINCTEXPR" | "NULLIFEXPR" | "SCALARARRAYOPEXPR" => immutable(node, "opfuncid"),
-            "COERCEVIAIO" => node.oid("resulttype").is_ok_and(|ty| PLAIN_TEXT.contains(&ty)),
-            _ => false,
-        };
-    });
-    all
 }
 
 /// Refuses what reads one of several groups that are one column of a subquery under several names.
@@ -213,6 +179,7 @@ impl<'a> Planner<'a> {
         &self,
         query: &'a Node,
         clauses: &[(i64, &'a Node)],
+        sets: &[Vec<i64>],
     ) -> Result<Vec<usize>, PlanError> {
         let mut columns = Vec::new();
         for (_, target) in clauses {
@@ -225,9 +192,14 @@ impl<'a> Planner<'a> {
                 None
             });
         }
+        // Where a set has both or neither, it does not matter which is taken.
+        let apart = |one: i64, other: i64| sets.iter().any(|set| set.contains(&one) != set.contains(&other));
         let twice = |at: &usize| {
             let Some((column, name)) = &columns[*at] else { return false };
-            columns.iter().flatten().any(|(other, other_name)| column == other && name != other_name)
+            columns.iter().zip(clauses).any(|(other, (reference, _))| {
+                let alike = other.as_ref().is_some_and(|(of, as_name)| of == column && as_name != name);
+                alike && apart(clauses[*at].0, *reference)
+            })
         };
         Ok((0..columns.len()).filter(twice).collect())
     }

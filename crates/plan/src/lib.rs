@@ -27,6 +27,7 @@ mod error;
 mod explain;
 mod expr;
 mod filters;
+mod folded;
 mod from;
 mod full;
 mod functions;

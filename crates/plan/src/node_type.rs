@@ -37,7 +37,7 @@ pub(crate) fn of_sublink(node: &Node, catalog: &Catalog) -> Result<NodeType, Pla
 }
 
 /// The type of an expression node.
-fn of(node: &Node, catalog: &Catalog) -> Result<NodeType, PlanError> {
+pub(crate) fn of(node: &Node, catalog: &Catalog) -> Result<NodeType, PlanError> {
     let (ty, typmod, collation) = match node.kind.as_str() {
         "VAR" => ("vartype", "vartypmod", "varcollid"),
         "CONST" => ("consttype", "consttypmod", "constcollid"),

@@ -313,6 +313,12 @@ impl<'a> Planner<'a> {
         let partition: Vec<String> = partition.iter().map(|&c| arg(c)).collect();
         let mut order = Vec::new();
         for Placed { column, expr, key } in keys {
+            if expr.declared == oid::RECORD {
+                return Err(PlanError::not_yet(
+                    "ORDER BY a row that decides which rows are taken",
+                    "order by its columns",
+                ));
+            }
             let mut sql = format!("({})::{}", arg(*column), self.catalog.type_sql(expr.declared)?);
             if let Some(collation) = self.catalog.collations.get(&expr.ty.collation) {
                 sql = format!("{sql} COLLATE {collation}");

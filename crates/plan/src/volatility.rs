@@ -4,6 +4,7 @@ use types::Oid;
 
 use crate::PlanError;
 use crate::catalog::Catalog;
+use crate::reader::{Node, Tree};
 
 /// STABLE built-ins that depend on nothing but settings, which are pinned with the definition.
 const BY_SETTINGS: &[&str] = &[
@@ -96,6 +97,9 @@ const BY_SETTINGS: &[&str] = &[
 /// Functions that tell the time.
 const CLOCK: &[&str] = &["now", "transaction_timestamp", "statement_timestamp", "clock_timestamp", "timeofday"];
 
+/// A default may call a function with defaults. PostgreSQL cannot call one that goes on for ever.
+const DEEPEST: usize = 16;
+
 /// Refuses functions whose answer changes while the rows stay.
 pub(crate) fn check(catalog: &Catalog, func: Oid) -> Result<(), PlanError> {
     let info = catalog.functions.get(&func).ok_or_else(|| PlanError::Tree(format!("function {func} is unknown")))?;
@@ -124,20 +128,39 @@ pub(crate) fn check(catalog: &Catalog, func: Oid) -> Result<(), PlanError> {
     }
 }
 
-/// The same of a call, of which the arguments that are left out are computed as well.
-pub(crate) fn check_call(catalog: &Catalog, func: Oid, given: usize) -> Result<(), PlanError> {
+/// The same of a call with its arguments; those that are left out are computed as well.
+pub(crate) fn check_call(catalog: &Catalog, func: Oid, args: &[&Node]) -> Result<(), PlanError> {
+    called(catalog, func, args, 0)
+}
+
+fn called(catalog: &Catalog, func: Oid, args: &[&Node], depth: usize) -> Result<(), PlanError> {
     check(catalog, func)?;
-    let info = catalog.functions.get(&func).filter(|info| given < info.args.len());
-    let Some(defaults) = info.and_then(|info| info.defaults.as_ref()) else { return Ok(()) };
+    let info = catalog.functions.get(&func).filter(|_| depth < DEEPEST);
+    let Some((info, Some(Tree::List(defaults)))) = info.map(|info| (info, info.defaults.as_ref())) else {
+        return Ok(());
+    };
+    // They stand for the last arguments.
+    let first = info.args.len().saturating_sub(defaults.len());
+    let is_named = |arg: &&&Node| arg.kind == "NAMEDARGEXPR";
+    let in_order = args.iter().take_while(|arg| !is_named(arg)).count();
+    let by_name: Vec<usize> = args.iter().filter(is_named).filter_map(|arg| arg.index("argnumber").ok()).collect();
+    for (at, default) in (first..).zip(defaults) {
+        if at >= in_order && !by_name.contains(&at) {
+            computed(catalog, default, depth + 1)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a default computes.
+fn computed(catalog: &Catalog, default: &Tree, depth: usize) -> Result<(), PlanError> {
     let mut found = Ok(());
-    defaults.walk(&mut |node| {
+    default.walk(&mut |node| {
         let checked = match node.kind.as_str() {
             "SQLVALUEFUNCTION" => node.number("op").and_then(|op| Err(sql_value(op))),
             "NEXTVALUEEXPR" => Err(node.odd("place")),
-            _ => {
-                let called = ["funcid", "opfuncid"].iter().find_map(|field| node.oid(field).ok());
-                called.map_or(Ok(()), |func| check(catalog, func))
-            }
+            "FUNCEXPR" => node.oid("funcid").and_then(|func| called(catalog, func, &node.nodes("args"), depth)),
+            _ => node.oid("opfuncid").map_or(Ok(()), |func| check(catalog, func)),
         };
         if found.is_ok() {
             found = checked;

@@ -19,25 +19,52 @@ const JOIN: i64 = 2;
 
 /// The entries of which a query, or what is nested in it, reads the whole row.
 pub(crate) fn whole_rows(query: &Node) -> BTreeSet<usize> {
-    fn fields(node: &Node, depth: i64, found: &mut BTreeSet<usize>) {
-        node.fields().for_each(|(_, tree)| walk(tree, depth, found));
-    }
-    fn walk(tree: &Tree, depth: i64, found: &mut BTreeSet<usize>) {
-        let is = |node: &Node, field, value| node.number(field).is_ok_and(|number| number == value);
-        match tree {
-            Tree::List(items) => items.iter().for_each(|item| walk(item, depth, found)),
-            Tree::Node(node) => {
-                if node.kind == "VAR" && is(node, "varattno", 0) && is(node, "varlevelsup", depth) {
-                    found.extend(node.index("varno").ok());
-                }
-                fields(node, depth + i64::from(node.kind == "QUERY"), found);
+    let mut found = BTreeSet::new();
+    query.fields().for_each(|(_, tree)| find_whole(tree, 0, true, &mut found));
+    found
+}
+
+/// Of a query that is `depth` levels up; what its aggregates read is left out if not asked for.
+fn find_whole(tree: &Tree, depth: i64, aggregated: bool, found: &mut BTreeSet<usize>) {
+    let is = |node: &Node, field, value| node.number(field).is_ok_and(|number| number == value);
+    match tree {
+        Tree::List(items) => items.iter().for_each(|item| find_whole(item, depth, aggregated, found)),
+        Tree::Node(node) => {
+            if node.kind == "AGGREF" && is(node, "agglevelsup", depth) && !aggregated {
+                return;
             }
-            Tree::Nothing | Tree::Token(_) | Tree::Bytes(_) => {}
+            if node.kind == "VAR" && is(node, "varattno", 0) && is(node, "varlevelsup", depth) {
+                found.extend(node.index("varno").ok());
+            }
+            let depth = depth + i64::from(node.kind == "QUERY");
+            node.fields().for_each(|(_, tree)| find_whole(tree, depth, aggregated, found));
+        }
+        Tree::Nothing | Tree::Token(_) | Tree::Bytes(_) => {}
+    }
+}
+
+/// Refuses a whole row beside GROUPING SETS that leave out one of its columns: PostgreSQL's row has the column all the same.
+pub(crate) fn check_grouped(
+    query: &Node,
+    shown: &[&Node],
+    groups: &[(i64, &Node)],
+    sets: &[Vec<i64>],
+) -> Result<(), PlanError> {
+    let mut whole = BTreeSet::new();
+    shown.iter().for_each(|target| find_whole(target.get("expr"), 0, false, &mut whole));
+    find_whole(query.get("havingQual"), 0, false, &mut whole);
+    for (reference, target) in groups {
+        let var = target.node("expr")?;
+        let is_column = var.kind == "VAR" && var.number("varlevelsup")? == 0 && var.number("varattno")? != 0;
+        let left_out = sets.iter().any(|set| !set.contains(reference));
+        if is_column && left_out && whole.contains(&var.index("varno")?) {
+            return Err(PlanError::not_yet(
+                "a whole row of which a column is left out by GROUPING SETS",
+                "group in a subquery, and join the row to it",
+            ));
         }
     }
-    let mut found = BTreeSet::new();
-    fields(query, 0, &mut found);
-    found
+    Ok(())
 }
 
 impl Level<'_> {

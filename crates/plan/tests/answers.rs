@@ -79,6 +79,7 @@ const TABLES: &str = r#"
     INSERT INTO nets VALUES ('10.0.0.1/32', '10.0.0.1'), ('10.0.0.0/24', '10.0.0.0/24'), ('10.0.0.2', '10.0.0.1'), ('::1', NULL);
     CREATE TABLE padded (x char(3) PRIMARY KEY);
     INSERT INTO padded VALUES ('a'), ('b'), ('c');
+    CREATE FUNCTION dated(a int, b date DEFAULT CURRENT_DATE, n int DEFAULT 1) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT concat_ws('','', a, b - date ''2020-01-01'', n)';
     CREATE VIEW folded WITH (security_barrier) AS SELECT id, upper(status) AS status FROM orders WHERE status <> '';
 "#;
 

@@ -25,6 +25,8 @@ const TABLES: &str = "
     CREATE FUNCTION steady() RETURNS int LANGUAGE sql STABLE AS 'SELECT 1';
     CREATE FUNCTION since(a timestamptz, b timestamptz DEFAULT now()) RETURNS interval LANGUAGE sql IMMUTABLE AS 'SELECT b - a';
     CREATE FUNCTION today(a int, b date DEFAULT CURRENT_DATE, c int DEFAULT random() * 9) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT a';
+    CREATE FUNCTION by_clock(a timestamptz DEFAULT now()) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1';
+    CREATE FUNCTION through_defaults(a int, b int DEFAULT by_clock()) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT a + b';
     CREATE AGGREGATE app_sum (int) (SFUNC = int4pl, STYPE = int);
     CREATE FUNCTION shaky(int, int) RETURNS int LANGUAGE sql VOLATILE AS 'SELECT $1 + $2';
     CREATE AGGREGATE shaky_sum (int) (SFUNC = shaky, STYPE = int);
@@ -84,6 +86,13 @@ async fn constructs_that_are_not_kept_are_named() {
             &["a group that is the same column as another"],
         ),
         ("SELECT DISTINCT ON (id) id, generate_series(1, 3) AS n FROM t", &["DISTINCT ON without ORDER BY"]),
+        ("SELECT id FROM t ORDER BY (a, id) DESC LIMIT 3", &["ORDER BY a row that decides", "order by its columns"]),
+        ("SELECT s.id FROM (SELECT id, a FROM t) s ORDER BY s LIMIT 3", &["ORDER BY a row that decides"]),
+        ("SELECT DISTINCT ON (a) a, id FROM t ORDER BY a, (b, id)", &["ORDER BY a row that decides"]),
+        (
+            "SELECT t.id, to_jsonb(t) AS j, count(*) AS n FROM t GROUP BY t.id, ROLLUP (t.a)",
+            &["a whole row of which a column is left out by GROUPING SETS", "join the row to it"],
+        ),
         (
             "SELECT a, percentile_cont((SELECT 0.5)) WITHIN GROUP (ORDER BY id) AS m FROM t GROUP BY a",
             &["percentile_cont() WITHIN GROUP of what is not constant"],
@@ -287,7 +296,9 @@ async fn what_changes_while_the_rows_stay_is_named() {
         ("SELECT id FROM timed", &["now()", "filters by time"]),
         ("SELECT id, since(a => at) AS s FROM t", &["now()", "filters by time"]),
         ("SELECT id, today(a) AS s FROM t", &["CURRENT_DATE", "filters by time"]),
-        ("SELECT t.id, d FROM t, today(t.a, '2024-01-01') d", &["CURRENT_DATE", "filters by time"]),
+        ("SELECT t.id, d FROM t, today(t.a, '2024-01-01') d", &["random()", "it is volatile"]),
+        ("SELECT id, today(a, c => 3) AS s FROM t", &["CURRENT_DATE", "filters by time"]),
+        ("SELECT id, through_defaults(a) AS s FROM t", &["now()", "filters by time"]),
         ("SELECT id, CURRENT_USER AS c FROM t", &["CURRENT_USER", "who asks"]),
         ("SELECT id, nextval('numbers') AS n FROM t", &["nextval()", "volatile"]),
         ("SELECT gen_random_uuid() AS g, id FROM t", &["gen_random_uuid()"]),

@@ -24,7 +24,7 @@ const ASKED: &[(&str, &[&str])] = &[
     ),
     (
         "SELECT s = ROW(1, 2) AS f FROM (SELECT ROW(id, a) AS s FROM t UNION ALL SELECT ROW(id, a) FROM u) q",
-        &["a record without a type that PostgreSQL would be given", "cast it to a composite type"],
+        &["a record without a type that PostgreSQL would be given", "cast it to a composite type", "json_agg(t)"],
     ),
     (
         "SELECT a, percentile_cont(a / 10.0) WITHIN GROUP (ORDER BY id) AS m FROM t GROUP BY a",

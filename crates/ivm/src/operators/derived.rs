@@ -142,7 +142,7 @@ impl<'d> Round<'d> {
             if went.is_empty() {
                 return Ok(());
             }
-            self.bounds.round(&[])?;
+            self.bounds.round(0, &[])?;
             went.sort_by_key(|(came, _)| *came);
             for same in went.chunk_by(|a, b| a.0 == b.0) {
                 let Some((came, _)) = same.first() else { continue };
@@ -162,12 +162,13 @@ impl<'d> Round<'d> {
         mut emit: Option<&mut Emit<'_>>,
     ) -> Result<(), Failure> {
         self.bounds.building = emit.is_some();
-        let mut waiting: Vec<(u64, Vec<Delta>)> = Vec::new();
+        let mut waiting: Vec<(u64, u64, Vec<Delta>)> = Vec::new();
+        let mut depth = 0;
         loop {
             let came = self.rise();
             if !came.is_empty() {
                 self.bounds.hold(&came)?;
-                waiting.extend(came.chunks(CHUNK).map(|piece| (self.clock, piece.to_vec())));
+                waiting.extend(came.chunks(CHUNK).map(|piece| (self.clock, depth, piece.to_vec())));
             }
             if let Some(emit) = emit.as_deref_mut() {
                 cx.wanted()?;
@@ -180,8 +181,9 @@ impl<'d> Round<'d> {
                     emit(cx, out)?;
                 }
             }
-            let Some((mark, rows)) = waiting.pop() else { return Ok(()) };
-            self.bounds.round(&rows)?;
+            let Some((mark, at, rows)) = waiting.pop() else { return Ok(()) };
+            depth = at + 1;
+            self.bounds.round(depth, &rows)?;
             if emit.is_some() {
                 self.bounds.release(&rows);
             }

@@ -46,7 +46,8 @@ pub(crate) struct Following {
 /// Levels of UNION ALL, or rounds of UNION, that a recursion takes at most in one cut.
 const LEVELS: u64 = 100_000;
 const ROUNDS: u64 = 1_000_000;
-/// Where a level or round is deep, and how many rows such levels have at most, all together, and how many bytes these and such rounds.
+/// From which level or step on rows are deep, and how many such rows there are at most, all together (of UNION ALL), and of how
+/// many bytes.
 const DEEP: u64 = 1_000;
 const DEEP_ROWS: usize = 5_000_000;
 const DEEP_BYTES: usize = 1 << 27;
@@ -68,10 +69,11 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
-    /// Another round of a recursion that has each row once, with its new rows: those that carry the way to them grow with each.
-    pub(crate) fn round(&mut self, rows: &[Delta]) -> Result<(), Failure> {
+    /// Another round of a recursion that has each row once, of rows that are so many steps away from where they begin: those
+    /// that carry the way to them grow with each.
+    pub(crate) fn round(&mut self, depth: u64, rows: &[Delta]) -> Result<(), Failure> {
         self.rounds += 1;
-        self.deep_bytes += if self.rounds > DEEP { bytes(rows) } else { 0 };
+        self.deep_bytes += if depth > DEEP { bytes(rows, 0) } else { 0 };
         self.check(self.rounds <= ROUNDS && self.deep_bytes <= DEEP_BYTES)
     }
 
@@ -79,14 +81,14 @@ impl Bounds {
     pub(crate) fn level(&mut self, level: u64, rows: &[Delta]) -> Result<(), Failure> {
         if level > DEEP {
             self.deep_rows += rows.len();
-            self.deep_bytes += bytes(rows);
+            self.deep_bytes += bytes(rows, 0);
         }
         self.check(level <= LEVELS && self.deep_rows <= DEEP_ROWS && self.deep_bytes <= DEEP_BYTES)
     }
 
     /// Rows wait, or are kept until the cut ends.
     pub(crate) fn hold(&mut self, rows: &[Delta]) -> Result<(), Failure> {
-        self.held = self.held.saturating_add(bytes(rows));
+        self.held = self.held.saturating_add(bytes(rows, size_of::<Delta>()));
         if self.held <= HELD || self.building {
             return self.check(self.held <= HELD);
         }
@@ -99,7 +101,7 @@ impl Bounds {
 
     /// They do no longer.
     pub(crate) fn release(&mut self, rows: &[Delta]) {
-        self.held = self.held.saturating_sub(bytes(rows));
+        self.held = self.held.saturating_sub(bytes(rows, size_of::<Delta>()));
     }
 
     fn check(&self, within: bool) -> Result<(), Failure> {
@@ -112,11 +114,11 @@ impl Bounds {
     }
 }
 
-/// Each copy counts: whoever shows the rows has as many.
-fn bytes(rows: &[Delta]) -> usize {
+/// The rows' bytes and `more` for each. Each copy counts: whoever shows the rows has as many.
+fn bytes(rows: &[Delta], more: usize) -> usize {
     let of = |d: &Delta| {
         let copies = usize::try_from(d.diff.unsigned_abs()).unwrap_or(usize::MAX);
-        copies.saturating_mul(d.row.as_bytes().len() + size_of::<Delta>())
+        copies.saturating_mul(d.row.as_bytes().len() + more)
     };
     rows.iter().map(of).fold(0, usize::saturating_add)
 }
@@ -200,5 +202,37 @@ impl Recursive {
             None => "level by level; only the step's joins keep rows".into(),
             Some(_) => "each row with how often it follows from others, and from earlier ones".into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use types::RowBuilder;
+
+    fn rows(count: usize, bytes: usize) -> Vec<Delta> {
+        let mut row = RowBuilder::new();
+        row.push_value(Some(&vec![0; bytes]));
+        vec![Delta::plus(row.finish()); count]
+    }
+
+    #[test]
+    fn many_rows_near_where_they_begin_are_no_recursion_without_end() {
+        let (mut bounds, rows) = (Bounds::default(), rows(1000, 1000));
+        for _ in 0..10 * DEEP {
+            bounds.round(20, &rows).unwrap();
+            bounds.level(DEEP, &rows).unwrap();
+        }
+    }
+
+    #[test]
+    fn rows_far_from_it_are_bounded_by_their_bytes_and_narrow_ones_by_their_number() {
+        let mut bounds = Bounds::default();
+        let wide = rows(1, 1 << 20);
+        let rounds = (0..1000).take_while(|_| bounds.round(DEEP + 1, &wide).is_ok()).count();
+        assert_eq!(rounds, (DEEP_BYTES >> 20) - 1);
+        let (mut bounds, narrow) = (Bounds::default(), rows(1000, 4));
+        let levels = (0..10_000).take_while(|_| bounds.level(DEEP + 1, &narrow).is_ok()).count();
+        assert_eq!(levels * 1000, DEEP_ROWS);
     }
 }

@@ -45,6 +45,34 @@ pub(crate) const QUERIES: &[Asked] = &[
         "SELECT id AS other, id AS one, id + 1 AS x, count(*) AS n FROM users GROUP BY one, ROLLUP (other) HAVING id + 1 IS NULL OR id > 0",
     ),
     (
+        "texts of dates in grouping sets",
+        "SELECT date '2020-01-01'::text AS d, date '2020-01-01'::text || 'x' AS e, ARRAY[1]::text AS a, ARRAY[1]::text || 'x' AS b, region, count(*) AS n FROM users GROUP BY GROUPING SETS ((1), (3), (region))",
+    ),
+    (
+        "what becomes a constant in grouping sets",
+        "SELECT coalesce(NULL, 'all', name) AS a, coalesce(NULL, 'all', name) || '!' AS b, CASE WHEN false THEN name WHEN true THEN 'x' ELSE name END AS c, CASE WHEN false THEN name WHEN true THEN 'x' ELSE name END || '!' AS d, (true OR name = 'x') AS e, (true OR name = 'x')::int + 1 AS f, upper(NULL || name) AS g, upper(NULL || name) IS NULL AS h, region, count(*) AS n FROM users GROUP BY GROUPING SETS ((1), (3, 5), (7), (region))",
+    ),
+    (
+        "what stays to be computed in grouping sets",
+        "SELECT coalesce(name, 'all') AS a, coalesce(name, 'all') || '!' AS b, (false OR name = 'x') AS c, (false OR name = 'x')::int AS d, nullif(NULL, region) AS e, nullif(NULL, region) + 1 AS f, CASE region WHEN 1 THEN 'x' ELSE 'y' END AS g, CASE region WHEN 1 THEN 'x' ELSE 'y' END || '!' AS h, count(*) AS n FROM users GROUP BY GROUPING SETS ((1), (3, 5), (7))",
+    ),
+    (
+        "one column under two names, always together",
+        "SELECT x + 1 AS one, y + 2 AS two, x, y, z, count(*) AS n FROM (SELECT region AS x, region AS y, id % 2 AS z FROM users) s GROUP BY x, y, ROLLUP (z)",
+    ),
+    (
+        "whole rows aggregated in grouping sets",
+        "SELECT u.region, jsonb_agg(u ORDER BY u.id) AS rows, count(u) AS n FROM users u GROUP BY ROLLUP (u.region)",
+    ),
+    (
+        "a whole row of which all columns are in all sets",
+        "SELECT u.id, to_jsonb(u) AS j, u.id % 2 AS half, count(*) AS n FROM users u GROUP BY u.id, ROLLUP (u.id % 2)",
+    ),
+    (
+        "arguments that are given, though their default tells the time",
+        "SELECT id, dated(region, '2024-01-01') AS a, dated(n => 3, a => id::int, b => '2024-01-02') AS b FROM users",
+    ),
+    (
         "columns that a WITH query shows twice, in sets",
         "WITH w AS MATERIALIZED (SELECT id, region AS x, region AS y FROM users) SELECT x, y, x + 1 AS z, y + 10 AS more, count(*) AS n FROM w GROUP BY ROLLUP (x, y)",
     ),
