@@ -15,6 +15,7 @@ use crate::query::Planner;
 use crate::reader::{Node, Tree};
 use crate::represented::Represented;
 use crate::scope::Level;
+use crate::text_forms;
 use crate::tree::{Aggregate, AggregateFunc, Rel};
 use crate::volatility;
 
@@ -156,6 +157,7 @@ impl AggCall {
         let ty = catalog.ty(declared, -1, node.oid("aggcollid")?);
         let distinct = node.has("aggdistinct");
         let shown: Vec<Expr> = args.iter().filter(|a| !a.junk).map(|a| a.expr.clone()).collect();
+        text_forms::check_shown(catalog, id, &shown)?;
         let native = native(node, &info.schema, &info.name, &shown, distinct);
         let name = info.name.clone();
         let order = match shows_order(info) {

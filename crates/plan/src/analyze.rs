@@ -14,6 +14,7 @@ use crate::built::Built;
 use crate::catalog::{Catalog, asked};
 use crate::environment::environment;
 use crate::filters::note_filters;
+use crate::moments;
 use crate::nested::{Nested, StreamView};
 use crate::pairs::ALL_PAIRS;
 use crate::placed::placed;
@@ -62,7 +63,7 @@ pub struct FunctionUse {
 }
 
 /// Settings that time zones, text forms and the bodies of user-defined functions depend on.
-const PINNED: &[&str] = &[
+pub(crate) const PINNED: &[&str] = &[
     "TimeZone",
     "DateStyle",
     "IntervalStyle",
@@ -76,7 +77,10 @@ const PINNED: &[&str] = &[
 ];
 
 /// Settings that native text forms take for granted, whatever the session has.
-const FIXED: &[(&str, &str)] = &[("bytea_output", "hex"), ("extra_float_digits", "1")];
+pub(crate) const FIXED: &[(&str, &str)] = &[("bytea_output", "hex"), ("extra_float_digits", "1")];
+
+/// Settings of the session itself.
+const NOT_OF_A_QUERY: &[&str] = &["role", "session_authorization", "client_encoding"];
 
 const PROBE: &str = "__tributary_probe";
 
@@ -129,6 +133,7 @@ async fn in_transaction(client: &Client, query: &str, options: &PlanOptions) -> 
     let Tree::List(queries) = &tree else { return Err(PlanError::Tree("the rule is not a list".into())) };
     let root = queries.first().and_then(Tree::node);
     let root = root.ok_or_else(|| PlanError::Tree("the rule is empty".into()))?;
+    moments::check(&tree, &create)?;
     let mut nested = Nested { there_are: &options.stream_tables, settings: &settings, met: Vec::new() };
     let mut catalog = Catalog::load(client, &tree, probe, &mut nested).await?;
     let read = options.stream_tables.iter().filter(|v| nested.met.contains(&v.name)).map(|v| v.query.as_str());
@@ -216,6 +221,13 @@ async fn pin(client: &Client, options: &PlanOptions) -> Result<Vec<(String, Stri
                 format!("the setting {name}"),
                 "text forms are always exact here",
                 "leave it out, and round or format in the query",
+            ));
+        }
+        if NOT_OF_A_QUERY.iter().any(|not| name.eq_ignore_ascii_case(not)) {
+            return Err(PlanError::refused(
+                format!("the setting {name}"),
+                "it belongs to the session that asks, not to a query",
+                "leave it out",
             ));
         }
         let name =

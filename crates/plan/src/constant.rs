@@ -9,7 +9,7 @@ use crate::expr::{Constant, Expr, ExprKind, Template};
 use crate::jsonb;
 use crate::range::range;
 use crate::reader::{Node, Tree};
-use crate::volatility::names_an_object;
+use crate::text_forms::names_an_object;
 
 const CIDR: Oid = 650;
 /// A literal that goes to a function of anything, such as a key in `jsonb_build_object`.

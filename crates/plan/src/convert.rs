@@ -6,7 +6,9 @@ use crate::PlanError;
 use crate::catalog::Catalog;
 use crate::constant::constant;
 use crate::expr::{Expr, ExprKind, Template};
+use crate::moments;
 use crate::reader::{Node, Tree};
+use crate::text_forms;
 use crate::volatility;
 
 /// A PARAM that is a column of the subquery that ANY or ALL compares with, in PostgreSQL's numbers.
@@ -100,9 +102,11 @@ impl Converter<'_> {
             "FUNCEXPR" => {
                 let func = node.oid("funcid")?;
                 volatility::check_call(self.catalog, func, &node.nodes("args"))?;
+                let args = self.list(node, "args")?;
+                text_forms::check_shown(self.catalog, func, &args)?;
                 let kind = ExprKind::Call {
                     func,
-                    args: self.list(node, "args")?,
+                    args,
                     collation: node.oid("inputcollid")?,
                     variadic: node.flag("funcvariadic"),
                 };
@@ -112,6 +116,7 @@ impl Converter<'_> {
                 let func = node.oid("opfuncid")?;
                 volatility::check(self.catalog, func)?;
                 let args = self.list(node, "args")?;
+                text_forms::check_shown(self.catalog, func, &args)?;
                 // An operator has its function's arguments as they are declared.
                 let variadic = self.catalog.functions.get(&func).is_some_and(|info| info.is_variadic);
                 let kind = ExprKind::Call { func, args, collation: node.oid("inputcollid")?, variadic };
@@ -188,13 +193,23 @@ impl Converter<'_> {
             }
             "COERCEVIAIO" => {
                 let arg = self.child(node, "arg")?;
-                volatility::check_text_form(arg.ty.oid)?;
-                volatility::check_text_form(node.oid("resulttype")?)?;
+                let to = node.oid("resulttype")?;
+                text_forms::check(self.catalog, arg.declared)?;
+                text_forms::check(self.catalog, to)?;
+                moments::check_reading(to)?;
                 let kind = ExprKind::ViaText(arg);
                 self.typed(kind, node, "resulttype", "", "resultcollid")
             }
             "ARRAYCOERCEEXPR" => {
-                let kind = ExprKind::Cast(self.child(node, "arg")?);
+                let arg = self.child(node, "arg")?;
+                volatility::check_elements(self.catalog, node.get("elemexpr"))?;
+                if node.node("elemexpr")?.kind == "COERCEVIAIO" {
+                    let to = node.oid("resulttype")?;
+                    text_forms::check(self.catalog, arg.declared)?;
+                    text_forms::check(self.catalog, to)?;
+                    moments::check_reading(to)?;
+                }
+                let kind = ExprKind::Cast(arg);
                 self.typed(kind, node, "resulttype", "resulttypmod", "resultcollid")
             }
             "CONVERTROWTYPEEXPR" => {
@@ -256,7 +271,10 @@ impl Converter<'_> {
                 Some(node) => self.expr(node),
                 None => Err(node.odd("arguments")),
             }),
-            "XMLEXPR" => crate::xml::expression(node, &mut |node| self.expr(node)),
+            "XMLEXPR" => crate::xml::expression(node, &mut |node| {
+                let shown = self.expr(node)?;
+                text_forms::check_value(self.catalog, &shown).map(|()| shown)
+            }),
             "GROUPINGFUNC" => self.scope.grouping(node),
             "PARAM" => {
                 Err(PlanError::refused("a parameter", "a stream table has none", "write the value into the query"))

@@ -12,7 +12,7 @@ use crate::convert::{Constants, convert};
 use crate::expr::{Expr, ExprKind, INT8_PLUS, Template, boolean, case, int8};
 use crate::query::Planner;
 use crate::reader::Node;
-use crate::volatility::check_text_form;
+use crate::text_forms;
 
 /// What follows a recursion's own columns.
 pub(crate) struct Carried<'a> {
@@ -52,7 +52,7 @@ impl<'a> Carried<'a> {
             for name in clause.get(list).texts() {
                 let at = names.iter().position(|n| *n == name).filter(|at| *at < columns.len());
                 let at = at.ok_or_else(|| clause.odd(list))?;
-                check_text_form(columns[at].ty.oid)?;
+                text_forms::check(planner.catalog, columns[at].declared)?;
                 if !planner.is_one_form(columns[at].ty) {
                     return Err(PlanError::not_yet(
                         format!("{word} by type {}", planner.catalog.type_sql(columns[at].declared)?),

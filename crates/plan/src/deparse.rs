@@ -5,6 +5,7 @@ use types::{Oid, PgType, oid, quote_ident};
 use crate::PlanError;
 use crate::catalog::Catalog;
 use crate::expr::{Expr, ExprKind, Template};
+use crate::moments::{is_of_time, reading};
 use crate::told_apart::bytes_of;
 use crate::tree::PgExpr;
 
@@ -153,10 +154,18 @@ impl Deparser<'_> {
                 format!("({}) {operator} {word} ({})", self.collated(left, *collation)?, self.sql(array)?)
             }
             ExprKind::Cast(arg) => {
-                format!("({})::{}", self.sql(arg)?, self.catalog.modified_type_sql(expr.declared, expr.ty.typmod)?)
+                let to = self.catalog.modified_type_sql(expr.declared, expr.ty.typmod)?;
+                if is_of_time(expr.ty.oid) && !is_of_time(arg.ty.oid) {
+                    return Ok(reading(&self.sql(arg)?, to));
+                }
+                format!("({})::{to}", self.sql(arg)?)
             }
             _ if bytes_of(expr).is_some() => {
                 return Err(PlanError::Tree("bytes of a value are asked for in SQL".into()));
+            }
+            ExprKind::ViaText(arg) if is_of_time(expr.declared) => {
+                let to = self.catalog.type_sql(expr.declared)?;
+                format!("({})", reading(&self.sql(arg)?, to))
             }
             ExprKind::Relabel(arg) | ExprKind::ViaText(arg) => {
                 format!("({})::{}", self.sql(arg)?, self.catalog.type_sql(expr.declared)?)

@@ -11,6 +11,7 @@ use crate::deparse::from_item;
 use crate::expr::{Expr, ExprKind, Template};
 use crate::query::Planner;
 use crate::reader::{Node, Tree};
+use crate::text_forms;
 use crate::tree::Rel;
 use crate::whole_row::THERE;
 
@@ -159,6 +160,7 @@ impl<'a> Planner<'a> {
         for (number, function) in entry.nodes("functions").into_iter().enumerate() {
             let expr = convert(function.get("funcexpr"))?;
             let defined = function.oids("funccoltypes");
+            defined.iter().try_for_each(|ty| text_forms::check(self.catalog, *ty))?;
             let own = if defined.is_empty() { self.result_columns(&expr)? } else { self.defined_columns(function) };
             template.text(if number == 0 { "" } else { ", " });
             template.arg(expr);

@@ -6,7 +6,7 @@ use types::{Oid, oid};
 use crate::PlanError;
 use crate::catalog::of_objects;
 use crate::expr::TEXT_EQUAL;
-use crate::volatility::NAMES_OF_OBJECTS;
+use crate::text_forms::NAMES_OF_OBJECTS;
 
 /// A type's default hash operator class.
 #[derive(Debug, Clone)]

@@ -13,7 +13,7 @@ use crate::PlanError;
 use crate::catalog::{Catalog, asked};
 use crate::constant::constant;
 use crate::reader::Tree;
-use crate::volatility::names_an_object;
+use crate::text_forms::names_an_object;
 
 const PROBE: &str = "__tributary_literal";
 
@@ -132,6 +132,18 @@ fn scan(text: &str, into: &mut BTreeSet<String>) {
         }
         rest = &rest[length..];
     }
+}
+
+/// What stands between the quotes or dollars of the literal that begins here.
+pub(crate) fn literal_at(text: &str) -> Option<&str> {
+    // E'', U&'' and their kin.
+    let quote = text.find(['\'', '$']).filter(|at| *at <= 2)?;
+    let rest = &text[quote..];
+    if rest.starts_with('$') {
+        return dollars(rest).map(|(inner, _)| inner);
+    }
+    let length = quoted(rest, text.starts_with(['e', 'E']));
+    rest.get(1..length.checked_sub(1)?)
 }
 
 /// How long the literal is that begins here, its quotes included.

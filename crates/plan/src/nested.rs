@@ -6,6 +6,7 @@ use tokio_postgres::Client;
 use types::{Oid, TableName, quote_ident};
 
 use crate::PlanError;
+use crate::analyze::{FIXED, PINNED};
 use crate::catalog::{Catalog, asked};
 use crate::row_id;
 
@@ -81,6 +82,16 @@ impl Nested<'_> {
                 ));
             }
         }
-        Ok(())
+        // What is pinned without being asked for is in both.
+        let asked_for = |name: &str| !PINNED.contains(&name) && FIXED.iter().all(|(fixed, _)| *fixed != name);
+        let here_only = |name: &str| asked_for(name) && view.settings.iter().all(|(other, _)| name != other);
+        match self.settings.iter().find(|(name, _)| here_only(name)) {
+            Some((name, value)) => Err(PlanError::refused(
+                format!("the stream table {} under other settings", view.name),
+                format!("it was defined without {name}, and this query has {value}"),
+                format!("define both with --set {name}={value}, or neither"),
+            )),
+            None => Ok(()),
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! Which functions may stand in a query that is kept: those whose answer the rows determine.
 
-use types::Oid;
+use types::{Oid, oid};
 
 use crate::PlanError;
 use crate::catalog::Catalog;
+use crate::moments::offset_of_today;
 use crate::reader::{Node, Tree};
 
 /// STABLE built-ins that depend on nothing but settings, which are pinned with the definition.
@@ -97,6 +98,9 @@ const BY_SETTINGS: &[&str] = &[
 /// Functions that tell the time.
 const CLOCK: &[&str] = &["now", "transaction_timestamp", "statement_timestamp", "clock_timestamp", "timeofday"];
 
+/// Functions that take the offset of a zone as it is today: `time::timetz` and `timetz AT TIME ZONE` a name.
+const OF_TODAY: [(&str, &[Oid]); 2] = [("timetz", &[oid::TIME]), ("timezone", &[oid::TEXT, 1266])];
+
 /// A default may call a function with defaults. PostgreSQL cannot call one that goes on for ever.
 const DEEPEST: usize = 16;
 
@@ -107,6 +111,9 @@ pub(crate) fn check(catalog: &Catalog, func: Oid) -> Result<(), PlanError> {
     let name = format!("{}()", info.name);
     if built_in && (CLOCK.contains(&info.name.as_str()) || (info.name == "age" && info.args.len() == 1)) {
         return Err(by_time(&name));
+    }
+    if built_in && OF_TODAY.contains(&(info.name.as_str(), info.args.as_slice())) {
+        return Err(offset_of_today(&format!("{name} of a time in a named zone")));
     }
     match info.volatility {
         'i' => Ok(()),
@@ -152,6 +159,11 @@ fn called(catalog: &Catalog, func: Oid, args: &[&Node], depth: usize) -> Result<
     Ok(())
 }
 
+/// What casts an array's elements.
+pub(crate) fn check_elements(catalog: &Catalog, cast: &Tree) -> Result<(), PlanError> {
+    computed(catalog, cast, 0)
+}
+
 /// What a default computes.
 fn computed(catalog: &Catalog, default: &Tree, depth: usize) -> Result<(), PlanError> {
     let mut found = Ok(());
@@ -167,28 +179,6 @@ fn computed(catalog: &Catalog, default: &Tree, depth: usize) -> Result<(), PlanE
         }
     });
     found
-}
-
-/// Types whose text form depends on the catalogs: regproc, regclass and their kin.
-pub(crate) const NAMES_OF_OBJECTS: &[Oid] = &[24, 2202, 2203, 2204, 2205, 2206, 3734, 3769, 4089, 4096, 4191];
-
-/// Whether a constant of the type is a name of something that can be dropped and made again; a text search configuration
-/// or dictionary is as stable as a function.
-pub(crate) fn names_an_object(ty: Oid) -> bool {
-    const OF_TEXT_SEARCH: [Oid; 2] = [3734, 3769];
-    NAMES_OF_OBJECTS.contains(&ty) && !OF_TEXT_SEARCH.contains(&ty)
-}
-
-/// Refuses text forms that change while the rows stay.
-pub(crate) fn check_text_form(ty: Oid) -> Result<(), PlanError> {
-    if NAMES_OF_OBJECTS.contains(&ty) {
-        return Err(PlanError::refused(
-            "a text form of regclass or its kin",
-            "the name behind it can change while the rows stay",
-            "keep the oid, and cast it when reading the stream table",
-        ));
-    }
-    Ok(())
 }
 
 /// CURRENT_DATE and what else is written without brackets, by its number in PostgreSQL.
@@ -213,7 +203,7 @@ pub(crate) fn sql_value(op: i64) -> PlanError {
     }
 }
 
-fn by_time(name: &str) -> PlanError {
+pub(crate) fn by_time(name: &str) -> PlanError {
     PlanError::refused(
         name,
         "the answer would change with time and not only with the rows, until filters by time exist",

@@ -12,6 +12,7 @@ use crate::deparse::pg_expr;
 use crate::expr::{Expr, ExprKind, Template};
 use crate::query::Planner;
 use crate::reader::Node;
+use crate::text_forms;
 use crate::tree::Rel;
 use crate::volatility;
 
@@ -24,7 +25,9 @@ pub(crate) fn call(node: &Node, catalog: &Catalog, convert: &mut Converting<'_>)
     if node.flag("winstar") {
         template.text("*");
     }
-    for (i, arg) in calls::list(node.get("args"), convert)?.iter().enumerate() {
+    let args = calls::list(node.get("args"), convert)?;
+    text_forms::check_shown(catalog, func, &args)?;
+    for (i, arg) in args.iter().enumerate() {
         if i > 0 {
             template.text(", ");
         }

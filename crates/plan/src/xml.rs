@@ -7,7 +7,7 @@ use crate::catalog::Catalog;
 use crate::expr::{Expr, ExprKind, Template};
 use crate::functions::{Column, FromFunctions};
 use crate::reader::{Node, Tree};
-use crate::volatility::check_text_form;
+use crate::text_forms;
 use crate::whole_row::THERE;
 
 /// An entry of FROM that is XMLTABLE.
@@ -46,7 +46,7 @@ pub(crate) fn table<'a>(
     let names = table.get("colnames").texts();
     for (at, column) in columns.iter().enumerate() {
         template.text(&format!("{}c{at} ", if at == 0 { "" } else { ", " }));
-        check_text_form(column.declared)?;
+        text_forms::check(catalog, column.declared)?;
         if at as i64 == numbered {
             template.text("FOR ORDINALITY");
             continue;

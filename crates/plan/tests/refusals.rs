@@ -11,6 +11,10 @@ use tokio_postgres::Client;
 const TABLES: &str = "
     CREATE TABLE t (id int PRIMARY KEY, a int, b text, half int GENERATED ALWAYS AS (a / 2) STORED, at timestamptz, doc tsquery);
     CREATE TABLE u (id int PRIMARY KEY, a int);
+    CREATE TABLE named (id int PRIMARY KEY, kind regclass);
+    CREATE TYPE shaky_text AS (s text);
+    CREATE FUNCTION shaky_text(text) RETURNS shaky_text LANGUAGE sql VOLATILE AS 'SELECT ROW($1)::shaky_text';
+    CREATE CAST (text AS shaky_text) WITH FUNCTION shaky_text(text);
     CREATE TABLE nothing (id int PRIMARY KEY); ALTER TABLE nothing REPLICA IDENTITY NOTHING;
     CREATE TABLE by_index (id int, other int NOT NULL); CREATE UNIQUE INDEX by_other ON by_index (other);
     ALTER TABLE by_index REPLICA IDENTITY USING INDEX by_other;
@@ -305,6 +309,26 @@ async fn what_changes_while_the_rows_stay_is_named() {
         ("SELECT id, steady() AS s FROM t", &["steady()", "stable", "IMMUTABLE"]),
         ("SELECT id, current_setting('TimeZone') AS s FROM t", &["current_setting()"]),
         ("SELECT id, a::oid::regclass::text AS s FROM t", &["regclass"]),
+        ("SELECT id, concat('x', a::oid::regclass) AS s FROM t", &["a text form of regclass"]),
+        ("SELECT id, 'x' || a::oid::regclass AS s FROM t", &["a text form of regclass"]),
+        ("SELECT id, to_jsonb(ARRAY[a::oid::regclass]) AS s FROM t", &["a text form of regclass"]),
+        ("SELECT id, json_build_array(ROW(a, b::regtype)) AS s FROM t", &["a text form of regclass"]),
+        ("SELECT json_agg(a::oid::regrole ORDER BY id) AS s FROM t", &["a text form of regclass"]),
+        ("SELECT id, json_agg(a::oid::regrole) OVER (ORDER BY id) AS s FROM t", &["a text form of regclass"]),
+        ("SELECT id, ARRAY[a::oid::regclass]::text[] AS s FROM t", &["a text form of regclass"]),
+        ("SELECT id, ARRAY[a::oid::regclass]::text AS s FROM t", &["a text form of regclass"]),
+        ("SELECT id, to_json(n) AS s FROM named n", &["a text form of regclass"]),
+        ("SELECT id, XMLFOREST(a::oid::regclass AS r) AS s FROM t", &["a text form of regclass"]),
+        ("SELECT t.id, r FROM t, json_to_record(t.b::json) AS x (r regclass)", &["a text form of regclass"]),
+        ("SELECT id, ARRAY[t.b]::shaky_text[] AS s FROM t", &["shaky_text()", "volatile"]),
+        ("SELECT id FROM t WHERE at > 'today'", &["the constant 'today'", "with time"]),
+        ("SELECT id, DATE 'Tomorrow' AS d FROM t", &["the constant 'Tomorrow'"]),
+        ("SELECT id FROM t WHERE at <@ $$[ yesterday ,)$$::tstzrange", &["the constant '[ yesterday ,)'"]),
+        ("SELECT id, CAST(E'{now}' AS timestamp[]) AS d FROM t", &["the constant '{now}'"]),
+        ("SELECT id, at::timestamp::time::timetz AS z FROM t", &["timetz()", "on which it is asked"]),
+        ("SELECT id, at::timetz AT TIME ZONE 'Europe/Berlin' AS z FROM t", &["timezone()", "on which it is asked"]),
+        ("SELECT id, b::timetz AS z FROM t", &["a text as timetz", "on which it is asked"]),
+        ("SELECT id, ARRAY[b]::timetz[] AS z FROM t", &["a text as timetz"]),
         ("SELECT count(*) FILTER (WHERE random() > 0.5) AS n FROM t", &["random()"]),
         ("SELECT a, count(*) AS n FROM t GROUP BY a HAVING count(*) > random()", &["random()"]),
         ("SELECT t.id FROM t JOIN u ON u.id = t.id + floor(random())", &["random()"]),
@@ -370,9 +394,28 @@ async fn settings_are_pinned_with_the_definition() {
         ("timezone", "Mars/Olympus", "invalid value for parameter"),
         ("no_such_setting", "1", "unrecognized configuration parameter"),
         ("extra_float_digits", "0", "the setting extra_float_digits"),
+        ("Role", "reader", "the setting Role"),
     ] {
         let options = PlanOptions { settings: [(name.into(), value.into())].into(), ..PlanOptions::default() };
         let error = plan(&client, query, &options).await.unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    // One that is read by another query has the same.
+    client.batch_execute("CREATE TABLE other (id int PRIMARY KEY, at timestamptz)").await.unwrap();
+    for (of_other, own, words) in [
+        (Some("off"), None, "it was defined with array_nulls = off, and this query has "),
+        (None, Some("off"), "it was defined without array_nulls, and this query has off"),
+    ] {
+        let array_nulls = |value: &str| ("array_nulls".to_owned(), value.to_owned());
+        let other = plan::StreamView {
+            name: types::TableName::new("public", "other"),
+            query: "SELECT id, at FROM t".into(),
+            settings: of_other.map(array_nulls).into_iter().collect(),
+        };
+        let settings = own.map(array_nulls).into_iter().collect();
+        let options = PlanOptions { stream_tables: vec![other], settings, ..PlanOptions::default() };
+        let error = plan(&client, "SELECT id FROM other", &options).await.unwrap_err().to_string();
+        assert!(error.contains("the stream table public.other under other settings"), "{error}");
         assert!(error.contains(words), "{error}");
     }
     // The session is as it was.

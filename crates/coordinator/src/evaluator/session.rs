@@ -14,11 +14,19 @@ use super::question::Question;
 
 pub(super) struct Session {
     pub(super) client: Client,
-    statements: HashMap<String, Statement>,
-    settings: Vec<(String, String)>,
+    /// By the settings under which they were prepared, which is when PostgreSQL reads their literals, and by their text.
+    statements: HashMap<Settings, HashMap<String, Statement>>,
+    settings: Settings,
     /// Temporary tables by their columns.
     pub(super) tables: HashMap<String, String>,
 }
+
+type Settings = Vec<(String, String)>;
+
+/// What expressions print must not depend on the role's or database's settings beyond those that are pinned, and groups are
+/// taken in the order in which they are sent.
+const OWN: &str = "SET extra_float_digits = 1; SET bytea_output = 'hex'; SET plan_cache_mode = force_generic_plan;
+    SET max_parallel_workers_per_gather = 0; SET enable_hashagg = off; SET jit = off;";
 
 pub(super) enum Failure {
     /// PostgreSQL cannot compute one of the rows.
@@ -30,21 +38,14 @@ pub(super) enum Failure {
 impl Session {
     pub(super) async fn open(endpoint: &Endpoint) -> Result<Self, String> {
         let client = wal::connect(endpoint, "tributary evaluator").await.map_err(|e| e.to_string())?;
-        // What expressions print must not depend on the role's or database's settings beyond those that are pinned, and groups
-        // are taken in the order in which they are sent.
-        client
-            .batch_execute(
-                "SET extra_float_digits = 1; SET bytea_output = 'hex'; SET plan_cache_mode = force_generic_plan;
-                 SET max_parallel_workers_per_gather = 0; SET enable_hashagg = off; SET jit = off",
-            )
-            .await
-            .map_err(|e| e.to_string())?;
+        client.batch_execute(OWN).await.map_err(|e| e.to_string())?;
         Ok(Self { client, statements: HashMap::new(), settings: Vec::new(), tables: HashMap::new() })
     }
 
     pub(super) async fn pin(&mut self, settings: &[(String, String)]) -> Result<(), String> {
         if self.settings != settings {
-            let mut sql = String::new();
+            // Those of the stream table before are not this one's.
+            let mut sql = format!("RESET ALL; {OWN}");
             for (name, value) in settings {
                 let (name, value) = (types::quote_literal(name), types::quote_literal(value));
                 let _infallible = write!(sql, "SELECT set_config({name}, {value}, false);");
@@ -88,11 +89,12 @@ impl Session {
     }
 
     async fn prepare(&mut self, sql: &str) -> Result<Statement, Failure> {
-        if let Some(statement) = self.statements.get(sql) {
+        let prepared = self.statements.get(&self.settings).and_then(|statements| statements.get(sql));
+        if let Some(statement) = prepared {
             return Ok(statement.clone());
         }
         let statement = self.client.prepare(sql).await.map_err(|e| failure(&e))?;
-        self.statements.insert(sql.to_owned(), statement.clone());
+        self.statements.entry(self.settings.clone()).or_default().insert(sql.to_owned(), statement.clone());
         Ok(statement)
     }
 }

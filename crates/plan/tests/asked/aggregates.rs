@@ -35,7 +35,7 @@ pub(crate) const QUERIES: &[Asked] = &[
     ),
     (
         "extremes in PostgreSQL's own orders!",
-        "SELECT region, min(status) AS a, max(status) AS b, max(feeling) AS c, min(addr) AS d, max(tags) AS e, min(padded) AS f, sum(amount::money) AS g, min(at::timetz) AS h FROM orders GROUP BY region",
+        "SELECT region, min(status) AS a, max(status) AS b, max(feeling) AS c, min(addr) AS d, max(tags) AS e, min(padded) AS f, sum(amount::money) AS g, min(('2024-01-02'::date + at)::timestamptz::timetz) AS h FROM orders GROUP BY region",
     ),
     (
         "distinct by PostgreSQL!",
