@@ -351,5 +351,6 @@ async fn random_queries_are_exact_after_random_changes() {
         "{exact} exact, {wrong} wrong, {unanswered} without an answer, {too_large} too large, {total} refused: {refused:#?}"
     );
     assert!(scripts.is_empty(), "{} queries are wrong:\n{}", scripts.len(), scripts.join("\n\n"));
-    assert!(exact * 8 > cases, "too few queries are kept");
+    // 19,742 of 20,000 were kept when this was written.
+    assert!(exact * 4 > cases * 3, "too few queries are kept");
 }

@@ -98,11 +98,16 @@ pub(crate) fn reduced(expr: &Expr, catalog: &Catalog) -> Expr {
             ExprKind::Call { func, args, .. } => {
                 let is_strict = catalog.functions.get(func).is_some_and(|info| info.is_strict && !info.returns_set);
                 let gives_null = is_strict && args.iter().any(|arg| written(arg) == Some(None));
-                null(e.ty, e.declared, catalog.type_sql(e.declared).ok().filter(|_| gives_null)?)
+                let shown = null(e.ty, e.declared, catalog.type_sql(e.declared).ok().filter(|_| gives_null)?);
+                Expr { kind: shown.kind, ty: e.ty, declared: e.declared }
             }
             _ => return None,
         };
-        Some(Expr { kind: shown.kind, ty: e.ty, declared: e.declared })
+        // A group's expression stays the same one.
+        if (shown.ty.oid, shown.ty.collation, shown.declared) == (e.ty.oid, e.ty.collation, e.declared) {
+            return Some(shown);
+        }
+        Some(Expr { kind: ExprKind::Relabel(Box::new(shown)), ty: e.ty, declared: e.declared })
     })
 }
 

@@ -65,6 +65,10 @@ pub(crate) const QUERIES: &[Asked] = &[
         "SELECT u.region, jsonb_agg(u ORDER BY u.id) AS rows, count(u) AS n FROM users u GROUP BY ROLLUP (u.region)",
     ),
     (
+        "a group behind a condition that always holds",
+        "SELECT CASE WHEN true THEN padded ELSE status END AS a, COALESCE(NULL, short) AS b, count(*) AS n FROM orders GROUP BY CUBE (padded, short, status)",
+    ),
+    (
         "a whole row of which all columns are in all sets",
         "SELECT u.id, to_jsonb(u) AS j, u.id % 2 AS half, count(*) AS n FROM users u GROUP BY u.id, ROLLUP (u.id % 2)",
     ),
