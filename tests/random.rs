@@ -32,8 +32,12 @@ const SHRINKING: Duration = Duration::from_secs(180);
 const PATIENCE: f64 = 170.0;
 
 /// Why a random query may be refused. Whoever lets more queries in takes reasons out.
-const REASONS: &[&str] =
-    &["cannot be kept yet", "__tributary_row_id of a stream table", "is the same column as another"];
+const REASONS: &[&str] = &[
+    "cannot be kept yet",
+    "__tributary_row_id of a stream table",
+    "is the same column as another",
+    "takes columns of any row",
+];
 
 /// A stream table that stopped for this is at the documented limit (docs/sql.md, "Window functions"), not wrong.
 const LIMIT: &str = "rows for PostgreSQL to compute again; 20000000 is the most";

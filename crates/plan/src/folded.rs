@@ -112,7 +112,7 @@ pub(crate) fn reduced(expr: &Expr, catalog: &Catalog) -> Expr {
 }
 
 /// Of a written constant: nothing for NULL, else whether it is true.
-fn written(expr: &Expr) -> Option<Option<bool>> {
+pub(crate) fn written(expr: &Expr) -> Option<Option<bool>> {
     match &expr.kind {
         ExprKind::Const(constant) => Some(constant.value.as_ref().map(|value| value[..] == [1])),
         ExprKind::Relabel(arg) => written(arg),

@@ -15,6 +15,7 @@ use crate::items::flatten;
 use crate::outer::{Mode, reads_outer};
 use crate::query::Planner;
 use crate::reader::{Node, Tree};
+use crate::rewritten;
 use crate::scope::Level;
 use crate::tree::JoinKind;
 use crate::whole_row;
@@ -127,6 +128,11 @@ impl<'a> Planner<'a> {
         let whole = |(expr, at): (&Expr, &Option<usize>)| if at.is_some() { None } else { Some(expr.clone()) };
         let within: Vec<Expr> = wanted.iter().zip(&grouped_by).filter_map(whole).chain(having.clone()).collect();
         grouping_sets::check_named_twice(&one_column, &groups, &within)?;
+        if let Some(sets) = &level.grouping_sets {
+            let left_out = places.iter().filter(|(reference, _)| sets.iter().any(|set| !set.contains(reference)));
+            let left_out: Vec<&Expr> = left_out.filter_map(|(_, place)| groups.get(*place)).collect();
+            rewritten::check(&left_out, &within, self.catalog)?;
+        }
         // What depends on the groups does not tell them apart.
         let key: Vec<usize> = (0..groups.len()).collect();
         // Columns that PostgreSQL lets stand beside the groups depend on a primary key among them.

@@ -62,6 +62,7 @@ mod recursion;
 mod relation;
 mod represented;
 mod restricted;
+mod rewritten;
 mod row_id;
 mod scope;
 mod set_operation;

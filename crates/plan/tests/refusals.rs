@@ -89,6 +89,25 @@ async fn constructs_that_are_not_kept_are_named() {
             "WITH w AS (SELECT 1) SELECT x, y, x + 1 AS z FROM twice GROUP BY GROUPING SETS ((x), (y))",
             &["a group that is the same column as another"],
         ),
+        (
+            "SELECT NOT (a IS NULL) AS n FROM t GROUP BY ROLLUP ((a IS NULL))",
+            &[
+                "a condition over a group that GROUPING SETS leave out",
+                "takes columns of any row",
+                "compute the group in a subquery",
+            ],
+        ),
+        ("SELECT (a = 1) <> true AS n FROM t GROUP BY ROLLUP ((a = 1))", &["a condition over a group"]),
+        (
+            "SELECT b FROM t GROUP BY CUBE (b, (a = ANY ('{1,2}'))) HAVING NOT (a = ANY ('{1,2}') AND b > 'a')",
+            &["a condition over a group"],
+        ),
+        (
+            "SELECT b, b > 'a' AND (a > 1 AND a < 5) AS n FROM t GROUP BY CUBE (b, (a > 1 AND a < 5))",
+            &["a condition over a group"],
+        ),
+        ("SELECT NOT (NOT (a > 1)) AS n FROM t GROUP BY ROLLUP ((NOT (a > 1)))", &["a condition over a group"]),
+        ("SELECT (a, b) IS NULL AS n FROM t GROUP BY ROLLUP ((ROW(a, b)))", &["a condition over a group"]),
         ("SELECT DISTINCT ON (id) id, generate_series(1, 3) AS n FROM t", &["DISTINCT ON without ORDER BY"]),
         ("SELECT id FROM t ORDER BY (a, id) DESC LIMIT 3", &["ORDER BY a row that decides", "order by its columns"]),
         ("SELECT s.id FROM (SELECT id, a FROM t) s ORDER BY s LIMIT 3", &["ORDER BY a row that decides"]),

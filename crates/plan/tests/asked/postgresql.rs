@@ -65,6 +65,14 @@ pub(crate) const QUERIES: &[Asked] = &[
         "SELECT u.region, jsonb_agg(u ORDER BY u.id) AS rows, count(u) AS n FROM users u GROUP BY ROLLUP (u.region)",
     ),
     (
+        "conditions over groups that stay as they are in grouping sets",
+        "SELECT NOT (region IS DISTINCT FROM 1) AS a, (boss > 1) IS NOT TRUE AS b, NOT NOT (boss > 1) AS c, (boss > 1) = true AS d, (boss > 1) OR region IS DISTINCT FROM 1 AS e FROM users GROUP BY CUBE ((region IS DISTINCT FROM 1), (boss > 1))",
+    ),
+    (
+        "a condition over a group that all sets have",
+        "SELECT NOT (region IS NULL) AS a, boss, count(*) AS n FROM users GROUP BY (region IS NULL), ROLLUP (boss)",
+    ),
+    (
         "a group behind a condition that always holds",
         "SELECT CASE WHEN true THEN padded ELSE status END AS a, COALESCE(NULL, short) AS b, count(*) AS n FROM orders GROUP BY CUBE (padded, short, status)",
     ),
