@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use testkit::{Cluster, Daemon, DaemonOptions, Oracle, Shop, cli, kinds};
@@ -20,9 +21,14 @@ fn commands(readme: &str, title: &str) -> Vec<String> {
     commands
 }
 
+/// The checkout that runs: one that shares its target directory with another has the other's path compiled in.
+fn root() -> PathBuf {
+    PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("..")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_commands_of_the_readme_work() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     let commands = commands(&readme, "## Use it on your cluster");
     let find = |start: &str| {
         commands.iter().find(|command| command.starts_with(start)).unwrap_or_else(|| panic!("no {start}"))
@@ -57,13 +63,13 @@ async fn the_commands_of_the_readme_work() {
 
 #[test]
 fn every_make_target_of_the_readme_exists() {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-    let readme = std::fs::read_to_string(format!("{root}/README.md")).unwrap();
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     let targets: Vec<&str> = readme.split("make ").skip(1).filter_map(|rest| rest.split_whitespace().next()).collect();
     assert!(targets.len() >= 2, "{targets:?}");
     for target in targets.iter().map(|target| target.trim_matches(['`', ',', '.'])) {
         let dry = std::process::Command::new("make")
-            .args(["--dry-run", "--directory", root, target])
+            .args(["--dry-run", target])
+            .current_dir(root())
             .stdout(Stdio::null())
             .status()
             .unwrap();

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use plan::{PlanError, PlanOptions, plan};
 use testkit::{Cluster, Kind};
@@ -111,7 +111,8 @@ fn sources(dir: &Path) -> Vec<(String, String)> {
 
 #[test]
 fn every_refusal_in_the_source_is_met_by_a_test_and_says_what_to_do() {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // Asked when it runs: a checkout that shares its target directory with another has the other's path compiled in.
+    let here = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap());
     let mut met: Vec<String> = Vec::new();
     for (name, text) in sources(&here.join("tests")).iter().chain(&sources(&here.join("../../tests"))) {
         if ["refusals.rs", "remedies.rs", "nested.rs", "depth.rs", "refused.rs"].iter().any(|f| name.ends_with(f)) {

@@ -264,7 +264,8 @@ mod tests {
 
     #[test]
     fn the_commented_files_are_read_as_they_are() {
-        let file = |name: &str| Some(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../config").join(name));
+        let here = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap());
+        let file = |name: &str| Some(here.join("../../config").join(name));
         standalone(&StandaloneFlags { config: file("standalone.toml"), ..Default::default() }, &LogFlags::default())
             .unwrap();
         coordinator(&CoordinatorFlags { config: file("coordinator.toml"), ..Default::default() }, &LogFlags::default())
