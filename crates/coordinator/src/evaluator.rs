@@ -1,7 +1,7 @@
 //! Ring 2: what PostgreSQL computes, batched.
 //!
-//! One statement a batch: the argument columns go as binary arrays through `unnest` (or, for types that `unnest` would
-//! take apart, by COPY into a temporary table), the results come back in binary form with the number of what they belong to:
+//! One statement a batch: the argument columns go as binary arrays through `unnest` (where a type is one that `unnest` would
+//! take apart, as one array of rows; large ones by COPY into a temporary table), the results come back in binary form with the number of what they belong to:
 //! a row, a group or a partition. A batch that fails is halved until the one that PostgreSQL cannot compute is alone;
 //! its error is the stream table's.
 

@@ -10,14 +10,10 @@ use types::{Field, Row};
 use super::question::Question;
 use super::session::{Failure, Session, failure};
 
-/// Of more rows the server would hold all values at once, which takes it some kilobytes for a jsonb: one group or partition of millions of
-/// rows would take all its memory. From a table it reads them one after the other, and sorts them on disk.
+/// Of more rows, or larger ones, the server would hold all values at once, which takes it some kilobytes for a jsonb: one group or
+/// partition of millions of rows would take all its memory. From a table it reads them one after the other, and sorts them on disk.
 const MOST_UNNESTED: usize = 20_000;
-
-/// Whether so many rows go by way of a table.
-pub(super) fn is_large(rows: usize) -> bool {
-    rows > MOST_UNNESTED
-}
+const MOST_UNNESTED_BYTES: usize = 64 << 20;
 
 /// Sent to the server at a time.
 const PIECE: usize = 1 << 20;
@@ -52,9 +48,16 @@ impl<'a> Arguments<'a> {
         self.0.iter().position(|a| a.0 == column && a.1 == sql_type)
     }
 
-    /// Whether they are few enough, and no type is one that `unnest` would take apart.
-    pub(super) fn fit_unnest(&self, rows: usize) -> bool {
-        !is_large(rows) && self.0.iter().all(|(_, sql, oid)| *oid < 10_000 && !sql.ends_with(']'))
+    /// Whether so many rows, or such large ones, go by way of a table.
+    pub(super) fn are_large(&self, units: &[&[Row]]) -> bool {
+        let rows: usize = units.iter().map(|unit| unit.len()).sum();
+        let of = |row: &Row| self.0.iter().filter_map(|a| row.field(a.0).value()).map(<[u8]>::len).sum::<usize>();
+        rows > MOST_UNNESTED || units.iter().flat_map(|unit| unit.iter()).map(of).sum::<usize>() > MOST_UNNESTED_BYTES
+    }
+
+    /// Whether an array a column carries them: no type is one that `unnest` would take apart.
+    pub(super) fn fit_arrays(&self) -> bool {
+        self.0.iter().all(|(_, sql, oid)| *oid < 10_000 && !sql.ends_with(']'))
     }
 
     /// The batch as a relation of parameters.
@@ -77,25 +80,74 @@ impl<'a> Arguments<'a> {
     }
 }
 
+/// A temporary table for the arguments of some types, whose rows are a type as well: an array of them carries what arrays of their own
+/// would not. Only large batches are ever in it, since each TRUNCATE leaves dead rows in the target's catalogs.
+#[derive(Debug, Clone)]
+pub(super) struct ArgumentTable {
+    pub(super) name: String,
+    row: u32,
+    columns: Vec<u32>,
+}
+
+impl ArgumentTable {
+    /// The batch as a relation of one parameter.
+    pub(super) fn unnest(&self) -> String {
+        format!("(SELECT * FROM unnest($1::{}[]) AS a)", self.name)
+    }
+
+    /// The parameter.
+    pub(super) fn array(&self, arguments: &Arguments<'_>, units: &[&[Row]]) -> RawArray {
+        let mut bytes = RawArray::header(units.iter().map(|u| u.len()).sum(), self.row);
+        let rows = units.iter().enumerate().flat_map(|(unit, rows)| rows.iter().map(move |row| (unit, row)));
+        for (ord, (unit, row)) in rows.enumerate() {
+            let at = bytes.len();
+            bytes.put_i32(0);
+            bytes.put_i32(self.columns.len() as i32);
+            let (unit, ord) = ((unit as i64).to_be_bytes(), (ord as i64).to_be_bytes());
+            let values = arguments.0.iter().map(|a| row.field(a.0));
+            for (oid, value) in
+                self.columns.iter().zip([Field::Value(&unit), Field::Value(&ord)].into_iter().chain(values))
+            {
+                bytes.put_u32(*oid);
+                put_value(&mut bytes, value);
+            }
+            let len = (bytes.len() - at - 4) as i32;
+            bytes[at..at + 4].copy_from_slice(&len.to_be_bytes());
+        }
+        RawArray(bytes)
+    }
+}
+
 impl Session {
-    /// Puts the arguments into a temporary table of their types, emptied first.
-    pub(super) async fn copy_in(&mut self, arguments: &Arguments<'_>, units: &[&[Row]]) -> Result<String, Failure> {
+    /// The table for arguments of their types, made when it is needed for the first time.
+    pub(super) async fn table(&mut self, arguments: &Arguments<'_>) -> Result<ArgumentTable, Failure> {
         let mut columns = "unit int8, ord int8".to_owned();
         for (i, (_, sql, _)) in arguments.0.iter().enumerate() {
             let _infallible = write!(columns, ", c{i} {sql}");
         }
-        let table = match self.tables.get(&columns) {
-            Some(table) => table.clone(),
-            None => {
-                let table = format!("pg_temp.tributary_args_{}", self.tables.len());
-                let sql = format!("CREATE TEMP TABLE {table} ({columns})");
-                self.client.batch_execute(&sql).await.map_err(|e| failure(&e))?;
-                self.tables.insert(columns, table.clone());
-                table
-            }
-        };
-        self.client.batch_execute(&format!("TRUNCATE {table}")).await.map_err(|e| failure(&e))?;
-        let sql = format!("COPY {table} FROM STDIN (FORMAT binary)");
+        if let Some(table) = self.tables.get(&columns) {
+            return Ok(table.clone());
+        }
+        let name = format!("pg_temp.tributary_args_{}", self.tables.len());
+        let sql = format!("CREATE TEMP TABLE {name} ({columns})");
+        self.client.batch_execute(&sql).await.map_err(|e| failure(&e))?;
+        let sql = "SELECT c.reltype, pg_catalog.array_agg(a.atttypid ORDER BY a.attnum) FROM pg_catalog.pg_class c
+            JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 WHERE c.oid = $1::text::regclass GROUP BY 1";
+        let row = self.client.query_one(sql, &[&name]).await.map_err(|e| failure(&e))?;
+        let table = ArgumentTable { name, row: row.get(0), columns: row.get(1) };
+        self.tables.insert(columns, table.clone());
+        Ok(table)
+    }
+
+    /// Puts the arguments into a table of their types, emptied first.
+    pub(super) async fn copy_in(
+        &mut self,
+        table: &ArgumentTable,
+        arguments: &Arguments<'_>,
+        units: &[&[Row]],
+    ) -> Result<(), Failure> {
+        self.empty(table).await?;
+        let sql = format!("COPY {} FROM STDIN (FORMAT binary)", table.name);
         let sink = self.client.copy_in(&sql).await.map_err(|e| failure(&e))?;
         let mut sink = std::pin::pin!(sink);
         let mut bytes = BytesMut::from(&b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0"[..]);
@@ -116,7 +168,11 @@ impl Session {
         bytes.put_i16(-1);
         sink.send(bytes.freeze()).await.map_err(|e| failure(&e))?;
         sink.finish().await.map_err(|e| failure(&e))?;
-        Ok(table)
+        Ok(())
+    }
+
+    pub(super) async fn empty(&self, table: &ArgumentTable) -> Result<(), Failure> {
+        self.client.batch_execute(&format!("TRUNCATE {}", table.name)).await.map_err(|e| failure(&e))
     }
 }
 

@@ -9,7 +9,7 @@ use tokio_postgres::{Client, Statement};
 use types::{Row, RowBuilder};
 use wal::Endpoint;
 
-use super::arguments::{Arguments, Raw, is_large};
+use super::arguments::{ArgumentTable, Arguments, Raw};
 use super::question::Question;
 
 pub(super) struct Session {
@@ -18,7 +18,7 @@ pub(super) struct Session {
     statements: HashMap<Settings, HashMap<String, Statement>>,
     settings: Settings,
     /// Temporary tables by their columns.
-    pub(super) tables: HashMap<String, String>,
+    pub(super) tables: HashMap<String, ArgumentTable>,
 }
 
 type Settings = Vec<(String, String)>;
@@ -60,11 +60,16 @@ impl Session {
     /// the same columns, and goes with the session; nothing of it is durable, and it is asked again as a whole.
     pub(super) async fn ask(&mut self, question: &Question<'_>, units: &[&[Row]]) -> Result<Vec<Vec<Row>>, Failure> {
         let arguments = Arguments::of(question);
-        let rows: usize = units.iter().map(|unit| unit.len()).sum();
-        let (relation, params) = if arguments.fit_unnest(rows) {
+        let mut filled = None;
+        let (relation, params) = if arguments.are_large(units) {
+            let table = self.table(&arguments).await?;
+            self.copy_in(&table, &arguments, units).await?;
+            (filled.insert(table).name.clone(), Vec::new())
+        } else if arguments.fit_arrays() {
             (arguments.unnest(), arguments.arrays(units))
         } else {
-            (self.copy_in(&arguments, units).await?, Vec::new())
+            let table = self.table(&arguments).await?;
+            (table.unnest(), vec![table.array(&arguments, units)])
         };
         let statement = self.prepare(&question.sql(&arguments, &relation, units.len())).await?;
         let results = self.client.query_raw(&statement, params).await.map_err(|e| failure(&e))?;
@@ -82,8 +87,8 @@ impl Session {
             place.ok_or_else(|| Failure::Session("an answer to what was not asked".into()))?.push(row.finish());
         }
         drop(results);
-        if is_large(rows) {
-            self.client.batch_execute(&format!("TRUNCATE {relation}")).await.map_err(|e| failure(&e))?;
+        if let Some(table) = filled {
+            self.empty(&table).await?;
         }
         Ok(out)
     }
