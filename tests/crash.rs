@@ -12,13 +12,14 @@ use testkit::{Cluster, Daemon, DaemonOptions, Kind, Shop, assert_exact, citus_av
 use tributary_tests::{QUERIES, create, shop};
 
 /// Failpoints, and how often each is passed before it crashes, so that it does not only crash at the very first change.
-const POINTS: [(&str, u32); 9] = [
+const POINTS: [(&str, u32); 10] = [
     ("agent-after-slot-create", 1),
     ("agent-before-confirm", 3),
     ("backfill-before-finish", 0),
     ("build-before-publish", 0),
     ("create-after-definition", 0),
     ("engine-after-apply", 5),
+    ("engine-after-write-behind", 1),
     ("engine-before-apply", 5),
     ("sink-after-commit", 5),
     ("sink-before-commit", 5),
@@ -79,6 +80,10 @@ async fn until_it_crashes(daemon: &mut Daemon, cluster: &Cluster, shop: &mut Sho
     while daemon.wait_for_end(Duration::from_millis(20)).await.is_err() {
         assert!(tokio::time::Instant::now() < limit, "{point} was never reached");
         shop.transaction(&session).await.unwrap();
+        if point == "engine-after-write-behind" {
+            // Of one that is large enough.
+            shop.orders(&session, 3_000).await.unwrap();
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use crate::engine::{CutWork, EngineHandle, EngineRoom};
 use crate::mend::{Outcome, Reread, Wanted};
 use crate::placement::Span;
 use crate::queue::Taken;
-use crate::sequencer::Sequencer;
+use crate::sequencer::{Sequencer, UnderWay};
 use crate::shape::{self, Again, Seen};
 use crate::tables::KeptSource;
 
@@ -108,9 +108,8 @@ impl Sequencer {
             work.confirm.insert(node, self.frontier.safe_to_confirm(node));
         }
         work.transactions = behind_moves(std::mem::take(&mut work.transactions), &self.tables.moving());
-        if self.pending.is_empty() {
-            self.finishing.append(&mut self.asked);
-        }
+        let finishing = if self.pending.is_empty() { std::mem::take(&mut self.asked) } else { Vec::new() };
+        self.under_way.push_back(UnderWay { finishing, ..UnderWay::default() });
         self.tables.prune(&work.positions);
         self.held_since = None;
         self.ahead = false;

@@ -7,8 +7,9 @@
 //! ```
 //!
 //! One command at a time, so a request that runs here (a source's rows to load, a stream table to compute) sees the
-//! state of one cut. `apply` is one synced write; whatever happens before it is as if the cut had never been made,
-//! whatever happens after it is made up for from the outbox by the next start.
+//! state of one cut, which is durable. `apply` is one synced write; whatever happens before it is as if the cut had never been
+//! made, whatever happens after it is made up for from the outbox by the next start. A large cut is written on a thread of its
+//! own while the next is computed: nobody hears of the next before it is written, too, and that is behind this one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -44,10 +45,13 @@ pub(crate) struct CutWork {
     pub(crate) save_tables: bool,
 }
 
-/// A cut that is durable.
+/// What became of a cut: of most all at once, of a large one first that it is computed, then that it is durable.
 #[derive(Debug)]
 pub(crate) struct Applied {
-    pub(crate) confirm: BTreeMap<NodeId, Lsn>,
+    /// The next can come.
+    pub(crate) computed: bool,
+    /// It is durable, and how far each slot may be confirmed.
+    pub(crate) confirm: Option<BTreeMap<NodeId, Lsn>>,
 }
 
 /// A durable cut on its way to the target.
@@ -72,6 +76,8 @@ type Call = Box<dyn FnOnce(&mut EngineRoom) + Send>;
 enum Command {
     Apply(CutWork),
     Call(Call),
+    /// A cut that was written behind could not be.
+    Unwritten,
     Stop,
 }
 
@@ -138,6 +144,8 @@ pub(crate) struct EngineRoom {
     pub(crate) difference_bytes: usize,
     publications: mpsc::Sender<Publication>,
     applied: mpsc::Sender<Applied>,
+    /// To be told of a failure: weak, so that the inbox closes when nobody else has it.
+    commands: mpsc::WeakSender<Command>,
 }
 
 impl EngineRoom {
@@ -220,6 +228,29 @@ impl EngineRoom {
         self.publications.blocking_send(publication).is_ok()
     }
 
+    /// Has a cut written that is computed, and handed on when it is durable; false when nobody listens any more. Ended before
+    /// that, the cut was never made; ended before it is handed on, it is made up for from the outbox.
+    fn write_behind(
+        &self,
+        unwritten: ivm::Unwritten,
+        started: Instant,
+        confirm: BTreeMap<NodeId, Lsn>,
+        publication: Publication,
+    ) -> Result<bool, ivm::IvmError> {
+        let (applied, publications) = (self.applied.clone(), self.publications.clone());
+        let (consistency, mut alarm) = (self.consistency, Alarm(Some(self.commands.clone())));
+        self.engine.write_behind(unwritten, move |written| {
+            if written.is_ok() {
+                fail::fail_point!("engine-after-write-behind");
+                note_durable(consistency, &publication.cut, started);
+                let _stopping = applied.blocking_send(Applied { computed: false, confirm: Some(confirm) });
+                let _stopping = publications.blocking_send(publication);
+                alarm.disarm();
+            }
+        })?;
+        Ok(self.applied.blocking_send(Applied { computed: true, confirm: None }).is_ok())
+    }
+
     /// These sources are followed no further: what reads them stops at the present cut, and is tried again ([`crate::watch`]).
     pub(crate) fn give_up(
         &mut self,
@@ -245,25 +276,33 @@ impl EngineRoom {
         Ok(failed)
     }
 
-    /// Applies a cut, trying again what passes by itself.
+    /// Applies a cut.
     pub(crate) fn apply_cut(
         &mut self,
         cut: &Cut,
         transactions: &[ivm::Transaction],
     ) -> Result<ivm::CutOutput, ivm::IvmError> {
-        let output = loop {
-            match self.engine.apply(cut.clone(), transactions) {
-                Ok(output) => break output,
+        let output = self.persist(cut, |engine| engine.apply(cut.clone(), transactions))?;
+        fail::fail_point!("engine-after-apply");
+        self.note_failing(&output)?;
+        Ok(output)
+    }
+
+    /// Tries again what passes by itself.
+    fn persist<T>(
+        &mut self,
+        cut: &Cut,
+        mut apply: impl FnMut(&mut Engine) -> Result<T, ivm::IvmError>,
+    ) -> Result<T, ivm::IvmError> {
+        loop {
+            match apply(&mut self.engine) {
                 Err(error) if error.is_transient() => {
                     tracing::warn!(%error, seq = %cut.seq, "cut not applied; trying again");
                     std::thread::sleep(Duration::from_millis(500));
                 }
-                Err(error) => return Err(error),
+                done => return done,
             }
-        };
-        fail::fail_point!("engine-after-apply");
-        self.note_failing(&output)?;
-        Ok(output)
+        }
     }
 
     /// Makes room for tables that were read again; gives what their source lacks or has too much, unless that is too large.
@@ -326,17 +365,49 @@ impl EngineRoom {
             transactions.push(ivm::Transaction { node, end: taken.end, pieces: taken.pieces });
         }
         fail::fail_point!("engine-before-apply");
-        let output = self.apply_cut(&cut, &transactions)?;
+        let (output, unwritten) = if work.replace.is_empty() && failed.is_empty() {
+            self.persist(&cut, |engine| engine.apply_ahead(cut.clone(), &transactions))?
+        } else {
+            (self.persist(&cut, |engine| engine.apply(cut.clone(), &transactions))?, None)
+        };
+        fail::fail_point!("engine-after-apply");
+        self.note_failing(&output)?;
         self.replaced(&work.replace)?;
-        metrics::histogram!("tributary_cut_apply_seconds").record(started.elapsed().as_secs_f64());
         metrics::counter!("tributary_transactions_total").increment(commit_times.len() as u64);
         metrics::counter!("tributary_changes_total").increment(output.stats.changes);
-        metrics::gauge!("tributary_durable_seq", labels(self.consistency, None)).set(cut.seq.0 as f64);
         failed.extend(output.failed);
         let (streams, took) = (output.streams, output.took);
         let publication = Publication { cut, streams, failed, commit_times, took, ..Publication::default() };
-        Ok(self.applied.blocking_send(Applied { confirm: work.confirm }).is_ok() && self.publish_cut(publication))
+        if let Some(unwritten) = unwritten {
+            return self.write_behind(unwritten, started, work.confirm, publication);
+        }
+        note_durable(self.consistency, &publication.cut, started);
+        let applied = Applied { computed: true, confirm: Some(work.confirm) };
+        Ok(self.applied.blocking_send(applied).is_ok() && self.publish_cut(publication))
     }
+}
+
+/// Has the engine's thread look when a cut is not handed on, so that it ends also when nothing else comes.
+struct Alarm(Option<mpsc::WeakSender<Command>>);
+
+impl Alarm {
+    fn disarm(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if let Some(commands) = self.0.take().and_then(|c| c.upgrade()) {
+            // With a full inbox the next command finds it.
+            let _found_anyway = commands.try_send(Command::Unwritten);
+        }
+    }
+}
+
+fn note_durable(consistency: Consistency, cut: &Cut, started: Instant) {
+    metrics::histogram!("tributary_cut_apply_seconds").record(started.elapsed().as_secs_f64());
+    metrics::gauge!("tributary_durable_seq", labels(consistency, None)).set(cut.seq.0 as f64);
 }
 
 /// Starts the thread. Its end, with what went wrong, comes through the receiver.
@@ -350,11 +421,28 @@ pub(crate) fn spawn(
     let (commands, mut inbox) = mpsc::channel(16);
     let (ended, end) = oneshot::channel();
     let RoomParts { tables, failing, copies, difference_bytes } = with;
-    let mut room = EngineRoom { engine, consistency, tables, failing, copies, difference_bytes, publications, applied };
+    let mut room = EngineRoom {
+        engine,
+        consistency,
+        tables,
+        failing,
+        copies,
+        difference_bytes,
+        publications,
+        applied,
+        commands: commands.downgrade(),
+    };
     std::thread::Builder::new().name("engine".into()).stack_size(STACK).spawn(move || {
         let result = loop {
             match inbox.blocking_recv() {
-                Some(Command::Call(call)) => call(&mut room),
+                Some(Command::Call(call)) => match room.engine.settle() {
+                    Ok(()) => call(&mut room),
+                    Err(error) => break Err(error),
+                },
+                Some(Command::Unwritten) => match room.engine.settle() {
+                    Ok(()) => {}
+                    Err(error) => break Err(error),
+                },
                 Some(Command::Apply(work)) => match room.apply(work) {
                     Ok(true) => {}
                     Ok(false) => break Ok(()),

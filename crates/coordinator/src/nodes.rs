@@ -118,8 +118,8 @@ impl Sequencer {
         state.position = Lsn::ZERO;
         state.received = Lsn::ZERO;
         state.confirmed = Lsn::ZERO;
-        if self.in_flight {
-            self.anew.insert(node);
+        for cut in &mut self.under_way {
+            cut.anew.insert(node);
         }
         self.frontier.add_node(node, Lsn::ZERO);
         self.doubt_all(node).await;

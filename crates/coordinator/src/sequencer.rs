@@ -9,13 +9,13 @@
 //! ```
 //!
 //! Invariant: the rows handed to the engine with a cut are those of exactly the transactions that ended at or before
-//! the cut's positions and behind the last cut's. While the engine works on one cut, the next grows; so the cuts are
+//! the cut's positions and behind the last cut's. While the engine computes one cut, the next grows; so the cuts are
 //! small when there is time and large when there is not.
 //!
 //! Nothing here survives the process. A cut that was handed over but not made durable is made again from what the
 //! agents send again, because slots are confirmed only after `Applied`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,6 +112,15 @@ pub(crate) struct NodeState {
     pub(crate) confirmed: Lsn,
 }
 
+/// What is to be thought of when a cut is durable.
+#[derive(Debug, Default)]
+pub(crate) struct UnderWay {
+    /// Who waited for tables to be read again that are with it.
+    pub(crate) finishing: Vec<oneshot::Sender<()>>,
+    /// Nodes that began anew since it was handed over: what it may confirm is of their old streams.
+    pub(crate) anew: BTreeSet<NodeId>,
+}
+
 /// Settings of the sequencer.
 #[derive(Debug)]
 pub(crate) struct Limits {
@@ -134,7 +143,10 @@ pub(crate) struct Sequencer {
     /// Where answers come back in; weak so that the inbox closes when all agents' services are gone.
     answers: mpsc::WeakSender<Input>,
     applied: mpsc::Receiver<Applied>,
+    /// The engine computes the last cut.
     pub(crate) in_flight: bool,
+    /// Cuts that were handed over and are not durable, in their order.
+    pub(crate) under_way: VecDeque<UnderWay>,
     pub(crate) last_cut: Instant,
     pub(crate) broken: Vec<(TableId, String)>,
     /// The cut that waits for tables to be read again.
@@ -147,11 +159,8 @@ pub(crate) struct Sequencer {
     pub(crate) reshaped: bool,
     /// To be read again with the next cut: the process before this one did not finish it.
     pub(crate) pending: Again,
-    /// Who waits for tables to be read again; and those whose cut is under way.
+    /// Who waits for tables to be read again.
     pub(crate) asked: Vec<oneshot::Sender<()>>,
-    pub(crate) finishing: Vec<oneshot::Sender<()>>,
-    /// Nodes that began anew while a cut was under way: what it may confirm is of their old streams.
-    pub(crate) anew: BTreeSet<NodeId>,
     /// Where changes that did not count were last left out.
     pub(crate) dropped: BTreeMap<(TableId, NodeId), Lsn>,
     pub(crate) mend: mpsc::UnboundedSender<Wanted>,
@@ -189,9 +198,8 @@ impl Sequencer {
         let states = nodes.iter().map(|&node| (node, NodeState::new(&limits.spool_dir, node, at.of(node))));
         Self {
             pending: with.tables.unfinished(nodes, at),
-            anew: BTreeSet::new(),
             asked: Vec::new(),
-            finishing: Vec::new(),
+            under_way: VecDeque::new(),
             hold: None,
             held_since: None,
             ahead: false,
@@ -228,7 +236,7 @@ impl Sequencer {
             tokio::select! {
                 biased;
                 applied = self.applied.recv() => match applied {
-                    Some(applied) => self.durable(&applied),
+                    Some(applied) => self.applied(applied),
                     None => return Ok(()),
                 },
                 input = self.inbox.recv(), if room => match input {
@@ -458,21 +466,24 @@ impl Sequencer {
         !waits || self.hold.is_some() || !self.pending.is_empty() || self.nodes.values().any(|n| n.queue.has_ready())
     }
 
-    /// A cut is durable: the slots may go on.
-    fn durable(&mut self, applied: &Applied) {
-        self.in_flight = false;
-        for done in self.finishing.drain(..) {
+    /// What became of a cut. When it is durable the slots may go on.
+    fn applied(&mut self, applied: Applied) {
+        if applied.computed {
+            self.in_flight = false;
+        }
+        let Some(confirm) = applied.confirm else { return };
+        let UnderWay { finishing, anew } = self.under_way.pop_front().unwrap_or_default();
+        for done in finishing {
             let _gone = done.send(());
         }
-        let anew = std::mem::take(&mut self.anew);
-        for (node, lsn) in applied.confirm.iter().filter(|(node, _)| !anew.contains(node)) {
+        for (node, lsn) in confirm.into_iter().filter(|(node, _)| !anew.contains(node)) {
             // A stream that began again since then may have to bring a PREPARE once more.
-            let lsn = (*lsn).min(self.frontier.safe_to_confirm(*node));
-            if let Some(state) = self.nodes.get_mut(node)
+            let lsn = lsn.min(self.frontier.safe_to_confirm(node));
+            if let Some(state) = self.nodes.get_mut(&node)
                 && lsn > state.confirmed
             {
                 state.confirmed = lsn;
-                self.links.durable(*node, lsn);
+                self.links.durable(node, lsn);
             }
         }
     }

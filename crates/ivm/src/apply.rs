@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use state::{Batch, Durability};
+use state::{Batch, Durability, StateError};
 use types::{Change, Cut, Seq, SourceId, StreamId, TableId};
 
 use crate::backlog;
@@ -18,6 +18,16 @@ use crate::resolve::SourceDelta;
 use crate::rows::{self, RowCache};
 use crate::streams::Stream;
 use crate::touched::{Broken, TouchError, Touched};
+
+/// With fewer bytes of writes a cut is not worth a thread of its own, unless one is there.
+pub(crate) const BEHIND_FROM: usize = 256 << 10;
+/// With more bytes those of two cuts are too much memory.
+const BEHIND_UP_TO: usize = 64 << 20;
+
+/// The writes of a cut.
+#[derive(Debug)]
+#[must_use = "the cut is durable when these are"]
+pub struct Unwritten(Batch);
 
 /// What a cut's transactions say.
 #[derive(Debug, Default)]
@@ -43,15 +53,63 @@ impl Engine {
     /// # Errors
     /// Nothing was written then. Of a transient one ([`IvmError::is_transient`]) the same cut can be applied again.
     pub fn apply(&mut self, cut: Cut, transactions: &[Transaction]) -> Result<CutOutput, IvmError> {
-        if cut.seq.0 != self.frontier.seq.0 + 1 || !self.frontier.positions.within(&cut.positions) {
-            return Err(IvmError::OutOfOrder { found: cut.seq, last: self.frontier.seq });
-        }
-        let result = self.prepare(&cut, transactions);
-        let result = result.and_then(|mut prepared| {
-            self.write(&mut prepared.batch, Durability::Synced)?;
-            Ok(prepared)
+        let prepared = self.prepare(&cut, transactions).and_then(|prepared| self.put(prepared));
+        self.settled(cut, prepared)
+    }
+
+    /// The same, but of a cut that is worth it the writes are given back, for [`Engine::write_behind`]: it is durable with
+    /// them, and before anything else is asked of the engine they are to be handed over. One that stops a stream table is never
+    /// given back.
+    ///
+    /// # Errors
+    /// As [`Engine::apply`].
+    pub fn apply_ahead(
+        &mut self,
+        cut: Cut,
+        transactions: &[Transaction],
+    ) -> Result<(CutOutput, Option<Unwritten>), IvmError> {
+        let mut unwritten = None;
+        let prepared = self.prepare(&cut, transactions).and_then(|mut prepared| {
+            let bytes = prepared.batch.size();
+            let worth_it = bytes <= BEHIND_UP_TO && (bytes >= self.behind_from || self.store.is_behind());
+            if worth_it && prepared.failed.is_empty() && prepared.broken.is_empty() {
+                unwritten = Some(Unwritten(std::mem::take(&mut prepared.batch)));
+                return Ok(prepared);
+            }
+            self.put(prepared)
         });
-        match result {
+        Ok((self.settled(cut, prepared)?, unwritten))
+    }
+
+    /// Writes what [`Engine::apply_ahead`] gave back, on another thread, after what was given to it before. `then` is called
+    /// there when it is durable, or when it is not and the engine can only be opened anew; it must not wait for the engine. The
+    /// engine can be used meanwhile, and waits where it needs what is being written.
+    ///
+    /// # Errors
+    /// Those of what was written before it.
+    pub fn write_behind(
+        &self,
+        unwritten: Unwritten,
+        then: impl FnOnce(Result<(), &StateError>) + Send + 'static,
+    ) -> Result<(), IvmError> {
+        Ok(self.store.write_behind(unwritten.0, then)?)
+    }
+
+    /// Until everything is durable.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn settle(&self) -> Result<(), IvmError> {
+        Ok(self.store.settle()?)
+    }
+
+    fn put(&self, mut prepared: Prepared) -> Result<Prepared, IvmError> {
+        self.write(&mut prepared.batch, Durability::Synced)?;
+        Ok(prepared)
+    }
+
+    fn settled(&mut self, cut: Cut, prepared: Result<Prepared, IvmError>) -> Result<CutOutput, IvmError> {
+        match prepared {
             Ok(prepared) => self.commit(cut, prepared),
             Err(error) => {
                 self.forget_memory();
@@ -62,12 +120,18 @@ impl Engine {
 
     /// Everything up to the write.
     fn prepare(&mut self, cut: &Cut, transactions: &[Transaction]) -> Result<Prepared, IvmError> {
+        if cut.seq.0 != self.frontier.seq.0 + 1 || !self.frontier.positions.within(&cut.positions) {
+            return Err(IvmError::OutOfOrder { found: cut.seq, last: self.frontier.seq });
+        }
         let mut batch = Batch::new();
         let collected = self.collect(cut, transactions, &mut batch)?;
         let mut stats = CutStats { changes: collected.changes, ..CutStats::default() };
         let mut broken = collected.broken;
         let mut deltas = BTreeMap::new();
         let mut writes = std::mem::take(&mut self.spare);
+        if writes.capacity() == 0 {
+            writes = self.store.spare();
+        }
         for (source, touched) in collected.touched {
             if touched.is_empty() || broken.contains_key(&source) {
                 continue;
@@ -237,9 +301,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Everything after the write.
+    /// Everything after the write, or beside it.
     fn commit(&mut self, cut: Cut, prepared: Prepared) -> Result<CutOutput, IvmError> {
-        if prepared.batch.capacity() <= SPARE {
+        if (1..=SPARE).contains(&prepared.batch.capacity()) {
             self.spare = prepared.batch;
         }
         for (source, delta) in &prepared.deltas {

@@ -6,7 +6,7 @@
 //!            one synced write: rows, arrangements, operators' states, outbox, frontier
 //! ```
 //!
-//! Invariants: what is in the store is the state at [`Engine::frontier`], never in between; an `apply` that gave an error wrote
+//! Invariants: what is read from the store is the state at [`Engine::frontier`], never in between; an `apply` that gave an error wrote
 //! nothing and can be repeated with the same cut. A stream table that cannot follow stops alone, at the cut before: its
 //! writes are collected apart and thrown away.
 
@@ -18,6 +18,7 @@ use scalar::Env;
 use state::{Batch, Durability, Family, Frozen, Read, Store, Write};
 use types::{Cut, Seq, SourceId, StreamId};
 
+use crate::apply::BEHIND_FROM;
 use crate::arrangement::Arrangement;
 use crate::building::Noted;
 use crate::compile::{TREE_VERSION, compile};
@@ -60,6 +61,8 @@ pub struct Engine {
     pub(crate) frozen: u64,
     /// Of the last cut, empty: the next has its memory.
     pub(crate) spare: Batch,
+    /// Bytes of a cut's writes from which on they go behind.
+    pub(crate) behind_from: usize,
     memory: usize,
     /// What of it rows of sources, and what each operator may take.
     pub(crate) limits: Limits,
@@ -108,6 +111,7 @@ impl Engine {
             noted: BTreeMap::new(),
             frozen: 0,
             spare: Batch::new(),
+            behind_from: BEHIND_FROM,
             memory: MEMORY,
             limits: Limits { rows: MEMORY / 2, operator: MEMORY / 2 },
         };
@@ -171,7 +175,7 @@ impl Engine {
         Ok(())
     }
 
-    /// The last durable cut.
+    /// The last cut. It is durable, or is being written ([`Engine::write_behind`]).
     #[must_use]
     pub fn frontier(&self) -> &Cut {
         &self.frontier
@@ -332,6 +336,11 @@ impl Engine {
     pub fn limit_memory(&mut self, bytes: usize) {
         self.memory = bytes;
         self.share_memory();
+    }
+
+    /// [`Engine::apply_ahead`] gives the writes of a cut back when they have so many bytes, whatever is being written.
+    pub fn write_behind_from(&mut self, bytes: usize) {
+        self.behind_from = bytes;
     }
 
     /// Divides the memory: one half for rows of sources, one for the operators.

@@ -29,6 +29,7 @@ mod streams;
 mod table;
 mod touched;
 
+pub use apply::Unwritten;
 pub use building::Building;
 pub use compare::{Difference, Scope};
 pub use definition::{

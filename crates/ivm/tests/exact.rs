@@ -30,6 +30,7 @@ fn every_query_is_exact_after_every_cut_through_crashes_and_rebuilds() {
         let mut world = if seed % 2 == 0 { World::new(random) } else { World::hashed(random) };
         let mut driver = Driver::new();
         driver.memory = [None, Some(0), Some(20_000)][seed as usize / 2 % 3];
+        driver.ahead = seed % 4 != 3;
         driver.reopen();
         driver.start(&world);
         let ids: Vec<u32> = (1..=cases.len() as u32).collect();
@@ -73,6 +74,9 @@ fn every_query_is_exact_after_every_cut_through_crashes_and_rebuilds() {
                 _ => {}
             }
         }
+        driver.engine().settle().unwrap();
+        let behind = driver.behind.lock().unwrap();
+        assert!(behind.is_sorted() && (behind.len() > 30) == driver.ahead, "seed {seed}: {behind:?}");
     }
 }
 

@@ -14,6 +14,8 @@ pub type Entry<'a> = (&'a [u8], &'a [u8]);
 pub struct Cursor<'a> {
     iterator: DBRawIterator<'a>,
     path: &'a Path,
+    /// Why there is nothing to read.
+    failed: Option<StateError>,
     prefix: Vec<u8>,
     /// The next call gives the present place instead of moving on.
     fresh: bool,
@@ -27,8 +29,8 @@ impl std::fmt::Debug for Cursor<'_> {
 }
 
 impl<'a> Cursor<'a> {
-    pub(crate) fn new(iterator: DBRawIterator<'a>, path: &'a Path) -> Self {
-        Self { iterator, path, prefix: Vec::new(), fresh: true, backwards: false }
+    pub(crate) fn new(iterator: DBRawIterator<'a>, path: &'a Path, failed: Option<StateError>) -> Self {
+        Self { iterator, path, failed, prefix: Vec::new(), fresh: true, backwards: false }
     }
 
     /// Before the first key that starts with `prefix`; it ends behind the last of them.
@@ -66,6 +68,10 @@ impl<'a> Cursor<'a> {
     /// What the store says when it cannot read.
     #[allow(clippy::should_implement_trait, reason = "it lends what it gives, which an Iterator cannot")]
     pub fn next(&mut self) -> Result<Option<Entry<'_>>, StateError> {
+        if let Some(error) = self.failed.take() {
+            self.failed = Some(StateError::Behind(error.to_string()));
+            return Err(error);
+        }
         if self.fresh {
             self.fresh = false;
         } else if self.iterator.valid() {

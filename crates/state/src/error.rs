@@ -32,6 +32,9 @@ pub enum StateError {
     /// Bytes that this version did not write.
     #[error("the state is damaged: {0}; start with an empty state directory to have everything computed again")]
     Damaged(String),
+    /// A write failed that others took for done.
+    #[error("what was written before failed: {0}; nothing is lost: start again")]
+    Behind(String),
     /// The directory cannot be used.
     #[error("state directory {path}: {source}")]
     Directory {

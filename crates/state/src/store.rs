@@ -1,12 +1,14 @@
 //! The store: RocksDB, opened by one process at a time.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBPinnableSlice, Env,
     FlushOptions, LogLevel, Range, WriteOptions, checkpoint::Checkpoint,
 };
 
+use crate::behind::Behind;
 use crate::parallel::{self, in_parallel};
 use crate::{Batch, Cursor, Family, Options, StateError, Write};
 
@@ -58,27 +60,36 @@ const SMALL_LOG: u64 = 4 << 20;
 
 /// An open store. Dropping it closes it.
 pub struct Store {
+    /// Let go of last.
+    open: Arc<Open>,
+    behind: Behind,
+}
+
+struct Open {
     db: DB,
     path: PathBuf,
 }
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Store").field("path", &self.open.path).finish_non_exhaustive()
     }
 }
 
 impl Drop for Store {
-    /// Writes memtables into files, so that the next start has no log to read again. Nothing depends on it.
+    /// Ends what is being written, and writes memtables into files, so that the next start has no log to read again. Nothing
+    /// depends on it.
     fn drop(&mut self) {
+        // Who wrote has gone.
+        let _failed = self.behind.wait();
         let size = |family: &&ColumnFamily| {
-            let held = self.db.property_int_value_cf(*family, rocksdb::properties::CUR_SIZE_ALL_MEM_TABLES);
+            let held = self.open.db.property_int_value_cf(*family, rocksdb::properties::CUR_SIZE_ALL_MEM_TABLES);
             held.ok().flatten().unwrap_or_default()
         };
-        let families: Vec<_> = Family::ALL.iter().map(|f| self.family(*f)).collect();
+        let families: Vec<_> = Family::ALL.iter().map(|f| self.open.family(*f)).collect();
         if families.iter().map(size).sum::<u64>() > SMALL_LOG {
             // What could not be written is in the log.
-            let _left_to_the_log = self.db.flush_cfs_opt(&families, &FlushOptions::default());
+            let _left_to_the_log = self.open.db.flush_cfs_opt(&families, &FlushOptions::default());
         }
     }
 }
@@ -105,7 +116,7 @@ impl Store {
         let families =
             Family::ALL.iter().map(|f| ColumnFamilyDescriptor::new(f.name(), family_options(*f, options, &cache)));
         let db = DB::open_cf_descriptors(&base, path, families).map_err(rocks)?;
-        let store = Self { db, path: path.to_owned() };
+        let store = Self::of(db, path);
         store.check_format()?;
         Ok(store)
     }
@@ -118,7 +129,11 @@ impl Store {
             Family::ALL.iter().map(|f| ColumnFamilyDescriptor::new(f.name(), family_options(*f, options, &cache)));
         let base = database_options(options);
         let db = DB::open_cf_descriptors_read_only(&base, path, families, false).map_err(rocks)?;
-        Ok(Self { db, path: path.to_owned() })
+        Ok(Self::of(db, path))
+    }
+
+    fn of(db: DB, path: &Path) -> Self {
+        Self { open: Arc::new(Open { db, path: path.to_owned() }), behind: Behind::default() }
     }
 
     fn check_format(&self) -> Result<(), StateError> {
@@ -130,7 +145,7 @@ impl Store {
             }
             Some(found) if found == FORMAT.to_string().as_bytes() => Ok(()),
             Some(found) => Err(StateError::Format {
-                path: self.path.clone(),
+                path: self.open.path.clone(),
                 found: String::from_utf8_lossy(&found).into_owned(),
                 known: FORMAT,
             }),
@@ -142,17 +157,50 @@ impl Store {
     /// # Errors
     /// [`StateError::Full`] when there is no room; nothing of the batch is written then.
     pub fn write(&self, batch: &mut Batch, durability: Durability) -> Result<(), StateError> {
-        let mut families = Vec::with_capacity(7);
-        for family in Family::ALL {
-            families.push(self.family(family));
-        }
-        let Ok(families) = families.try_into() else { return Ok(()) };
-        let mut options = WriteOptions::default();
-        options.set_sync(durability == Durability::Synced);
-        let rocks = batch.sorted(&families);
-        self.db.write_opt(rocks, &options).map_err(|e| StateError::from_rocks(&self.path, e))?;
-        batch.clear();
-        Ok(())
+        self.behind.wait()?;
+        self.open.write(batch, durability)
+    }
+
+    /// The same on a thread of its own, synced, after what was given so before; `then` is called there when the write is durable
+    /// or has failed. To all who read or write the store afterwards, and wait for it, it is written, `then` included, which must
+    /// not use the store.
+    ///
+    /// # Errors
+    /// Those of what was written so before. The write's own are given to `then` and to whoever waits for it first; after that
+    /// the store can neither be read nor written any more, and what was given behind it is dropped, `then` uncalled.
+    pub fn write_behind(
+        &self,
+        mut batch: Batch,
+        then: impl FnOnce(Result<(), &StateError>) + Send + 'static,
+    ) -> Result<(), StateError> {
+        let open = self.open.clone();
+        let bytes = batch.size();
+        let write = move || {
+            let written = open.write(&mut batch, Durability::Synced);
+            then(written.as_ref().copied());
+            written.map(|()| batch)
+        };
+        self.behind.start(bytes, Box::new(write))
+    }
+
+    /// Whether something is being written behind.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.behind.is_busy()
+    }
+
+    /// Until what is written behind is.
+    ///
+    /// # Errors
+    /// The write's.
+    pub fn settle(&self) -> Result<(), StateError> {
+        self.behind.wait()
+    }
+
+    /// An empty batch, with the memory of one that was written behind, if there is any.
+    #[must_use]
+    pub fn spare(&self) -> Batch {
+        self.behind.spare()
     }
 
     /// Removes everything and keeps the store.
@@ -174,22 +222,39 @@ impl Store {
     /// # Errors
     /// What the file system says.
     pub fn checkpoint(&self, path: &Path) -> Result<(), StateError> {
+        self.behind.wait()?;
         let rocks = |e| StateError::from_rocks(path, e);
-        Checkpoint::new(&self.db).map_err(rocks)?.create_checkpoint(path).map_err(rocks)
+        Checkpoint::new(&self.open.db).map_err(rocks)?.create_checkpoint(path).map_err(rocks)
     }
 
     /// About how many bytes the keys that start with `prefix` take in files.
     #[must_use]
     pub fn size_of(&self, family: Family, prefix: &[u8]) -> u64 {
         let end = crate::batch::after_prefix(prefix);
-        let sizes = self.db.get_approximate_sizes_cf(self.family(family), &[Range::new(prefix, &end)]);
+        let sizes = self.open.db.get_approximate_sizes_cf(self.open.family(family), &[Range::new(prefix, &end)]);
         sizes.into_iter().sum()
     }
 
     /// Where it lies.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.open.path
+    }
+}
+
+impl Open {
+    fn write(&self, batch: &mut Batch, durability: Durability) -> Result<(), StateError> {
+        let mut families = Vec::with_capacity(7);
+        for family in Family::ALL {
+            families.push(self.family(family));
+        }
+        let Ok(families) = families.try_into() else { return Ok(()) };
+        let mut options = WriteOptions::default();
+        options.set_sync(durability == Durability::Synced);
+        let rocks = batch.sorted(&families);
+        self.db.write_opt(rocks, &options).map_err(|e| StateError::from_rocks(&self.path, e))?;
+        batch.clear();
+        Ok(())
     }
 
     #[allow(clippy::expect_used, reason = "every family is opened with the store, and none is ever dropped")]
@@ -200,7 +265,8 @@ impl Store {
 
 impl Read for Store {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
-        self.db.get_cf(self.family(family), key).map_err(|e| StateError::from_rocks(&self.path, e))
+        self.behind.wait()?;
+        self.open.db.get_cf(self.open.family(family), key).map_err(|e| StateError::from_rocks(&self.open.path, e))
     }
 
     fn multi_get(
@@ -209,15 +275,16 @@ impl Read for Store {
         keys: &[&[u8]],
         found: &mut dyn FnMut(usize, Option<&[u8]>),
     ) -> Result<(), StateError> {
+        self.behind.wait()?;
         // In parts, so that the values held at once stay few; several parts at a time, each by a thread of its own.
         let wave = PART * parallel::threads();
         for (i, keys) in keys.chunks(wave).enumerate() {
             let read = |part: &[&[u8]]| -> Values<'_> {
-                self.db.batched_multi_get_cf(self.family(family), part.iter().copied(), false)
+                self.open.db.batched_multi_get_cf(self.open.family(family), part.iter().copied(), false)
             };
             let parts = in_parallel(keys, PART, read).into_iter();
             for (j, value) in parts.flat_map(|(_, values)| values).enumerate() {
-                let value = value.map_err(|e| StateError::from_rocks(&self.path, e))?;
+                let value = value.map_err(|e| StateError::from_rocks(&self.open.path, e))?;
                 found(i * wave + j, value.as_deref());
             }
         }
@@ -225,7 +292,8 @@ impl Read for Store {
     }
 
     fn cursor(&self, family: Family) -> Cursor<'_> {
-        Cursor::new(self.db.raw_iterator_cf(self.family(family)), &self.path)
+        let failed = self.behind.wait().err();
+        Cursor::new(self.open.db.raw_iterator_cf(self.open.family(family)), &self.open.path, failed)
     }
 }
 

@@ -303,3 +303,88 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_written_behind_is_there_for_whoever_reads_and_in_its_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    let (told, heard) = std::sync::mpsc::channel();
+    for n in 0..50_u32 {
+        let mut batch = store.spare();
+        for key in 0..500_u32 {
+            batch.put(Family::Groups, &key.to_be_bytes(), &n.to_be_bytes());
+        }
+        let told = told.clone();
+        store.write_behind(batch, move |written| told.send((n, written.is_ok())).unwrap()).unwrap();
+        if n % 7 == 3 {
+            assert_eq!(store.get(Family::Groups, &9_u32.to_be_bytes()).unwrap().as_deref(), Some(&n.to_be_bytes()[..]));
+            assert!(!store.is_behind());
+        }
+        if n % 7 == 5 {
+            assert_eq!(all(&store, Family::Groups, b"")[499].1, n.to_be_bytes());
+        }
+        if n % 7 == 6 {
+            let mut batch = Batch::new();
+            batch.put(Family::Groups, &9_u32.to_be_bytes(), b"now");
+            store.write(&mut batch, Durability::Synced).unwrap();
+            store
+                .multi_get(Family::Groups, &[&9_u32.to_be_bytes()], &mut |_, value| {
+                    assert_eq!(value, Some(&b"now"[..]));
+                })
+                .unwrap();
+        }
+    }
+    // Closing it waits, too.
+    drop(store);
+    assert_eq!(heard.try_iter().collect::<Vec<_>>(), (0..50).map(|n| (n, true)).collect::<Vec<_>>());
+    assert_eq!(all(&open(&dir), Family::Groups, b"")[9].1, 49_u32.to_be_bytes());
+}
+
+#[test]
+fn a_write_behind_that_failed_is_told_once_and_then_nothing_can_be_read_or_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    let mut batch = Batch::new();
+    batch.put(Family::Groups, b"a", b"1");
+    store.write(&mut batch, Durability::Synced).unwrap();
+    // Nothing can be written to a frozen store.
+    let frozen = state::Frozen::of(&store, 1).unwrap();
+    let written = || {
+        let mut batch = Batch::new();
+        batch.put(Family::Groups, b"b", b"2");
+        batch
+    };
+    let (told, heard) = std::sync::mpsc::channel();
+    let also_told = told.clone();
+    frozen.write_behind(written(), move |written| told.send(written.is_ok()).unwrap()).unwrap();
+    assert!(!heard.recv().unwrap());
+    let error = frozen.settle().unwrap_err();
+    assert!(matches!(error, StateError::Rocks { .. }), "{error}");
+    let mut cursor = frozen.cursor(Family::Groups);
+    cursor.seek(b"");
+    assert!(matches!(cursor.next(), Err(StateError::Behind(_))));
+    assert!(matches!(cursor.next(), Err(StateError::Behind(_))));
+    let again = frozen.write_behind(written(), move |written| also_told.send(written.is_ok()).unwrap());
+    let all = [
+        frozen.get(Family::Groups, b"a").map(drop),
+        frozen.multi_get(Family::Groups, &[b"a"], &mut |_, _| ()),
+        frozen.write(&mut written(), Durability::Synced),
+        frozen.settle(),
+        again,
+    ];
+    assert!(all.iter().all(|r| matches!(r, Err(StateError::Behind(text)) if *text == error.to_string())), "{all:?}");
+    assert!(heard.try_recv().is_err());
+}
+
+#[test]
+fn a_panic_behind_is_an_error_of_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    let mut batch = Batch::new();
+    batch.put(Family::Groups, b"a", b"1");
+    store.write_behind(batch, |_| panic!("what is called then must not")).unwrap();
+    assert!(matches!(store.get(Family::Groups, b"a"), Err(StateError::Behind(_))));
+    drop(store);
+    // It was written all the same.
+    assert_eq!(open(&dir).get(Family::Groups, b"a").unwrap().as_deref(), Some(&b"1"[..]));
+}

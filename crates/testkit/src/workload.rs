@@ -119,6 +119,14 @@ impl Shop {
                                           (i % 50)::smallint FROM generate_series(1, 100) i",
             )
             .await?;
+        self.orders(client, orders).await
+    }
+
+    /// So many orders at once, and items.
+    ///
+    /// # Errors
+    /// A server's.
+    pub async fn orders(&mut self, client: &Client, orders: i64) -> anyhow::Result<()> {
         let (orders, items) = (self.insert_orders(orders), self.insert_items());
         client.batch_execute(&orders).await?;
         Ok(client.batch_execute(&items).await?)

@@ -2,12 +2,12 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use ivm::{CutOutput, Engine, Evaluator, EvaluatorError, FromItem, RowError, StreamOutput, Transaction};
 use plan::{OutputKey, PgExpr};
-use state::{Options, Store};
+use state::{Options, StateError, Store};
 use types::{Cut, Field, Row, RowBuilder, Seq, StreamId, TableChange};
 
 use super::oracle::{Data, letters, normal, pg, pg_aggregate, pg_window, rows};
@@ -110,6 +110,10 @@ pub struct Driver {
     pub published: Seq,
     /// The engine's limit, where it has another than its own.
     pub memory: Option<usize>,
+    /// Cuts are written while the next are computed.
+    pub ahead: bool,
+    /// Those that were, and are durable.
+    pub behind: Arc<Mutex<Vec<Seq>>>,
 }
 
 impl Driver {
@@ -122,6 +126,8 @@ impl Driver {
             unpublished: Vec::new(),
             published: Seq(0),
             memory: None,
+            ahead: false,
+            behind: Arc::default(),
         };
         driver.reopen();
         driver
@@ -136,6 +142,7 @@ impl Driver {
         if let Some(bytes) = self.memory {
             engine.limit_memory(bytes);
         }
+        engine.write_behind_from(0);
         let outbox: Vec<_> = engine.outbox_from(self.published).map(Result::unwrap).collect();
         assert_eq!(outbox, self.unpublished, "the outbox is not what was given out");
         self.engine = Some(engine);
@@ -183,14 +190,27 @@ impl Driver {
     /// Applies a cut (again, where PostgreSQL was out of reach) and brings the contents up to date.
     pub fn apply(&mut self, cut: Cut, transactions: &[Transaction], cases: &[Case]) -> CutOutput {
         let engine = self.engine.as_mut().unwrap();
-        let output = match engine.apply(cut.clone(), transactions) {
-            Ok(output) => output,
-            Err(error) => {
+        let ahead = self.ahead;
+        let mut apply = || {
+            let applied = if ahead {
+                engine.apply_ahead(cut.clone(), transactions)
+            } else {
+                engine.apply(cut.clone(), transactions).map(|output| (output, None))
+            };
+            applied.inspect_err(|error| {
                 assert!(error.is_transient(), "{error}");
                 assert_eq!(engine.frontier().seq.0 + 1, cut.seq.0);
-                engine.apply(cut.clone(), transactions).unwrap()
-            }
+            })
         };
+        let (output, unwritten) = apply().or_else(|_| apply()).unwrap();
+        if let Some(unwritten) = unwritten {
+            let (behind, seq) = (self.behind.clone(), cut.seq);
+            let then = move |written: Result<(), &StateError>| {
+                written.unwrap();
+                behind.lock().unwrap().push(seq);
+            };
+            engine.write_behind(unwritten, then).unwrap();
+        }
         assert_eq!(engine.frontier(), &cut);
         for stream in &output.streams {
             let case = &cases[stream.stream.0 as usize - 1];
