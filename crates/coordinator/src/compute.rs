@@ -52,10 +52,7 @@ impl Requests {
         let sink = self.sink().await?;
         let spec = table_spec(entry);
         sink.create_staging(&spec).await.map_err(|e| RequestError::Refused(e.to_string()))?;
-        let column_map = entry.plan.sources.iter().zip(sources).map(|(wanted, kept)| {
-            let at = |c: &types::Column| kept.columns.iter().position(|k| k.name == c.name).unwrap_or(usize::MAX);
-            wanted.columns.iter().map(at).collect()
-        });
+        let column_map = entry.plan.sources.iter().zip(sources).map(|(wanted, kept)| kept.places_of(&wanted.columns));
         let id = entry.id;
         let definition = ivm::StreamDef {
             id,

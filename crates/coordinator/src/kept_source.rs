@@ -50,6 +50,21 @@ impl KeptSource {
         self.ready && !self.broken && !self.disturbed
     }
 
+    /// Whether who comes new may read it.
+    pub(crate) fn can_be_read(&self) -> bool {
+        self.ready && !self.broken && !self.is_copy
+    }
+
+    /// The names of the columns that tell its rows apart, in their order.
+    pub(crate) fn identity_names(&self) -> impl Iterator<Item = &str> {
+        self.identity.iter().filter_map(|&i| self.columns.get(i)).map(|c| c.name.as_str())
+    }
+
+    /// Whether it has all these columns, by name and type.
+    pub(crate) fn has_columns(&self, columns: &[Column]) -> bool {
+        columns.iter().all(|c| self.columns.iter().any(|k| k.name == c.name && k.ty == c.ty))
+    }
+
     /// Whether it has every row that passes `wanted`, whose conditions are over these columns.
     pub(crate) fn has_rows_of(&self, wanted: &RowFilter, columns: &[Column]) -> bool {
         let Some(filter) = &self.filter else { return true };

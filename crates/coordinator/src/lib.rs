@@ -36,6 +36,7 @@ mod requests;
 mod sequencer;
 mod services;
 mod shape;
+mod sharing;
 mod spool;
 mod status;
 mod tables;

@@ -204,7 +204,8 @@ impl Requests {
             if kept.is_none() {
                 // Whoever comes second reads all rows, and whoever comes after finds them.
                 let all = rows.conditions.is_empty() || self.tables.knows(relation, &wanted.table, &others);
-                new.push(WantedSource { reads: wanted.clone(), filter: (!all).then_some(rows) });
+                let reads = if all { self.widened(wanted, logical, &others) } else { wanted.clone() };
+                new.push(WantedSource { reads, filter: (!all).then_some(rows) });
             }
             sources.push(kept);
         }
@@ -231,6 +232,9 @@ impl Requests {
         };
         if noted {
             self.call(EngineRoom::save_failing).await?;
+        }
+        if result.is_ok() {
+            self.share_sources().await;
         }
         result
     }

@@ -111,16 +111,15 @@ impl Tables {
     ) -> Option<KeptSource> {
         let notes = self.lock();
         let covers = |s: &&KeptSource| {
-            s.ready
-                && !s.broken
-                && !s.is_copy
+            s.can_be_read()
                 && s.name == *name
                 && s.relation == relation
-                && s.identity.iter().map(|&i| s.columns[i].name.as_str()).eq(identity.iter().copied())
-                && columns.iter().all(|c| s.columns.iter().any(|k| k.name == c.name && k.ty == c.ty))
+                && s.identity_names().eq(identity.iter().copied())
+                && s.has_columns(columns)
                 && s.has_rows_of(rows, columns)
         };
-        notes.sources.values().find(covers).cloned()
+        // The widest: those who read narrower ones move to it ([`crate::sharing`]).
+        notes.sources.values().filter(covers).max_by_key(|s| (s.filter.is_none(), s.columns.len())).cloned()
     }
 
     /// Whether rows of this very table are kept in one of these sources.

@@ -21,6 +21,7 @@ mod key;
 mod layout;
 mod load;
 mod meta;
+mod moving;
 mod operators;
 mod outbox;
 mod resolve;

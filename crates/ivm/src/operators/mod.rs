@@ -407,7 +407,7 @@ impl Node {
         }
     }
 
-    fn inputs(&self) -> Vec<&Self> {
+    pub(crate) fn inputs(&self) -> Vec<&Self> {
         match &self.operator {
             Operator::Source(_) | Operator::Common(_) | Operator::Values(_) | Operator::Working(_) => Vec::new(),
             Operator::Filter(o) => vec![&o.input],

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use ivm::{CutOutput, Engine, Evaluator, EvaluatorError, FromItem, RowError, StreamOutput, Transaction};
+use ivm::{CutOutput, Engine, Evaluator, EvaluatorError, FromItem, RowError, StreamDef, StreamOutput, Transaction};
 use plan::{OutputKey, PgExpr};
 use state::{Options, StateError, Store};
 use types::{Cut, Field, Row, RowBuilder, Seq, StreamId, TableChange};
@@ -164,8 +164,13 @@ impl Driver {
 
     /// Defines, computes and starts a stream table.
     pub fn create(&mut self, case: &Case, id: u32) {
+        self.create_as(case, &case.define(id));
+    }
+
+    /// The same, defined over other sources.
+    pub fn create_as(&mut self, case: &Case, definition: &StreamDef) {
         let mut content = Content::new();
-        let definition = case.define(id);
+        let id = definition.id.0;
         let engine = self.engine.as_mut().unwrap();
         engine.add_stream(definition.clone()).unwrap_or_else(|e| panic!("{}: {e}", case.name));
         let rows = engine
