@@ -143,7 +143,7 @@ pub(crate) struct EngineRoom {
     /// A larger difference between what is kept and what was read again is not put into a cut.
     pub(crate) difference_bytes: usize,
     publications: mpsc::Sender<Publication>,
-    applied: mpsc::Sender<Applied>,
+    applied: mpsc::UnboundedSender<Applied>,
     /// To be told of a failure: weak, so that the inbox closes when nobody else has it.
     commands: mpsc::WeakSender<Command>,
 }
@@ -243,12 +243,12 @@ impl EngineRoom {
             if written.is_ok() {
                 fail::fail_point!("engine-after-write-behind");
                 note_durable(consistency, &publication.cut, started);
-                let _stopping = applied.blocking_send(Applied { computed: false, confirm: Some(confirm) });
+                let _stopping = applied.send(Applied { computed: false, confirm: Some(confirm) });
                 let _stopping = publications.blocking_send(publication);
                 alarm.disarm();
             }
         })?;
-        Ok(self.applied.blocking_send(Applied { computed: true, confirm: None }).is_ok())
+        Ok(self.applied.send(Applied { computed: true, confirm: None }).is_ok())
     }
 
     /// These sources are followed no further: what reads them stops at the present cut, and is tried again ([`crate::watch`]).
@@ -383,7 +383,7 @@ impl EngineRoom {
         }
         note_durable(self.consistency, &publication.cut, started);
         let applied = Applied { computed: true, confirm: Some(work.confirm) };
-        Ok(self.applied.blocking_send(applied).is_ok() && self.publish_cut(publication))
+        Ok(self.applied.send(applied).is_ok() && self.publish_cut(publication))
     }
 }
 
@@ -416,7 +416,7 @@ pub(crate) fn spawn(
     consistency: Consistency,
     with: RoomParts,
     publications: mpsc::Sender<Publication>,
-    applied: mpsc::Sender<Applied>,
+    applied: mpsc::UnboundedSender<Applied>,
 ) -> std::io::Result<(EngineHandle, oneshot::Receiver<Result<(), ivm::IvmError>>)> {
     let (commands, mut inbox) = mpsc::channel(16);
     let (ended, end) = oneshot::channel();

@@ -176,7 +176,8 @@ impl LaneOptions {
         let links = Arc::new(Links::new());
         let urgency = Urgency::default();
         let (publications, publish_inbox) = mpsc::channel(2);
-        let (applied, applied_inbox) = mpsc::channel(4);
+        // Nobody waits here for the sequencer, which may be waiting for the engine. There are a few: one or two a cut.
+        let (applied, applied_inbox) = mpsc::unbounded_channel();
         let (inbox, sequencer_inbox) = mpsc::channel(64);
         let (published_tx, published) = watch::channel(Published { seq: at.seq, positions: at.positions.clone() });
         let (changed, _) = broadcast::channel(1024);

@@ -142,7 +142,7 @@ pub(crate) struct Sequencer {
     inbox: mpsc::Receiver<Input>,
     /// Where answers come back in; weak so that the inbox closes when all agents' services are gone.
     answers: mpsc::WeakSender<Input>,
-    applied: mpsc::Receiver<Applied>,
+    applied: mpsc::UnboundedReceiver<Applied>,
     /// The engine computes the last cut.
     pub(crate) in_flight: bool,
     /// Cuts that were handed over and are not durable, in their order.
@@ -177,7 +177,7 @@ pub(crate) struct Connections {
     pub(crate) engine: EngineHandle,
     pub(crate) inbox: mpsc::Receiver<Input>,
     pub(crate) answers: mpsc::WeakSender<Input>,
-    pub(crate) applied: mpsc::Receiver<Applied>,
+    pub(crate) applied: mpsc::UnboundedReceiver<Applied>,
     pub(crate) urgency: Urgency,
     pub(crate) progress: watch::Sender<Progress>,
     pub(crate) mend: mpsc::UnboundedSender<Wanted>,

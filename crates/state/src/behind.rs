@@ -12,8 +12,10 @@ use crate::{Batch, StateError};
 
 /// Memory of a batch that is kept for the next.
 const SPARE: usize = 16 << 20;
-/// Bytes that may wait to be written before who brings more waits, too.
-const WAITING: usize = 64 << 20;
+/// So many batches may wait for the one that is being written, with so many bytes in all, before who brings more waits, too: what
+/// is made of more time is larger and not more.
+const WAITING: usize = 2;
+const WAITING_BYTES: usize = 64 << 20;
 
 /// Writes a batch and gives it back.
 pub(crate) type Job = Box<dyn FnOnce() -> Result<Batch, StateError> + Send>;
@@ -61,7 +63,8 @@ impl Behind {
     /// # Errors
     /// Those of what was being written, and [`StateError::Behind`] without a thread.
     pub(crate) fn start(&self, bytes: usize, job: Job) -> Result<(), StateError> {
-        let full = |w: &mut Writing| w.runs && w.bytes > 0 && w.bytes + bytes > WAITING;
+        let full =
+            |w: &mut Writing| w.runs && w.bytes > 0 && (w.jobs.len() >= WAITING || w.bytes + bytes > WAITING_BYTES);
         let mut writing = self.0.1.wait_while(self.writing(), full).unwrap_or_else(PoisonError::into_inner);
         if writing.failed.is_some() {
             return outcome(writing);
@@ -104,6 +107,8 @@ fn run(shared: &(Mutex<Writing>, Condvar)) {
     let mut writing = lock(&shared.0);
     while let Some((bytes, job)) = writing.jobs.pop_front() {
         drop(writing);
+        // There is room for another.
+        shared.1.notify_all();
         let panicked = |_| Err(StateError::Behind("the thread that wrote panicked".into()));
         let done = std::panic::catch_unwind(AssertUnwindSafe(job)).unwrap_or_else(panicked);
         writing = lock(&shared.0);

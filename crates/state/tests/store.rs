@@ -377,6 +377,40 @@ fn a_write_behind_that_failed_is_told_once_and_then_nothing_can_be_read_or_writt
 }
 
 #[test]
+fn who_writes_faster_than_is_written_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    let (open_gate, gate) = std::sync::mpsc::channel();
+    let gate = std::sync::Mutex::new(gate);
+    let gate = std::sync::Arc::new(gate);
+    let accepted = std::sync::atomic::AtomicUsize::new(0);
+    let mut seen = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 0..6_u32 {
+                let mut batch = Batch::new();
+                batch.put(Family::Groups, b"n", &n.to_be_bytes());
+                let gate = gate.clone();
+                store.write_behind(batch, move |_| gate.lock().unwrap().recv().unwrap()).unwrap();
+                accepted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            }
+        });
+        for most in 3..=6 {
+            let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+            while accepted.load(std::sync::atomic::Ordering::SeqCst) < most && std::time::Instant::now() < until {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            std::thread::sleep(std::time::Duration::from_millis(30));
+            seen.push(accepted.load(std::sync::atomic::Ordering::SeqCst));
+            open_gate.send(()).unwrap();
+        }
+        (0..2).for_each(|_| open_gate.send(()).unwrap());
+    });
+    assert_eq!(seen, [3, 4, 5, 6]);
+    assert_eq!(store.get(Family::Groups, b"n").unwrap().as_deref(), Some(&5_u32.to_be_bytes()[..]));
+}
+
+#[test]
 fn a_panic_behind_is_an_error_of_the_store() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir);
