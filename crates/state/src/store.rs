@@ -60,7 +60,6 @@ const SMALL_LOG: u64 = 4 << 20;
 
 /// An open store. Dropping it closes it.
 pub struct Store {
-    /// Let go of last.
     open: Arc<Open>,
     behind: Behind,
 }
